@@ -1,0 +1,41 @@
+//! What may go wrong on one replica alone.
+
+use thiserror::Error;
+
+/// A fault of this replica: its memory, its disk, its compiler.
+///
+/// Architecture Invariant: a local fault is never an outcome. Whoever gets one drops the batch and
+/// stops the replica; another replica may have succeeded with the same entry.
+#[derive(Debug, Error)]
+pub enum LocalFault {
+    /// Reading or writing rows failed.
+    #[error("the state store failed: {0}")]
+    Storage(String),
+    /// A stored row does not decode: the state is damaged or of another version.
+    #[error("a stored row is damaged ({table}): {detail}")]
+    CorruptRow {
+        /// Which table.
+        table: &'static str,
+        /// What the decoder said.
+        detail: String,
+    },
+    /// A module could not be compiled here, although it passed every static check.
+    #[error("module {module} could not be compiled on this node: {detail}")]
+    Compile {
+        /// SHA-256 of the module, in hex.
+        module: String,
+        /// What the compiler said.
+        detail: String,
+    },
+    /// The policy runtime failed for want of a local resource.
+    #[error("the policy runtime failed: {0}")]
+    Runtime(String),
+    /// A committed entry does not decode.
+    #[error("the log entry at index {index} does not decode: {detail}")]
+    CorruptEntry {
+        /// Log index.
+        index: u64,
+        /// What the decoder said.
+        detail: String,
+    },
+}

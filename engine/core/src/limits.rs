@@ -1,0 +1,41 @@
+//! Every limit of the replicated state, with its unit. Part of the engine epoch: changing one
+//! changes what apply computes.
+
+pub use raft3d_sdk::limits::*;
+
+/// Longest request id, in bytes of UTF-8.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Largest module, in bytes.
+pub const MODULE_BYTES_MAX: usize = 512 * 1024;
+/// Most modules kept.
+pub const MODULES_MAX: u64 = 256;
+/// Most enforcing bindings in one ruleset.
+pub const BINDINGS_ENFORCING_MAX: usize = 16;
+/// Most shadow bindings in one ruleset.
+pub const BINDINGS_SHADOW_MAX: usize = 4;
+/// Most ruleset revisions kept; older ones are dropped, the active one never.
+pub const RULESET_REVISIONS_MAX: u64 = 100;
+/// Most printers.
+pub const PRINTERS_MAX: u64 = 1_000_000;
+/// Most filaments.
+pub const FILAMENTS_MAX: u64 = 1_000_000;
+/// Most print jobs.
+pub const JOBS_MAX: u64 = 100_000_000;
+/// Most exactly-once records kept at once.
+pub const REQUEST_RECORDS_MAX: u64 = 1_000_000;
+/// How long an id given by a client is remembered, in milliseconds of log time (24 h).
+pub const CLIENT_REQUEST_KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
+/// An id minted by a node is remembered this many times the request's time to its deadline.
+pub const MINTED_REQUEST_KEPT_FACTOR: u64 = 2;
+/// Longest time from proposal to deadline, in milliseconds.
+pub const DEADLINE_MS_MAX: u64 = 60_000;
+/// Most expired rows that one apply deletes.
+pub const EXPIRED_ROWS_PER_APPLY_MAX: usize = 16;
+/// Events kept for readers that resume.
+pub const EVENTS_KEPT_MAX: u64 = 10_000;
+/// Ids made by apply start so; clients may not use it.
+pub const GENERATED_ID_PREFIX: &str = "r3d-";
+/// Gas for one evaluation.
+pub const GAS_PER_EVALUATION_MAX: u64 = 1_000_000;
+/// Largest encoded envelope, in bytes: a bootstrap with the default modules fits.
+pub const ENVELOPE_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -1,0 +1,139 @@
+//! The door to the policies. The core knows what to ask and how to read the answer; it does not
+//! know WebAssembly. Production answers through the engine's WASM host; there is no native fallback.
+
+use minicbor::{Decode, Encode};
+use raft3d_sdk::Hook;
+
+use crate::error::LocalFault;
+use crate::ids::ModuleDigest;
+
+/// Which export of a module is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Export {
+    /// A hook.
+    Hook(Hook),
+    /// `check_config`.
+    CheckConfig,
+}
+
+impl Export {
+    /// Name of the export.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hook(hook) => hook.name(),
+            Self::CheckConfig => raft3d_sdk::wire::CHECK_CONFIG,
+        }
+    }
+}
+
+/// One evaluation to make.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyCall<'a> {
+    /// Which module.
+    pub module: ModuleDigest,
+    /// Which export.
+    pub export: Export,
+    /// The input: `wire::Call` as CBOR, or the configuration's CBOR for `check_config`.
+    pub input: &'a [u8],
+}
+
+/// What an evaluation came to: the same on every replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluation {
+    /// Gas used, up to the budget.
+    pub gas: u64,
+    /// The answer's bytes, not yet decoded; or why there is none.
+    pub output: Result<Vec<u8>, PolicyError>,
+}
+
+/// Why a policy gave no usable answer. Failure is closed: each of these denies.
+///
+/// The numbers are replicated (in stored responses) and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum PolicyError {
+    /// The gas budget ran out.
+    #[n(0)]
+    OutOfGas,
+    /// The injected stack counter ran over.
+    #[n(1)]
+    StackOverflow,
+    /// `unreachable`: a Rust guest's panic ends here too.
+    #[n(2)]
+    Unreachable,
+    /// A load or store outside memory.
+    #[n(3)]
+    MemoryOutOfBounds,
+    /// A table access outside the table, an empty element, or a call of another signature.
+    #[n(4)]
+    BadIndirectCall,
+    /// Integer division by zero.
+    #[n(5)]
+    DivisionByZero,
+    /// Integer division overflow.
+    #[n(6)]
+    IntegerOverflow,
+    /// The allocation function answered with a place outside memory.
+    #[n(7)]
+    BadAllocation,
+    /// The answer's place lies outside memory, or is longer than the limit.
+    #[n(8)]
+    BadOutputRange,
+    /// The answer does not decode, or breaks a limit of its fields.
+    #[n(9)]
+    BadOutput,
+    /// The module does not export what is called.
+    #[n(10)]
+    MissingExport,
+    /// The module breaks a static limit of this engine epoch.
+    #[n(11)]
+    InvalidModule,
+    /// The state holds no such module.
+    #[n(12)]
+    UnknownModule,
+}
+
+impl PolicyError {
+    /// Stable code for programs.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::OutOfGas => "out_of_gas",
+            Self::StackOverflow => "stack_overflow",
+            Self::Unreachable => "unreachable",
+            Self::MemoryOutOfBounds => "memory_out_of_bounds",
+            Self::BadIndirectCall => "bad_indirect_call",
+            Self::DivisionByZero => "division_by_zero",
+            Self::IntegerOverflow => "integer_overflow",
+            Self::BadAllocation => "bad_allocation",
+            Self::BadOutputRange => "bad_output_range",
+            Self::BadOutput => "bad_output",
+            Self::MissingExport => "missing_export",
+            Self::InvalidModule => "invalid_module",
+            Self::UnknownModule => "unknown_module",
+        }
+    }
+}
+
+/// Where a host finds a module's original bytes when it does not have it compiled yet.
+pub trait ModuleSource {
+    /// The bytes of `module`; none where the state does not hold it.
+    ///
+    /// # Errors
+    /// A fault of this replica's store.
+    fn module_bytes(&self, module: ModuleDigest) -> Result<Option<Vec<u8>>, LocalFault>;
+}
+
+/// Evaluates policies: deterministic in the module's bytes and the input.
+pub trait PolicyHost: Send + Sync {
+    /// Makes one evaluation in a fresh instance.
+    ///
+    /// # Errors
+    /// A fault of this replica alone; never something that the module did.
+    fn evaluate(
+        &self,
+        call: &PolicyCall<'_>,
+        modules: &dyn ModuleSource,
+    ) -> Result<Evaluation, LocalFault>;
+}

@@ -1,0 +1,133 @@
+//! Rulesets: which modules decide what, as revisions.
+
+use minicbor::{Decode, Encode};
+use raft3d_sdk::{HookSet, Lifecycle};
+
+use super::rows::ReadRows;
+use crate::command::Actor;
+use crate::error::LocalFault;
+use crate::ids::{BindingId, ModuleDigest, Revision};
+
+/// What a binding applies to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub enum Scope {
+    /// Every job.
+    #[default]
+    #[n(0)]
+    All,
+    /// Jobs on printers with this label.
+    #[n(1)]
+    PrinterLabel {
+        /// Key.
+        #[n(0)]
+        key: String,
+        /// Value.
+        #[n(1)]
+        value: String,
+    },
+    /// Jobs that take this material (the API's `type`), without regard to ASCII case.
+    #[n(2)]
+    FilamentType(#[n(0)] String),
+}
+
+/// Whether a binding decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Mode {
+    /// It decides.
+    #[default]
+    #[n(0)]
+    Enforce,
+    /// It is asked and recorded, and changes nothing, faults included.
+    #[n(1)]
+    Shadow,
+}
+
+/// Parts of 10,000 that make the whole.
+pub const SHARE_ALL: u16 = 10_000;
+
+/// One module at work.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Binding {
+    /// Id; survives revisions, so that its share of jobs stays the same jobs.
+    #[n(0)]
+    pub id: BindingId,
+    /// Module.
+    #[n(1)]
+    pub module: ModuleDigest,
+    /// Hooks that it answers here; a subset of the manifest's.
+    #[n(2)]
+    pub hooks: HookSet,
+    /// What it applies to.
+    #[n(3)]
+    pub scope: Scope,
+    /// Whether it decides.
+    #[n(4)]
+    pub mode: Mode,
+    /// Share of jobs in parts of 10,000, `0 ..= 10_000`.
+    #[n(5)]
+    pub share: u16,
+    /// Whether it provides the lifecycle. Exactly one does: enforcing, scope all, whole share.
+    #[n(6)]
+    pub lifecycle: bool,
+    /// Configuration: one CBOR map with text keys and no fractional numbers.
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub config: Vec<u8>,
+}
+
+/// An ordered list of bindings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Ruleset {
+    /// Asked in this order.
+    #[n(0)]
+    pub bindings: Vec<Binding>,
+}
+
+/// A ruleset as it was activated.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RulesetRevision {
+    /// Log index of the activation: the number that If-Match compares.
+    #[n(0)]
+    pub revision: Revision,
+    /// The ruleset.
+    #[n(1)]
+    pub ruleset: Ruleset,
+    /// Its lifecycle, copied from the manifest of the binding that provides it.
+    #[n(2)]
+    pub lifecycle: Lifecycle,
+    /// Who activated it.
+    #[n(3)]
+    pub activated_by: Actor,
+    /// Log time of the activation, milliseconds since the Unix epoch.
+    #[n(4)]
+    pub activated_at_ms: u64,
+    /// Why.
+    #[n(5)]
+    pub reason: Option<String>,
+    /// The revision that a rollback returned to.
+    #[n(6)]
+    pub rollback_of: Option<Revision>,
+}
+
+/// The active ruleset; none before the bootstrap.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn active(_rows: &dyn ReadRows) -> Result<Option<RulesetRevision>, LocalFault> {
+    Ok(None)
+}
+
+/// Up to `limit` revisions before `before`, newest first.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn history(
+    _rows: &dyn ReadRows,
+    _before: Option<Revision>,
+    _limit: usize,
+) -> Result<Vec<RulesetRevision>, LocalFault> {
+    Ok(Vec::new())
+}

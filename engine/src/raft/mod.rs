@@ -1,0 +1,8 @@
+//! The cluster: types, the node, its network.
+
+pub mod api;
+pub mod node;
+pub mod types;
+
+pub use node::Node;
+pub use types::{Incarnation, Member, NodeId, Proposal, TypeConfig};

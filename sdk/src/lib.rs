@@ -1,0 +1,28 @@
+//! The vocabulary that Raft3D's host and its guest policies share, and what a policy author needs.
+//!
+//! A policy is a WebAssembly module that answers one or more *hooks* (admission, transition,
+//! deduction). It gets its input as CBOR maps with integer keys and answers the same way; the
+//! contract for authors in any language is `ABI.md` beside this crate.
+//!
+//! Nothing here may name a float, a clock, a thread or randomness: a guest that could do so would
+//! answer differently on two replicas.
+#![cfg_attr(not(any(test, feature = "manifest")), no_std)]
+
+extern crate alloc;
+
+pub mod lifecycle;
+pub mod limits;
+pub mod manifest;
+pub mod model;
+pub mod quantity;
+pub mod verdict;
+pub mod wire;
+
+pub use lifecycle::{Claim, Lifecycle, State};
+pub use manifest::{Hook, HookSet, Manifest};
+pub use model::{
+    AdmissionInput, DeductionInput, FilamentView, JobView, Label, PrinterStatus, PrinterView,
+    Reported, TransitionInput,
+};
+pub use quantity::{Grams, GramsError};
+pub use verdict::{ConfigVerdict, DeductionOutput, Deny, DenyClass, RuleOutput, Warning};
