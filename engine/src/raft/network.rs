@@ -19,9 +19,10 @@ use super::message::{
     VoteAsk, entry_size_hint,
 };
 use super::peers::{PeerError, Peers};
-use super::snapshot_transfer;
+use super::snapshot_transfer::{self, Snapshot};
 use super::transport::{Channel, TransportError};
-use super::types::{LogId, Member, NodeId, Snapshot, SnapshotData, TypeConfig, Vote};
+use super::types::{LogId, Member, NodeId, TypeConfig, Vote};
+use crate::storage::snapshot::SnapshotHandle;
 
 /// Appends in flight to one follower: the next ones travel while it syncs the first.
 const APPEND_PIPELINE_DEPTH: usize = 8;
@@ -178,7 +179,7 @@ struct FrameResult {
 }
 
 impl RaftNetworkV2<TypeConfig> for PeerClient {
-    type SnapshotData = SnapshotData;
+    type SnapshotData = SnapshotHandle;
 
     async fn append_entries(
         &mut self,

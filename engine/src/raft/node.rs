@@ -10,14 +10,14 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use raft3d_core::command::Bootstrap;
-use raft3d_core::state::{digest::Digest, meta};
-use raft3d_core::{LocalFault, Revision};
+use raft3d_core::LocalFault;
+use raft3d_core::state::meta;
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::api::{NodeStatus, Role};
-use super::checkpoints::Checkpoints;
-use super::machine::{MachineHandle, StateMachine};
+use super::health::Health;
+use super::machine::{StateHandle, StateMachine};
 use super::network::Network;
 use super::peers::Peers;
 use super::read::ReadRounds;
@@ -25,12 +25,15 @@ use super::snapshot_transfer::Receiver;
 use super::transport::Transport;
 use super::types::{Incarnation, Member, NodeId, StoredMembership, TypeConfig};
 use super::{duties, read};
+use crate::storage::data_dir::DataDir;
 use crate::storage::log::LogStore;
 
 /// Most client writes that wait on one node at once, its own and forwarded ones each.
 pub const WRITES_IN_FLIGHT_MAX: usize = 4_096;
 /// How long a clean stop waits for another node to take over the leadership.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long Raft may take to show its state after it was started.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A clock: milliseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -87,6 +90,8 @@ pub struct Parts {
     pub log: LogStore,
     /// The state machine.
     pub machine: StateMachine,
+    /// The folder that they lie in; stays locked while the node runs.
+    pub data_dir: Arc<DataDir>,
     /// The way to its peers.
     pub transport: Arc<dyn Transport>,
 }
@@ -114,7 +119,8 @@ pub struct Node {
 pub(super) struct Inner {
     pub(super) options: NodeOptions,
     pub(super) raft: Raft<TypeConfig, StateMachine>,
-    pub(super) machine: MachineHandle,
+    pub(super) machine: StateHandle,
+    pub(super) data_dir: Arc<DataDir>,
     pub(super) peers: Arc<Peers>,
     pub(super) fault: watch::Sender<Option<String>>,
     pub(super) recovered: watch::Sender<bool>,
@@ -124,7 +130,7 @@ pub(super) struct Inner {
     pub(super) read_rounds: ReadRounds,
     pub(super) membership_changes: Mutex<()>,
     pub(super) incoming: Mutex<Option<Receiver>>,
-    pub(super) checkpoints: Checkpoints,
+    pub(super) health: Health,
 }
 
 impl fmt::Debug for Node {
@@ -143,7 +149,7 @@ impl Node {
         let (id, incarnation) = (options.node_id, options.member.incarnation);
         let peers = Arc::new(Peers::new(parts.transport, id, incarnation));
         let machine = parts.machine.handle();
-        if let Some(cluster_id) = meta::cluster_id(&machine.view()?)? {
+        if let Some(cluster_id) = meta::cluster_id(&machine.view())? {
             // The first value cannot contradict.
             let _ = peers.set_cluster_id(cluster_id);
         }
@@ -152,11 +158,13 @@ impl Node {
         let raft = Raft::new(id, config, network, parts.log, parts.machine)
             .await
             .map_err(|e| StartError::Raft(e.to_string()))?;
+        let last_log_index = known_state(&raft).await?;
         let (read_rounds, read_queue) = ReadRounds::new();
         let inner = Arc::new(Inner {
             options,
             raft,
             machine,
+            data_dir: parts.data_dir,
             peers,
             fault: watch::Sender::new(None),
             recovered: watch::Sender::new(false),
@@ -166,11 +174,11 @@ impl Node {
             read_rounds,
             membership_changes: Mutex::new(()),
             incoming: Mutex::new(None),
-            checkpoints: Checkpoints::default(),
+            health: Health::default(),
         });
         let node = Self { inner };
         tokio::spawn(read::run_rounds(node.clone(), read_queue));
-        duties::spawn(&node);
+        duties::spawn(&node, last_log_index);
         Ok(node)
     }
 
@@ -185,10 +193,7 @@ impl Node {
     pub fn status(&self) -> NodeStatus {
         let inner = &self.inner;
         let metrics = inner.metrics();
-        let (applied, digest) = match inner.machine.view() {
-            Ok(view) => (view.revision(), view.digest()),
-            Err(_) => (Revision(0), Digest::default()),
-        };
+        let view = inner.machine.view();
         NodeStatus {
             node_id: self.id(),
             incarnation: inner.options.member.incarnation,
@@ -196,8 +201,8 @@ impl Node {
             leader: metrics.current_leader,
             term: metrics.current_term,
             last_log_index: metrics.last_log_index.unwrap_or(0),
-            applied,
-            digest,
+            applied: view.revision(),
+            digest: view.digest(),
             snapshot_index: metrics.snapshot.map_or(0, |id| id.index),
             purged_index: metrics.purged.map_or(0, |id| id.index),
             version: inner.options.version.clone(),
@@ -315,7 +320,7 @@ impl Inner {
         if let Some(reason) = self.closed_by() {
             return Some(reason);
         }
-        if let Some(reason) = self.checkpoints.fenced() {
+        if let Some(reason) = self.health.fenced() {
             return Some(reason);
         }
         let recovered = *self.recovered.borrow();
@@ -333,6 +338,22 @@ impl Inner {
             first
         });
     }
+}
+
+/// Waits until Raft's metrics show what it was started with, so that nobody takes this node for an
+/// uninitialised one, and answers the last log index.
+async fn known_state(raft: &Raft<TypeConfig, StateMachine>) -> Result<u64, StartError> {
+    let stopped = |error: &dyn fmt::Display| StartError::Raft(error.to_string());
+    let membership = raft
+        .with_raft_state(|state| state.membership_state.effective().log_id().map(|id| id.index))
+        .await
+        .map_err(|e| stopped(&e))?;
+    let shown = |m: &RaftMetrics<TypeConfig>| {
+        m.membership_config.log_id().map(|id| id.index) >= membership
+    };
+    let metrics = raft.wait(Some(METRICS_TIMEOUT)).metrics(shown, "Raft has started").await;
+    let metrics = metrics.map_err(|e| stopped(&e))?;
+    Ok(metrics.last_log_index.unwrap_or(0))
 }
 
 /// The voter other than the leader that has most of the log.

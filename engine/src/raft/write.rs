@@ -169,7 +169,7 @@ impl Node {
 
     /// Stamps and proposes on this node, which is the leader or thinks so.
     async fn propose(&self, envelope: &[u8], deadline: Instant) -> Try {
-        if self.inner.checkpoints.may_not_propose() {
+        if self.inner.health.may_not_propose() {
             return Try::NotProposed;
         }
         let mut envelope: Envelope = match message::whole(envelope) {
