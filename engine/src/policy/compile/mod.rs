@@ -11,7 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use child::ChildCompiler;
-pub use worker::worker_main;
+pub use worker::{serve, worker_main};
 
 use super::runtime::{EngineSettings, compile_engine};
 use super::validate::{self, ModuleProblem};

@@ -37,7 +37,12 @@ pub fn worker_main() -> ExitCode {
     }
 }
 
-fn serve(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
+/// As [`worker_main`], over other pipes: reads one module from `input`, limits this process, and
+/// answers on `output`.
+///
+/// # Errors
+/// The request does not arrive whole, or this process cannot limit itself.
+pub fn serve(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
     // Without its parent the child has nobody to answer to.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut header = [0; 20];
