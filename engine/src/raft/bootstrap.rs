@@ -103,7 +103,7 @@ impl Node {
         if let Some(reason) = self.inner.closed_by() {
             return Err(BootstrapError::Raft(reason));
         }
-        let mut members = BTreeMap::from([(self.id(), self.inner.options.member.clone())]);
+        let mut members = BTreeMap::from([(self.id(), self.inner.member.clone())]);
         let mut missing = Vec::new();
         for (id, at) in initial.iter().filter(|(id, _)| **id != self.id()) {
             match self.identify(*id, &at.peer_addr).await? {

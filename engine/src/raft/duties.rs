@@ -32,6 +32,7 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Starts the node's duties; they end when it stops.
 pub(super) fn spawn(node: &Node, last_log_index: u64) {
     tokio::spawn(watch_faults(node.clone()));
+    tokio::spawn(until_stopped(node.clone(), watch_log(node.clone())));
     tokio::spawn(until_stopped(node.clone(), recover(node.clone(), last_log_index)));
     tokio::spawn(until_stopped(node.clone(), tick(node.clone())));
     tokio::spawn(until_stopped(node.clone(), compare(node.clone())));
@@ -59,6 +60,16 @@ async fn watch_faults(node: Node) {
             node.inner.fail(node.inner.machine.fault().unwrap_or(raft));
         }
         return;
+    }
+}
+
+/// The log says best what stopped it, and what to do.
+async fn watch_log(node: Node) {
+    let mut fault = node.inner.log.fault();
+    if let Ok(fault) = fault.wait_for(Option::is_some).await
+        && let Some(fault) = fault.as_ref()
+    {
+        node.inner.fail(fault.to_string());
     }
 }
 

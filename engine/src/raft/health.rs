@@ -10,7 +10,7 @@ use raft3d_core::state::digest::Digest;
 use super::message::CheckpointDigest;
 
 /// A node whose clock is further from the median of the voters does not propose, milliseconds.
-pub const CLOCK_SKEW_MS_MAX: u64 = 10_000;
+pub(super) const CLOCK_SKEW_MS_MAX: u64 = 10_000;
 /// Clocks are judged where at least so many voters told theirs: of two, neither is the odd one.
 const CLOCKS_MIN: usize = 3;
 

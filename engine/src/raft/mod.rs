@@ -10,6 +10,7 @@ mod membership;
 pub mod message;
 mod network;
 pub mod node;
+pub mod parts;
 mod peers;
 mod read;
 mod service;

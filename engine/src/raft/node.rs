@@ -19,13 +19,14 @@ use super::api::{NodeStatus, Role};
 use super::health::Health;
 use super::machine::{StateHandle, StateMachine};
 use super::network::Network;
+use super::parts::Parts;
 use super::peers::Peers;
 use super::read::ReadRounds;
 use super::snapshot_transfer::Receiver;
 use super::transport::Transport;
 use super::types::{Incarnation, Member, NodeId, StoredMembership, TypeConfig};
 use super::{duties, read};
-use crate::storage::data_dir::DataDir;
+use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::log::LogStore;
 
 /// Most client writes that wait on one node at once, its own and forwarded ones each.
@@ -61,8 +62,10 @@ impl Default for Timing {
 pub struct NodeOptions {
     /// Its id.
     pub node_id: NodeId,
-    /// Its addresses and data folder, as its peers are to know them.
-    pub member: Member,
+    /// Where its peers reach it, `host:port`.
+    pub peer_addr: String,
+    /// Where clients reach it, `host:port`.
+    pub http_addr: String,
     /// Timing.
     pub timing: Timing,
     /// A snapshot is taken after so many entries.
@@ -84,18 +87,6 @@ pub struct NodeOptions {
     pub engine_epoch: u32,
 }
 
-/// The stores that a node runs on, opened.
-pub struct Parts {
-    /// The Raft log.
-    pub log: LogStore,
-    /// The state machine.
-    pub machine: StateMachine,
-    /// The folder that they lie in; stays locked while the node runs.
-    pub data_dir: Arc<DataDir>,
-    /// The way to its peers.
-    pub transport: Arc<dyn Transport>,
-}
-
 /// Why a node does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -108,6 +99,9 @@ pub enum StartError {
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] LocalFault),
+    /// The data folder is another node's, or cannot be written.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
 }
 
 /// A running node. Cheap to clone; all clones are the same node.
@@ -118,6 +112,8 @@ pub struct Node {
 
 pub(super) struct Inner {
     pub(super) options: NodeOptions,
+    pub(super) member: Member,
+    pub(super) log: LogStore,
     pub(super) raft: Raft<TypeConfig, StateMachine>,
     pub(super) machine: StateHandle,
     pub(super) data_dir: Arc<DataDir>,
@@ -145,14 +141,28 @@ impl Node {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(options: NodeOptions, parts: Parts) -> Result<Self, StartError> {
-        let (id, incarnation) = (options.node_id, options.member.incarnation);
-        let peers = Arc::new(Peers::new(parts.transport, id, incarnation));
+    pub async fn start(
+        options: NodeOptions,
+        parts: Parts,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, StartError> {
+        let id = options.node_id;
+        parts.data_dir.set_node_id(id)?;
+        let identity = parts.data_dir.identity();
+        let member = Member {
+            peer_addr: options.peer_addr.clone(),
+            http_addr: options.http_addr.clone(),
+            incarnation: identity.incarnation,
+        };
+        let peers = Arc::new(Peers::new(transport, id, identity.incarnation));
         let machine = parts.machine.handle();
-        if let Some(cluster_id) = meta::cluster_id(&machine.view())? {
+        let stored = meta::cluster_id(&machine.view())?.or(identity.cluster_id);
+        if let Some(cluster_id) = stored {
+            parts.data_dir.set_cluster_id(cluster_id)?;
             // The first value cannot contradict.
             let _ = peers.set_cluster_id(cluster_id);
         }
+        let log = parts.log.clone();
         let config = Arc::new(raft_config(&options).validate()?);
         let network = Network::new(Arc::clone(&peers), id);
         let raft = Raft::new(id, config, network, parts.log, parts.machine)
@@ -162,7 +172,9 @@ impl Node {
         let (read_rounds, read_queue) = ReadRounds::new();
         let inner = Arc::new(Inner {
             options,
+            member,
             raft,
+            log,
             machine,
             data_dir: parts.data_dir,
             peers,
@@ -196,7 +208,7 @@ impl Node {
         let view = inner.machine.view();
         NodeStatus {
             node_id: self.id(),
-            incarnation: inner.options.member.incarnation,
+            incarnation: inner.member.incarnation,
             role: self.role(&metrics),
             leader: metrics.current_leader,
             term: metrics.current_term,
@@ -252,7 +264,7 @@ impl Node {
     }
 
     /// Stops: hands the leadership over if another voter can take it, then stops Raft. What was
-    /// appended is durable, and the log is sealed when the last clone of the node is gone.
+    /// appended is durable, and the log is sealed.
     pub async fn shutdown(&self) {
         if self.inner.closed_by().is_none() {
             self.hand_over(HANDOVER_TIMEOUT).await;
@@ -265,6 +277,9 @@ impl Node {
         self.inner.stopping.send_replace(true);
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "Raft did not stop cleanly");
+        }
+        if let Err(error) = self.inner.log.close().await {
+            tracing::warn!(%error, "the log was not closed cleanly");
         }
     }
 

@@ -14,7 +14,7 @@ use super::types::{Incarnation, Member, NodeId};
 
 /// Why a peer gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum PeerError {
+pub(super) enum PeerError {
     /// The transport's word.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -29,7 +29,7 @@ pub enum PeerError {
 impl PeerError {
     /// Whether the request certainly had no effect.
     #[must_use]
-    pub fn no_effect(&self) -> bool {
+    pub(super) fn no_effect(&self) -> bool {
         match self {
             Self::Transport(error) => error.never_sent(),
             Self::Garbage(_) | Self::Failed(_) => false,
@@ -38,7 +38,7 @@ impl PeerError {
 
     /// An answer to something else.
     #[must_use]
-    pub fn unexpected(answer: &Answer) -> Self {
+    pub(super) fn unexpected(answer: &Answer) -> Self {
         Self::Garbage(format!("{answer:.200?}"))
     }
 }
@@ -50,7 +50,7 @@ impl From<MessageError> for PeerError {
 }
 
 /// This node among its peers.
-pub struct Peers {
+pub(super) struct Peers {
     transport: Arc<dyn Transport>,
     me: Party,
     cluster_id: OnceLock<ClusterId>,
@@ -58,13 +58,13 @@ pub struct Peers {
 
 impl Peers {
     /// Calls over `transport`, made by the node with that id and folder.
-    pub fn new(transport: Arc<dyn Transport>, me: NodeId, incarnation: Incarnation) -> Self {
+    pub(super) fn new(transport: Arc<dyn Transport>, me: NodeId, incarnation: Incarnation) -> Self {
         let me = Party { node_id: Some(me), incarnation: Some(incarnation) };
         Self { transport, me, cluster_id: OnceLock::new() }
     }
 
     /// The same for a node that has no id yet.
-    pub fn anonymous(transport: Arc<dyn Transport>, incarnation: Incarnation) -> Self {
+    pub(super) fn anonymous(transport: Arc<dyn Transport>, incarnation: Incarnation) -> Self {
         let me = Party { node_id: None, incarnation: Some(incarnation) };
         Self { transport, me, cluster_id: OnceLock::new() }
     }
@@ -72,12 +72,12 @@ impl Peers {
     /// Remembers the cluster's identity. False where it was another one before: a node belongs to
     /// one cluster for ever.
     #[must_use]
-    pub fn set_cluster_id(&self, cluster_id: ClusterId) -> bool {
+    pub(super) fn set_cluster_id(&self, cluster_id: ClusterId) -> bool {
         *self.cluster_id.get_or_init(|| cluster_id) == cluster_id
     }
 
     /// The cluster's identity, once it is known.
-    pub fn cluster_id(&self) -> Option<ClusterId> {
+    pub(super) fn cluster_id(&self) -> Option<ClusterId> {
         self.cluster_id.get().copied()
     }
 
@@ -85,7 +85,7 @@ impl Peers {
     ///
     /// # Errors
     /// See [`PeerError`].
-    pub async fn ask(
+    pub(super) async fn ask(
         &self,
         channel: Channel,
         to: NodeId,
@@ -101,7 +101,7 @@ impl Peers {
     ///
     /// # Errors
     /// See [`PeerError`].
-    pub async fn ask_address(
+    pub(super) async fn ask_address(
         &self,
         addr: &str,
         to: Option<NodeId>,
@@ -145,7 +145,7 @@ impl Peers {
     ///
     /// # Errors
     /// Why the connection is refused.
-    pub fn greet(
+    pub(super) fn greet(
         &self,
         hello: &Hello,
         recorded: impl Fn(NodeId) -> Option<Incarnation>,

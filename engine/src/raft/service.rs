@@ -75,7 +75,7 @@ impl Node {
     fn answer_identify(&self) -> Answer {
         Answer::Identity(Identity {
             node_id: Some(self.id()),
-            incarnation: self.inner.options.member.incarnation,
+            incarnation: self.inner.member.incarnation,
             initialised: self.inner.initialised(),
         })
     }

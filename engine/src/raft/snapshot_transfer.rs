@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use openraft::alias::SnapshotOf;
+use openraft::type_config::alias::SnapshotOf;
 
 use super::message::{Answer, Ask, Request, SNAPSHOT_CHUNK_BYTES, SnapshotBegin, SnapshotChunk};
 use super::network::PeerClient;
