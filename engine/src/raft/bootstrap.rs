@@ -138,12 +138,11 @@ impl Node {
         }
     }
 
-    async fn identify(
-        &self,
-        id: NodeId,
-        addr: &str,
-    ) -> Result<Option<Identity>, BootstrapError> {
-        let asked = self.inner.peers.ask_address(addr, Some(id), Ask::Identify, IDENTIFY_TIMEOUT);
+    async fn identify(&self, id: NodeId, addr: &str) -> Result<Option<Identity>, BootstrapError> {
+        let asked = self
+            .inner
+            .peers
+            .ask_address(addr, Some(id), Ask::Identify, IDENTIFY_TIMEOUT);
         match asked.await {
             Ok(Answer::Identity(identity)) => Ok(Some(identity)),
             Err(PeerError::Transport(TransportError::Refused { addr, refusal }))

@@ -33,7 +33,10 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) fn spawn(node: &Node, last_log_index: u64) {
     tokio::spawn(watch_faults(node.clone()));
     tokio::spawn(until_stopped(node.clone(), watch_log(node.clone())));
-    tokio::spawn(until_stopped(node.clone(), recover(node.clone(), last_log_index)));
+    tokio::spawn(until_stopped(
+        node.clone(),
+        recover(node.clone(), last_log_index),
+    ));
     tokio::spawn(until_stopped(node.clone(), tick(node.clone())));
     tokio::spawn(until_stopped(node.clone(), compare(node.clone())));
 }
@@ -57,13 +60,22 @@ async fn watch_faults(node: Node) {
         }
         if !*node.inner.stopping.borrow() {
             let raft = stopped.map_or("Raft has ended".to_owned(), |fatal| fatal.to_string());
-            node.inner.fail(node.inner.machine.fault().unwrap_or(raft));
+            // Whoever failed says best what to do.
+            let log = node
+                .inner
+                .log
+                .fault()
+                .borrow()
+                .as_ref()
+                .map(ToString::to_string);
+            node.inner
+                .fail(log.or_else(|| node.inner.machine.fault()).unwrap_or(raft));
         }
         return;
     }
 }
 
-/// The log says best what stopped it, and what to do.
+/// A log that fails while Raft asks nothing of it would go unnoticed.
 async fn watch_log(node: Node) {
     let mut fault = node.inner.log.fault();
     if let Ok(fault) = fault.wait_for(Option::is_some).await
@@ -83,10 +95,21 @@ async fn recover(node: Node, last_log_index: u64) {
         (committed >= end).then_some(committed)
     };
     let reached = |m: &RaftMetrics<TypeConfig>| committed(m).is_some();
-    let waited = node.inner.raft.wait(None).metrics(reached, "the log's end is committed").await;
-    let Ok(Some(target)) = waited.map(|m| committed(&m)) else { return };
+    let waited = node
+        .inner
+        .raft
+        .wait(None)
+        .metrics(reached, "the log's end is committed")
+        .await;
+    let Ok(Some(target)) = waited.map(|m| committed(&m)) else {
+        return;
+    };
     let mut applied = node.inner.machine.applied();
-    if applied.wait_for(|applied| applied.0 >= target.min(last_log_index)).await.is_ok() {
+    if applied
+        .wait_for(|applied| applied.0 >= target.min(last_log_index))
+        .await
+        .is_ok()
+    {
         node.inner.recovered.send_replace(true);
     }
 }
@@ -133,11 +156,19 @@ struct CheckpointClock {
 
 impl CheckpointClock {
     fn new(applied: u64) -> Self {
-        Self { last: applied, at: Instant::now() }
+        Self {
+            last: applied,
+            at: Instant::now(),
+        }
     }
 
     fn follow(&mut self, node: &Node) {
-        let newest = node.inner.machine.checkpoints().last().map_or(0, |c| c.index.0);
+        let newest = node
+            .inner
+            .machine
+            .checkpoints()
+            .last()
+            .map_or(0, |c| c.index.0);
         if newest > self.last {
             *self = Self::new(newest);
         }
@@ -181,7 +212,10 @@ impl Node {
     async fn own_command(&self, command: Command) {
         let request = WriteRequest {
             command,
-            actor: Actor { name: "raft3d".to_owned(), verified: true },
+            actor: Actor {
+                name: "raft3d".to_owned(),
+                verified: true,
+            },
             idempotency_key: None,
             timeout: OWN_COMMAND_TIMEOUT,
         };
@@ -218,13 +252,20 @@ impl Node {
     pub(super) async fn compare_with_voters(&self) {
         let membership = self.inner.membership();
         let voters: Vec<_> = membership.voter_ids().collect();
-        let others = voters.iter().filter(|id| **id != self.id()).filter_map(|id| {
-            let member = membership.get_node(id)?;
-            Some(self.status_of(*id, member))
-        });
+        let others = voters
+            .iter()
+            .filter(|id| **id != self.id())
+            .filter_map(|id| {
+                let member = membership.get_node(id)?;
+                Some(self.status_of(*id, member))
+            });
         let answers: Vec<StatusAnswer> = join_all(others).await.into_iter().flatten().collect();
         let mine = self.status_answer();
-        let clocks = answers.iter().map(|a| a.clock_ms).chain([mine.clock_ms]).collect();
+        let clocks = answers
+            .iter()
+            .map(|a| a.clock_ms)
+            .chain([mine.clock_ms])
+            .collect();
         let clock_off = is_clock_off(mine.clock_ms, clocks);
         let reports: Vec<_> = answers.into_iter().map(|a| a.checkpoints).collect();
         let verdict = judge(&mine.checkpoints, &reports, voters.len());

@@ -92,8 +92,13 @@ mod tests {
 
     #[test]
     fn frames_come_out_whole_however_they_arrive() {
-        let sent: Vec<_> = (0..20u64).map(|n| (n, vec![n as u8; n as usize * 7])).collect();
-        let stream: Vec<u8> = sent.iter().flat_map(|(id, body)| bytes(*id, body)).collect();
+        let sent: Vec<_> = (0..20u64)
+            .map(|n| (n, vec![n as u8; n as usize * 7]))
+            .collect();
+        let stream: Vec<u8> = sent
+            .iter()
+            .flat_map(|(id, body)| bytes(*id, body))
+            .collect();
         for step in [1, 3, 16, 17, 1000, stream.len()] {
             let mut read = BytesMut::new();
             let mut got = Vec::new();
@@ -122,7 +127,10 @@ mod tests {
     #[test]
     fn a_large_length_is_refused_before_it_is_awaited() {
         let mut read = BytesMut::from([0xff; HEADER_BYTES].as_slice());
-        assert_eq!(take(&mut read), Err(FrameError::TooLarge(u32::MAX as usize)));
+        assert_eq!(
+            take(&mut read),
+            Err(FrameError::TooLarge(u32::MAX as usize))
+        );
         assert!(header(1, &vec![0; BODY_BYTES_MAX + 1]).is_err());
     }
 }

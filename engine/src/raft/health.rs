@@ -42,7 +42,10 @@ pub(super) enum Verdict {
 impl Health {
     /// Why nothing is served, if so.
     pub(super) fn fenced(&self) -> Option<String> {
-        self.fence.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Closes the replica for good: its state is not what the majority has.
@@ -82,7 +85,10 @@ pub(super) fn judge(
     // The newest that a majority has reached tells.
     for own in mine.iter().rev() {
         let theirs = others.iter().filter_map(|reported| {
-            reported.iter().find(|c| c.index == own.index).map(|c| c.digest)
+            reported
+                .iter()
+                .find(|c| c.index == own.index)
+                .map(|c| c.digest)
         });
         let digests: Vec<Digest> = std::iter::once(own.digest).chain(theirs).collect();
         if digests.len() < majority {
@@ -123,7 +129,10 @@ mod tests {
     }
 
     fn at(index: u64, of: u8) -> CheckpointDigest {
-        CheckpointDigest { index, digest: digest(of) }
+        CheckpointDigest {
+            index,
+            digest: digest(of),
+        }
     }
 
     #[test]
@@ -142,7 +151,11 @@ mod tests {
             let mut reports = digests.iter().map(|d| vec![at(7, *d)]);
             let mine = reports.next().unwrap_or_default();
             let others: Vec<_> = reports.collect();
-            assert_eq!(judge(&mine, &others, voters), verdict, "{digests:?} of {voters}");
+            assert_eq!(
+                judge(&mine, &others, voters),
+                verdict,
+                "{digests:?} of {voters}"
+            );
         }
     }
 
@@ -151,7 +164,10 @@ mod tests {
         // The others are behind at 9, and agree at 7.
         let others = vec![vec![at(7, 1)], vec![at(5, 2), at(7, 1)]];
         assert_eq!(judge(&[at(7, 1), at(9, 3)], &others, 3), Verdict::Sound);
-        assert_eq!(judge(&[at(7, 2), at(9, 3)], &others, 3), Verdict::Odd { index: 7 });
+        assert_eq!(
+            judge(&[at(7, 2), at(9, 3)], &others, 3),
+            Verdict::Odd { index: 7 }
+        );
         assert_eq!(judge(&[at(8, 2)], &others, 3), Verdict::Sound);
     }
 

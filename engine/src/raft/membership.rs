@@ -63,7 +63,10 @@ impl Node {
         }
         let ask = Request::Ask(Ask::Status);
         let peers = &self.inner.peers;
-        match peers.ask(Channel::Control, id, member, &ask, STATUS_TIMEOUT).await {
+        match peers
+            .ask(Channel::Control, id, member, &ask, STATUS_TIMEOUT)
+            .await
+        {
             Ok(Answer::Status(answer)) => Ok(answer),
             Ok(_) => Err("it answered something else".to_owned()),
             Err(error) => Err(error.to_string()),
@@ -87,7 +90,10 @@ impl Node {
         node_id: NodeId,
         expected_membership: Option<u64>,
     ) -> Result<(), MembershipError> {
-        let ask = AdminAsk::Promote { node_id, expected: expected_membership };
+        let ask = AdminAsk::Promote {
+            node_id,
+            expected: expected_membership,
+        };
         self.admin(ask).await.map(drop)
     }
 
@@ -100,7 +106,10 @@ impl Node {
         node_id: NodeId,
         expected_membership: Option<u64>,
     ) -> Result<(), MembershipError> {
-        let ask = AdminAsk::Remove { node_id, expected: expected_membership };
+        let ask = AdminAsk::Remove {
+            node_id,
+            expected: expected_membership,
+        };
         self.admin(ask).await.map(drop)
     }
 
@@ -117,7 +126,9 @@ impl Node {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         while Instant::now() < deadline {
             if let Some(reason) = self.inner.unavailable() {
-                return Err(MembershipError::Refused { reason: format!("this node: {reason}") });
+                return Err(MembershipError::Refused {
+                    reason: format!("this node: {reason}"),
+                });
             }
             let answer = match self.inner.metrics().current_leader {
                 Some(leader) if leader == self.id() => self.admin_on_leader(ask.clone()).await,
@@ -146,7 +157,10 @@ impl Node {
         let again = matches!(ask, AdminAsk::AddLearner(_));
         let request = Request::Ask(Ask::Admin(ask));
         let peers = &self.inner.peers;
-        match peers.ask(Channel::Forward, leader, &member, &request, CHANGE_TIMEOUT).await {
+        match peers
+            .ask(Channel::Forward, leader, &member, &request, CHANGE_TIMEOUT)
+            .await
+        {
             Ok(answer) => Ok(answer),
             Err(error) if again || error.no_effect() => Ok(not_leader),
             Err(error) => Err(MembershipError::Refused {
@@ -159,7 +173,9 @@ impl Node {
     pub(super) async fn admin_on_leader(&self, ask: AdminAsk) -> Answer {
         let metrics = self.inner.metrics();
         if metrics.state != ServerState::Leader {
-            return Answer::NotLeader { leader: metrics.current_leader };
+            return Answer::NotLeader {
+                leader: metrics.current_leader,
+            };
         }
         let _one_at_a_time = self.inner.membership_changes.lock().await;
         let done = match ask {
@@ -180,7 +196,9 @@ impl Node {
         // of the membership that an earlier leader made.
         let blank = self.inner.raft.write_blank().await.map_err(not_made)?;
         let membership = self.inner.membership();
-        let known = membership.nodes().find(|(_, m)| m.incarnation == member.incarnation);
+        let known = membership
+            .nodes()
+            .find(|(_, m)| m.incarnation == member.incarnation);
         if let Some((id, recorded)) = known {
             if *recorded == member {
                 return Ok(*id);
@@ -207,7 +225,8 @@ impl Node {
             return Ok(id);
         }
         self.wait_caught_up(id).await?;
-        self.change(&membership, Change::AddVoterIds(BTreeSet::from([id]))).await?;
+        self.change(&membership, Change::AddVoterIds(BTreeSet::from([id])))
+            .await?;
         Ok(id)
     }
 
@@ -240,7 +259,11 @@ impl Node {
             return Err(MembershipError::Refused { reason });
         }
         let ids = BTreeSet::from([id]);
-        let change = if voter { Change::RemoveVoters(ids) } else { Change::RemoveNodes(ids) };
+        let change = if voter {
+            Change::RemoveVoters(ids)
+        } else {
+            Change::RemoveNodes(ids)
+        };
         self.change(&membership, change).await?;
         Ok(id)
     }
@@ -258,7 +281,10 @@ impl Node {
             return Err(MembershipError::NoLeader);
         }
         let wait = self.inner.raft.wait(Some(TRANSFER_TIMEOUT));
-        match wait.current_leader(to, "the leadership is handed over").await {
+        match wait
+            .current_leader(to, "the leadership is handed over")
+            .await
+        {
             Ok(_) => Ok(to),
             Err(_) => Err(MembershipError::Refused {
                 reason: format!("member {to} did not take the leadership over in time"),
@@ -291,7 +317,9 @@ impl Node {
         from: &StoredMembership,
         change: Change,
     ) -> Result<(), MembershipError> {
-        let same = Precondition::LastMembershipLogId { last_membership_log_id: *from.log_id() };
+        let same = Precondition::LastMembershipLogId {
+            last_membership_log_id: *from.log_id(),
+        };
         let changed = self.inner.raft.change_membership_if(change, false, [same]);
         match tokio::time::timeout(CHANGE_TIMEOUT, changed).await {
             Ok(Ok(_)) => Ok(()),

@@ -587,7 +587,12 @@ as_bytes!(
     codec::encode_stored_membership,
     codec::decode_stored_membership
 );
-as_bytes!(log_id, Option<LogId>, encode_optional_log_id, decode_optional_log_id);
+as_bytes!(
+    log_id,
+    Option<LogId>,
+    encode_optional_log_id,
+    decode_optional_log_id
+);
 
 fn encode_optional_log_id(log_id: &Option<LogId>, out: &mut Vec<u8>) {
     if let Some(log_id) = log_id {

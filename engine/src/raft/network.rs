@@ -46,7 +46,13 @@ impl Network {
     fn client(&self, channel: Channel, target: NodeId, member: &Member) -> PeerClient {
         let peers = Arc::clone(&self.peers);
         let member = member.clone();
-        PeerClient { peers, me: self.me, target, member, channel }
+        PeerClient {
+            peers,
+            me: self.me,
+            target,
+            member,
+            channel,
+        }
     }
 }
 
@@ -83,14 +89,21 @@ impl PeerClient {
         request: Request,
         timeout: Duration,
     ) -> Result<Answer, PeerError> {
-        self.peers.ask(channel, self.target, &self.member, &request, timeout).await
+        self.peers
+            .ask(channel, self.target, &self.member, &request, timeout)
+            .await
     }
 
     fn rpc_error(&self, error: PeerError, action: RPCTypes, timeout: Duration) -> RpcError {
         match error {
             PeerError::Transport(TransportError::Timeout { .. }) => {
                 let (id, target) = (self.me, self.target);
-                RPCError::Timeout(openraft::errors::Timeout { action, id, target, timeout })
+                RPCError::Timeout(openraft::errors::Timeout {
+                    action,
+                    id,
+                    target,
+                    timeout,
+                })
             }
             PeerError::Transport(TransportError::Lost { .. }) => {
                 RPCError::Network(NetworkError::new(&error))
@@ -114,7 +127,9 @@ impl PeerClient {
         timeout: Duration,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let prev = frame.prev_log_id;
-        let asked = self.ask(self.channel, Request::Append(frame), timeout).await;
+        let asked = self
+            .ask(self.channel, Request::Append(frame), timeout)
+            .await;
         let answer = match asked {
             Ok(Answer::Append(answer)) => answer,
             Ok(other) => {
@@ -144,9 +159,15 @@ impl PeerClient {
             Ok(response) => {
                 let result = response.into_stream_result(prev, last);
                 let whole = matches!(&result, Ok(matching) if *matching >= last);
-                FrameResult { result: Ok(result), go_on: whole }
+                FrameResult {
+                    result: Ok(result),
+                    go_on: whole,
+                }
             }
-            Err(error) => FrameResult { result: Err(error), go_on: false },
+            Err(error) => FrameResult {
+                result: Err(error),
+                go_on: false,
+            },
         }
     }
 
@@ -208,7 +229,10 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>>
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>,
+    >
     where
         S: Stream<Item = Append> + Send + Unpin + 'static,
     {
@@ -256,7 +280,9 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
             future::Either::Left((Ok(vote), _)) => Ok(SnapshotResponse::new(vote)),
             future::Either::Left((Err(error), _)) => {
                 let timeout = snapshot_transfer::CHUNK_TIMEOUT;
-                Err(self.rpc_error(error, RPCTypes::InstallSnapshot, timeout).into())
+                Err(self
+                    .rpc_error(error, RPCTypes::InstallSnapshot, timeout)
+                    .into())
             }
             future::Either::Right((closed, _)) => Err(StreamingError::Closed(closed)),
         }
@@ -287,13 +313,22 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
 }
 
 fn last_log_id(request: &Append) -> Option<LogId> {
-    request.entries.last().map(|e| e.log_id).or(request.prev_log_id)
+    request
+        .entries
+        .last()
+        .map(|e| e.log_id)
+        .or(request.prev_log_id)
 }
 
 /// Splits an append so that each part holds about [`APPEND_BYTES_SOFT_MAX`]; a larger entry goes
 /// alone. An append without entries stays one part.
 fn split(request: Append) -> Vec<Append> {
-    let AppendEntriesRequest { vote, mut prev_log_id, entries, leader_commit } = request;
+    let AppendEntriesRequest {
+        vote,
+        mut prev_log_id,
+        entries,
+        leader_commit,
+    } = request;
     let mut parts = Vec::new();
     let mut part = Vec::new();
     let mut bytes = 0;
@@ -302,7 +337,12 @@ fn split(request: Append) -> Vec<Append> {
         let full = bytes + size > APPEND_BYTES_SOFT_MAX || part.len() >= APPEND_ENTRIES_MAX;
         if full && let Some(last) = part.last().map(|e: &super::types::Entry| e.log_id) {
             let entries = std::mem::take(&mut part);
-            parts.push(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit });
+            parts.push(AppendEntriesRequest {
+                vote,
+                prev_log_id,
+                entries,
+                leader_commit,
+            });
             prev_log_id = Some(last);
             bytes = 0;
         }
@@ -310,7 +350,12 @@ fn split(request: Append) -> Vec<Append> {
         part.push(entry);
     }
     if parts.is_empty() || !part.is_empty() {
-        parts.push(AppendEntriesRequest { vote, prev_log_id, entries: part, leader_commit });
+        parts.push(AppendEntriesRequest {
+            vote,
+            prev_log_id,
+            entries: part,
+            leader_commit,
+        });
     }
     parts
 }
@@ -337,7 +382,10 @@ mod tests {
             payload: EntryPayload::Normal(Proposal(Bytes::from(vec![7; *size]))),
         };
         AppendEntriesRequest {
-            vote: Vote { leader_id: LeaderId::new(3, 1), committed: true },
+            vote: Vote {
+                leader_id: LeaderId::new(3, 1),
+                committed: true,
+            },
             prev_log_id: Some(log_id(9)),
             entries: sizes.iter().enumerate().map(entry).collect(),
             leader_commit: Some(log_id(5)),
@@ -365,7 +413,11 @@ mod tests {
                 let body = Request::Append(part.clone()).encode();
                 assert!(body.len() <= BODY_BYTES_MAX, "{} bytes", body.len());
                 let single = part.entries.len() <= 1;
-                assert!(single || body.len() <= APPEND_BYTES_SOFT_MAX, "{} bytes", body.len());
+                assert!(
+                    single || body.len() <= APPEND_BYTES_SOFT_MAX,
+                    "{} bytes",
+                    body.len()
+                );
                 let Request::Append(back) = Request::decode(&body).unwrap() else {
                     unreachable!("an append came back as something else");
                 };

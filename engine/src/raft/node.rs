@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
-use raft3d_core::command::Bootstrap;
 use raft3d_core::LocalFault;
+use raft3d_core::command::Bootstrap;
 use raft3d_core::state::meta;
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -53,7 +53,11 @@ pub struct Timing {
 impl Default for Timing {
     /// A leader that is killed is replaced within two times `election_max_ms`.
     fn default() -> Self {
-        Self { heartbeat_ms: 100, election_min_ms: 500, election_max_ms: 1_000 }
+        Self {
+            heartbeat_ms: 100,
+            election_min_ms: 500,
+            election_max_ms: 1_000,
+        }
     }
 }
 
@@ -131,7 +135,9 @@ pub(super) struct Inner {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("id", &self.inner.options.node_id).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("id", &self.inner.options.node_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -289,7 +295,9 @@ impl Node {
         if metrics.state != ServerState::Leader {
             return;
         }
-        let Some(to) = best_successor(&metrics) else { return };
+        let Some(to) = best_successor(&metrics) else {
+            return;
+        };
         if self.inner.raft.trigger().transfer_leader(to).await.is_err() {
             return;
         }
@@ -315,7 +323,9 @@ impl Inner {
     }
 
     pub(super) fn recorded_incarnation(&self, id: NodeId) -> Option<Incarnation> {
-        self.membership().get_node(&id).map(|member| member.incarnation)
+        self.membership()
+            .get_node(&id)
+            .map(|member| member.incarnation)
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -360,13 +370,21 @@ impl Inner {
 async fn known_state(raft: &Raft<TypeConfig, StateMachine>) -> Result<u64, StartError> {
     let stopped = |error: &dyn fmt::Display| StartError::Raft(error.to_string());
     let membership = raft
-        .with_raft_state(|state| state.membership_state.effective().log_id().map(|id| id.index))
+        .with_raft_state(|state| {
+            state
+                .membership_state
+                .effective()
+                .log_id()
+                .map(|id| id.index)
+        })
         .await
         .map_err(|e| stopped(&e))?;
-    let shown = |m: &RaftMetrics<TypeConfig>| {
-        m.membership_config.log_id().map(|id| id.index) >= membership
-    };
-    let metrics = raft.wait(Some(METRICS_TIMEOUT)).metrics(shown, "Raft has started").await;
+    let shown =
+        |m: &RaftMetrics<TypeConfig>| m.membership_config.log_id().map(|id| id.index) >= membership;
+    let metrics = raft
+        .wait(Some(METRICS_TIMEOUT))
+        .metrics(shown, "Raft has started")
+        .await;
     let metrics = metrics.map_err(|e| stopped(&e))?;
     Ok(metrics.last_log_index.unwrap_or(0))
 }

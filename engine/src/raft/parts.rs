@@ -56,14 +56,32 @@ impl Parts {
         // A node that knows its cluster had a log: one that is missing is a loss and not a start.
         let must_exist = data_dir.identity().cluster_id.is_some();
         let mut log = off_thread(move || {
-            LogStore::open(&log_dir, LogOptions { must_exist, ..LogOptions::default() })
+            LogStore::open(
+                &log_dir,
+                LogOptions {
+                    must_exist,
+                    ..LogOptions::default()
+                },
+            )
         })
         .await??;
-        let purged_index = log.get_log_state().await?.last_purged_log_id.map(|id| id.index);
+        let purged_index = log
+            .get_log_state()
+            .await?
+            .last_purged_log_id
+            .map(|id| id.index);
         let folder: PathBuf = data_dir.path().to_owned();
-        let options = StateOptions { data_dir: folder, purged_index, deny_at };
+        let options = StateOptions {
+            data_dir: folder,
+            purged_index,
+            deny_at,
+        };
         let machine = off_thread(move || StateMachine::open(options, host, observer)).await??;
-        Ok(Self { log, machine, data_dir })
+        Ok(Self {
+            log,
+            machine,
+            data_dir,
+        })
     }
 }
 
@@ -71,5 +89,7 @@ impl Parts {
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, OpenError> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| OpenError::CutShort(e.to_string()))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| OpenError::CutShort(e.to_string()))
 }

@@ -59,14 +59,28 @@ pub(super) struct Peers {
 impl Peers {
     /// Calls over `transport`, made by the node with that id and folder.
     pub(super) fn new(transport: Arc<dyn Transport>, me: NodeId, incarnation: Incarnation) -> Self {
-        let me = Party { node_id: Some(me), incarnation: Some(incarnation) };
-        Self { transport, me, cluster_id: OnceLock::new() }
+        let me = Party {
+            node_id: Some(me),
+            incarnation: Some(incarnation),
+        };
+        Self {
+            transport,
+            me,
+            cluster_id: OnceLock::new(),
+        }
     }
 
     /// The same for a node that has no id yet.
     pub(super) fn anonymous(transport: Arc<dyn Transport>, incarnation: Incarnation) -> Self {
-        let me = Party { node_id: None, incarnation: Some(incarnation) };
-        Self { transport, me, cluster_id: OnceLock::new() }
+        let me = Party {
+            node_id: None,
+            incarnation: Some(incarnation),
+        };
+        Self {
+            transport,
+            me,
+            cluster_id: OnceLock::new(),
+        }
     }
 
     /// Remembers the cluster's identity. False where it was another one before: a node belongs to
@@ -93,8 +107,16 @@ impl Peers {
         request: &Request,
         timeout: Duration,
     ) -> Result<Answer, PeerError> {
-        let party = Party { node_id: Some(to), incarnation: Some(member.incarnation) };
-        self.send(self.route(channel, &member.peer_addr, party), request, timeout).await
+        let party = Party {
+            node_id: Some(to),
+            incarnation: Some(member.incarnation),
+        };
+        self.send(
+            self.route(channel, &member.peer_addr, party),
+            request,
+            timeout,
+        )
+        .await
     }
 
     /// Sends `ask` to whoever answers at `addr`, expecting the node `to` there, if any.
@@ -108,7 +130,10 @@ impl Peers {
         ask: Ask,
         timeout: Duration,
     ) -> Result<Answer, PeerError> {
-        let party = Party { node_id: to, incarnation: None };
+        let party = Party {
+            node_id: to,
+            incarnation: None,
+        };
         let route = self.route(Channel::Control, addr, party);
         self.send(route, &Request::Ask(ask), timeout).await
     }
@@ -119,7 +144,10 @@ impl Peers {
         request: &Request,
         timeout: Duration,
     ) -> Result<Answer, PeerError> {
-        let body = self.transport.call(route, request.encode(), timeout).await?;
+        let body = self
+            .transport
+            .call(route, request.encode(), timeout)
+            .await?;
         match Answer::decode(&body)? {
             Answer::Failed { reason } => Err(PeerError::Failed(reason)),
             answer => Ok(answer),
@@ -134,7 +162,10 @@ impl Peers {
             from: self.me,
             to,
         };
-        Route { addr: addr.to_owned(), hello }
+        Route {
+            addr: addr.to_owned(),
+            hello,
+        }
     }
 
     /// Judges who dials in, by `recorded`: the data folder that the membership has for an id.
@@ -159,7 +190,10 @@ impl Peers {
         {
             return Err(Refusal::OtherCluster { theirs });
         }
-        let welcome = Welcome { cluster_id: self.cluster_id(), party: self.me };
+        let welcome = Welcome {
+            cluster_id: self.cluster_id(),
+            party: self.me,
+        };
         hello.check(&welcome)?;
         if let Some(node_id) = hello.from.node_id {
             let known = recorded(node_id);

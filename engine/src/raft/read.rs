@@ -40,10 +40,7 @@ impl ReadRounds {
 }
 
 /// Runs rounds, one at a time, until the node stops.
-pub(super) async fn run_rounds(
-    node: Node,
-    mut queue: mpsc::Receiver<oneshot::Sender<Confirmed>>,
-) {
+pub(super) async fn run_rounds(node: Node, mut queue: mpsc::Receiver<oneshot::Sender<Confirmed>>) {
     let mut stopping = node.inner.stopping.subscribe();
     loop {
         let first = tokio::select! {
@@ -78,7 +75,10 @@ impl Node {
             Consistency::Linearizable => self.confirmed_index(deadline).await?,
             Consistency::Stale => 0,
         };
-        let wanted = options.min_revision.unwrap_or_default().max(Revision(confirmed));
+        let wanted = options
+            .min_revision
+            .unwrap_or_default()
+            .max(Revision(confirmed));
         self.wait_applied(wanted, deadline).await?;
         self.check_open()?;
         Ok(self.inner.machine.view())
@@ -137,7 +137,10 @@ impl Node {
         let member = self.inner.member(leader)?;
         let ask = Request::Ask(Ask::ReadIndex);
         let peers = &self.inner.peers;
-        match peers.ask(Channel::Control, leader, &member, &ask, ROUND_TIMEOUT).await {
+        match peers
+            .ask(Channel::Control, leader, &member, &ask, ROUND_TIMEOUT)
+            .await
+        {
             Ok(Answer::ReadIndex { index }) => Some(index),
             Ok(_) | Err(_) => None,
         }
@@ -146,8 +149,8 @@ impl Node {
     /// The read index, on the leader: what was committed when a majority still took it for the
     /// leader after the request came.
     pub(super) async fn leader_read_index(&self) -> Confirmed {
-        let option = LinearizerOption::new(Some(Duration::ZERO), true)
-            .with_wait_timeout(ROUND_TIMEOUT);
+        let option =
+            LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(ROUND_TIMEOUT);
         let linearizer = self.inner.raft.get_read_linearizer(option).await.ok()?;
         Some(linearizer.read_log_id().index())
     }

@@ -49,7 +49,11 @@ impl Node {
             _ if hello.from.node_id.is_none() => match request {
                 Request::Ask(Ask::Join(member)) => return self.answer_join(member).await,
                 Request::Ask(Ask::Identify) => return self.answer_identify(),
-                _ => return Answer::Failed { reason: "the dialer has no node id".to_owned() },
+                _ => {
+                    return Answer::Failed {
+                        reason: "the dialer has no node id".to_owned(),
+                    };
+                }
             },
             Request::Append(append) => return self.answer_append(append).await,
             Request::Ask(ask) => ask,
@@ -60,7 +64,9 @@ impl Node {
             Ask::TransferLeader(ask) => self.answer_transfer(ask).await,
             Ask::ReadIndex => match self.leader_read_index().await {
                 Some(index) => Answer::ReadIndex { index },
-                None => Answer::NotLeader { leader: self.inner.metrics().current_leader },
+                None => Answer::NotLeader {
+                    leader: self.inner.metrics().current_leader,
+                },
             },
             Ask::Status => Answer::Status(self.status_answer()),
             Ask::Write(ask) => self.forwarded_write(ask).await,
@@ -90,7 +96,9 @@ impl Node {
                 AppendEntriesResponse::Conflict => AppendAnswer::Conflict,
                 AppendEntriesResponse::HigherVote(vote) => AppendAnswer::HigherVote { vote },
             }),
-            Err(error) => Answer::Failed { reason: error.to_string() },
+            Err(error) => Answer::Failed {
+                reason: error.to_string(),
+            },
         }
     }
 
@@ -111,15 +119,21 @@ impl Node {
                 granted: response.vote_granted,
                 last_log_id: response.last_log_id,
             }),
-            Err(error) => Answer::Failed { reason: error.to_string() },
+            Err(error) => Answer::Failed {
+                reason: error.to_string(),
+            },
         }
     }
 
     async fn answer_transfer(&self, ask: TransferAsk) -> Answer {
         let request = TransferLeaderRequest::new(ask.from, ask.to, ask.last_log_id);
         match self.inner.raft.handle_transfer_leader(request).await {
-            Ok(taken) => Answer::Transfer { taken: taken.is_ok() },
-            Err(error) => Answer::Failed { reason: error.to_string() },
+            Ok(taken) => Answer::Transfer {
+                taken: taken.is_ok(),
+            },
+            Err(error) => Answer::Failed {
+                reason: error.to_string(),
+            },
         }
     }
 
@@ -137,7 +151,10 @@ impl Node {
             clock_ms: self.inner.now_ms(),
             checkpoints: checkpoints
                 .iter()
-                .map(|c| CheckpointDigest { index: c.index.0, digest: c.digest })
+                .map(|c| CheckpointDigest {
+                    index: c.index.0,
+                    digest: c.digest,
+                })
                 .collect(),
         }
     }

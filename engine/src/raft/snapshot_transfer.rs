@@ -63,7 +63,9 @@ pub(super) async fn send(
     }
     match step(client, Ask::SnapshotEnd { transfer }, 0, INSTALL_TIMEOUT).await? {
         Some(vote) => Ok(vote),
-        None => Err(PeerError::Garbage("the end of a snapshot was taken for a part".to_owned())),
+        None => Err(PeerError::Garbage(
+            "the end of a snapshot was taken for a part".to_owned(),
+        )),
     }
 }
 
@@ -74,7 +76,10 @@ async fn step(
     next: u64,
     timeout: Duration,
 ) -> Result<Option<Vote>, PeerError> {
-    match client.ask(Channel::Bulk, Request::Ask(ask), timeout).await? {
+    match client
+        .ask(Channel::Bulk, Request::Ask(ask), timeout)
+        .await?
+    {
         Answer::SnapshotDone { vote } => Ok(Some(vote)),
         Answer::SnapshotNext { offset } if offset == next => Ok(None),
         other => Err(PeerError::unexpected(&other)),
@@ -86,8 +91,12 @@ async fn read(file: &SnapshotHandle, offset: u64) -> Result<Vec<u8>, PeerError> 
     let read = tokio::task::spawn_blocking(move || file.read_at(offset, SNAPSHOT_CHUNK_BYTES));
     match read.await {
         Ok(Ok(piece)) if !piece.is_empty() => Ok(piece.to_vec()),
-        Ok(Ok(_)) => Err(PeerError::Failed("the snapshot file is shorter than it was".to_owned())),
-        Ok(Err(error)) => Err(PeerError::Failed(format!("the snapshot is not readable: {error}"))),
+        Ok(Ok(_)) => Err(PeerError::Failed(
+            "the snapshot file is shorter than it was".to_owned(),
+        )),
+        Ok(Err(error)) => Err(PeerError::Failed(format!(
+            "the snapshot is not readable: {error}"
+        ))),
         Err(error) => Err(PeerError::Failed(error.to_string())),
     }
 }
@@ -110,7 +119,9 @@ impl Node {
     }
 
     pub(super) async fn take_snapshot_chunk(&self, chunk: SnapshotChunk) -> Answer {
-        let refused = |reason: &str| Answer::Failed { reason: reason.to_owned() };
+        let refused = |reason: &str| Answer::Failed {
+            reason: reason.to_owned(),
+        };
         let mut incoming = self.inner.incoming.lock().await;
         let Some(mut receiver) = incoming.take() else {
             return refused("no snapshot is being received");
@@ -137,7 +148,9 @@ impl Node {
     }
 
     pub(super) async fn end_snapshot(&self, transfer: u64) -> Answer {
-        let refused = |reason: &str| Answer::Failed { reason: reason.to_owned() };
+        let refused = |reason: &str| Answer::Failed {
+            reason: reason.to_owned(),
+        };
         let Some(Receiver { begin, file }) = self.inner.incoming.lock().await.take() else {
             return refused("no snapshot is being received");
         };
@@ -149,17 +162,31 @@ impl Node {
             Err(reason) => return Answer::Failed { reason },
         };
         let meta = handle.meta();
-        let beyond = meta.last_log_id.is_some_and(|id| id.leader_id > begin.vote.leader_id);
-        let other = meta.last_log_id != begin.last_log_id
-            || meta.last_membership != begin.membership;
+        let beyond = meta
+            .last_log_id
+            .is_some_and(|id| id.leader_id > begin.vote.leader_id);
+        let other =
+            meta.last_log_id != begin.last_log_id || meta.last_membership != begin.membership;
         // openraft panics on a snapshot that its sender cannot have.
         if beyond || other {
             return refused("the snapshot is not the one that was announced");
         }
-        let snapshot = Snapshot { meta, snapshot: handle };
-        match self.inner.raft.install_full_snapshot(begin.vote, snapshot).await {
-            Ok(response) => Answer::SnapshotDone { vote: response.vote },
-            Err(error) => Answer::Failed { reason: error.to_string() },
+        let snapshot = Snapshot {
+            meta,
+            snapshot: handle,
+        };
+        match self
+            .inner
+            .raft
+            .install_full_snapshot(begin.vote, snapshot)
+            .await
+        {
+            Ok(response) => Answer::SnapshotDone {
+                vote: response.vote,
+            },
+            Err(error) => Answer::Failed {
+                reason: error.to_string(),
+            },
         }
     }
 }

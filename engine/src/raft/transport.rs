@@ -275,25 +275,49 @@ mod tests {
     }
 
     fn party(id: u8) -> Party {
-        Party { node_id: Some(u64::from(id)), incarnation: Some(Incarnation([id; 16])) }
+        Party {
+            node_id: Some(u64::from(id)),
+            incarnation: Some(Incarnation([id; 16])),
+        }
     }
 
     #[test]
     fn the_dialer_checks_who_answers() {
-        let welcome = |id| Welcome { cluster_id: Some(ClusterId([1; 16])), party: party(id) };
+        let welcome = |id| Welcome {
+            cluster_id: Some(ClusterId([1; 16])),
+            party: party(id),
+        };
         assert_eq!(hello(party(2)).check(&welcome(2)), Ok(()));
-        let other = Refusal::OtherNode { expected: 2, actual: Some(3) };
+        let other = Refusal::OtherNode {
+            expected: 2,
+            actual: Some(3),
+        };
         assert_eq!(hello(party(2)).check(&welcome(3)), Err(other));
 
-        let wiped = Party { incarnation: Some(Incarnation([9; 16])), ..party(2) };
-        let wiped = Welcome { party: wiped, ..welcome(2) };
+        let wiped = Party {
+            incarnation: Some(Incarnation([9; 16])),
+            ..party(2)
+        };
+        let wiped = Welcome {
+            party: wiped,
+            ..welcome(2)
+        };
         let refusal = Refusal::OtherFolder { node_id: 2 };
         assert_eq!(hello(party(2)).check(&wiped), Err(refusal));
 
-        let anybody = Party { node_id: None, incarnation: None };
+        let anybody = Party {
+            node_id: None,
+            incarnation: None,
+        };
         assert_eq!(hello(anybody).check(&wiped), Ok(()));
         let theirs = ClusterId([2; 16]);
-        let elsewhere = Welcome { cluster_id: Some(theirs), ..welcome(2) };
-        assert_eq!(hello(anybody).check(&elsewhere), Err(Refusal::OtherCluster { theirs }));
+        let elsewhere = Welcome {
+            cluster_id: Some(theirs),
+            ..welcome(2)
+        };
+        assert_eq!(
+            hello(anybody).check(&elsewhere),
+            Err(Refusal::OtherCluster { theirs })
+        );
     }
 }

@@ -90,7 +90,11 @@ impl Node {
     }
 
     fn envelope(&self, request: WriteRequest, timeout: Duration) -> Result<Envelope, WriteError> {
-        let refuse = |reason: &str| Err(WriteError::Unavailable { reason: reason.to_owned() });
+        let refuse = |reason: &str| {
+            Err(WriteError::Unavailable {
+                reason: reason.to_owned(),
+            })
+        };
         let (request_id, request_origin) = match request.idempotency_key {
             Some(id) => (id, RequestOrigin::Client),
             None => match message::mint_request_id() {
@@ -134,7 +138,11 @@ impl Node {
             envelope: envelope.to_vec(),
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(0),
         }));
-        let asked = self.inner.peers.ask(Channel::Forward, leader, &member, &ask, timeout).await;
+        let asked = self
+            .inner
+            .peers
+            .ask(Channel::Forward, leader, &member, &ask, timeout)
+            .await;
         match asked {
             Ok(Answer::Write(answer)) => Try::from(answer),
             Ok(Answer::NotLeader { .. }) => Try::NotProposed,
@@ -151,7 +159,9 @@ impl Node {
         }
         let metrics = self.inner.metrics();
         if metrics.current_leader != Some(self.id()) {
-            return Answer::NotLeader { leader: metrics.current_leader };
+            return Answer::NotLeader {
+                leader: metrics.current_leader,
+            };
         }
         let Ok(_permit) = self.inner.forwarded_writes.try_acquire() else {
             return Answer::Write(WriteAnswer::Overloaded);
@@ -179,7 +189,9 @@ impl Node {
         envelope.proposed_at_ms = self.inner.now_ms();
         let bytes = message::to_vec(&envelope);
         if bytes.len() > ENTRY_BYTES_MAX {
-            return Try::Refused(format!("the request is larger than {ENTRY_BYTES_MAX} bytes"));
+            return Try::Refused(format!(
+                "the request is larger than {ENTRY_BYTES_MAX} bytes"
+            ));
         }
         let write = self.inner.raft.client_write(Proposal(Bytes::from(bytes)));
         match tokio::time::timeout_at(deadline, write).await {
