@@ -1,4 +1,12 @@
-//! The `raft3d` binary: the client API over HTTP, the command line, configuration.
+//! The `raft3d` program: the client API over HTTP, the command line, configuration.
+//!
+//! A request comes in through [`http`], becomes a command, and goes to the node through the one
+//! seam in [`backend`]. [`serve`] puts a node together and runs it.
 
 pub mod backend;
+pub mod bootstrap;
+pub mod cli;
+pub mod config;
 pub mod http;
+pub mod serve;
+pub mod telemetry;
