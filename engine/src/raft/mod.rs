@@ -1,6 +1,7 @@
 //! The cluster: types, the node, its network.
 
 pub mod api;
+pub mod machine;
 pub mod node;
 pub mod types;
 
