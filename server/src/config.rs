@@ -118,14 +118,20 @@ impl ServeArgs {
             Some(path) => self.over(read_file(&path)?),
             None => self,
         };
-        let data = args.data.clone().context("--data DIR is required: where the node keeps its data")?;
+        let data = args
+            .data
+            .clone()
+            .context("--data DIR is required: where the node keeps its data")?;
         let http = address("--http", args.http.as_deref().unwrap_or(HTTP_DEFAULT))?;
         let peer = address("--peer", args.peer.as_deref().unwrap_or(PEER_DEFAULT))?;
         if !args.insecure {
             loopback_only("--http", http)?;
             loopback_only("--peer", peer)?;
         }
-        ensure!(args.snapshot_entries != Some(0), "--snapshot-entries must be at least 1");
+        ensure!(
+            args.snapshot_entries != Some(0),
+            "--snapshot-entries must be at least 1"
+        );
         Ok(ServeConfig {
             data,
             http,
@@ -138,24 +144,29 @@ impl ServeArgs {
         })
     }
 
-    fn over(self, file: Self) -> Self {
+    fn over(self, mut file: Self) -> Self {
+        // A flag that chooses one way into a cluster silences what the file says of the other.
+        if self.join.is_some() {
+            file.node_id = None;
+            file.initial_cluster = None;
+        }
+        if self.initial_cluster.is_some() || self.node_id.is_some() {
+            file.join = None;
+        }
         Self {
             config: self.config,
-            // A flag that chooses one way into a cluster silences the file's other way.
-            node_id: self.node_id.or(file.node_id.filter(|_| self.join.is_none())),
-            initial_cluster: match &self.join {
-                Some(_) => self.initial_cluster,
-                None => self.initial_cluster.clone().or(file.initial_cluster),
-            },
-            join: match self.initial_cluster {
-                Some(_) => self.join,
-                None => self.join.or(file.join),
-            },
+            node_id: self.node_id.or(file.node_id),
             data: self.data.or(file.data),
             http: self.http.or(file.http),
             peer: self.peer.or(file.peer),
+            initial_cluster: self.initial_cluster.or(file.initial_cluster),
+            join: self.join.or(file.join),
             insecure: self.insecure || file.insecure,
-            deny_at: if self.deny_at.is_empty() { file.deny_at } else { self.deny_at },
+            deny_at: if self.deny_at.is_empty() {
+                file.deny_at
+            } else {
+                self.deny_at
+            },
             snapshot_entries: self.snapshot_entries.or(file.snapshot_entries),
             log_entries_kept: self.log_entries_kept.or(file.log_entries_kept),
             exit_on_stdin_eof: self.exit_on_stdin_eof || file.exit_on_stdin_eof,
@@ -165,7 +176,10 @@ impl ServeArgs {
     fn start(&self) -> anyhow::Result<Start> {
         if let Some(join) = &self.join {
             let one_way = self.initial_cluster.is_none() && self.node_id.is_none();
-            ensure!(one_way, "join excludes node-id and initial-cluster: the cluster gives the id");
+            ensure!(
+                one_way,
+                "join excludes node-id and initial-cluster: the cluster gives the id"
+            );
             let peers: Vec<String> = join.split(',').map(|peer| peer.trim().to_owned()).collect();
             for peer in &peers {
                 host_and_port("--join", peer)?;
@@ -189,7 +203,10 @@ fn read_file(path: &Path) -> anyhow::Result<ServeArgs> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("the configuration file {} cannot be read", path.display()))?;
     toml::from_str(&text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+        let before = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .unwrap_or("");
         let line = before.matches('\n').count() + 1;
         anyhow::anyhow!("{}, line {line}: {}", path.display(), error.message())
     })
@@ -197,7 +214,10 @@ fn read_file(path: &Path) -> anyhow::Result<ServeArgs> {
 
 fn check_id(flag: &str, id: NodeId) -> anyhow::Result<()> {
     let last = JOINED_NODE_ID_MIN - 1;
-    ensure!((1..=last).contains(&id), "{flag}: {id} is not an id from 1 to {last}");
+    ensure!(
+        (1..=last).contains(&id),
+        "{flag}: {id} is not an id from 1 to {last}"
+    );
     Ok(())
 }
 
@@ -210,9 +230,12 @@ fn host_and_port(flag: &str, text: &str) -> anyhow::Result<()> {
 
 fn address(flag: &str, text: &str) -> anyhow::Result<SocketAddr> {
     host_and_port(flag, text)?;
-    let mut found =
-        text.to_socket_addrs().with_context(|| format!("{flag}: \"{text}\" is not known"))?;
-    found.next().with_context(|| format!("{flag}: \"{text}\" has no address"))
+    let mut found = text
+        .to_socket_addrs()
+        .with_context(|| format!("{flag}: \"{text}\" is not known"))?;
+    found
+        .next()
+        .with_context(|| format!("{flag}: \"{text}\" has no address"))
 }
 
 fn loopback_only(flag: &str, address: SocketAddr) -> anyhow::Result<()> {
@@ -238,10 +261,16 @@ fn initial_members(text: &str) -> anyhow::Result<Vec<InitialMember>> {
         host_and_port("--initial-cluster", peer)?;
         host_and_port("--initial-cluster", http)?;
         ensure!(
-            members.iter().all(|member| member.id != id && member.peer != peer),
+            members
+                .iter()
+                .all(|member| member.id != id && member.peer != peer),
             "--initial-cluster: \"{part}\" repeats an id or an address"
         );
-        members.push(InitialMember { id, peer: peer.to_owned(), http: http.to_owned() });
+        members.push(InitialMember {
+            id,
+            peer: peer.to_owned(),
+            http: http.to_owned(),
+        });
     }
     ensure!(
         members.len() <= INITIAL_MEMBERS_MAX,
@@ -258,7 +287,10 @@ mod tests {
     use super::*;
 
     fn args() -> ServeArgs {
-        ServeArgs { data: Some("/tmp/x".into()), ..ServeArgs::default() }
+        ServeArgs {
+            data: Some("/tmp/x".into()),
+            ..ServeArgs::default()
+        }
     }
 
     fn refusal(args: ServeArgs) -> String {
@@ -271,24 +303,71 @@ mod tests {
 
     #[test]
     fn only_loopback_unless_told_otherwise() {
-        let open = ServeArgs { http: text("0.0.0.0:8000"), ..args() };
+        let open = ServeArgs {
+            http: text("0.0.0.0:8000"),
+            ..args()
+        };
         assert!(refusal(open.clone()).contains("--insecure"));
-        assert!(refusal(ServeArgs { peer: text("[::]:9000"), ..args() }).contains("--peer"));
-        assert!(ServeArgs { insecure: true, ..open }.resolve().is_ok());
-        assert!(ServeArgs { http: text("[::1]:8000"), ..args() }.resolve().is_ok());
+        assert!(
+            refusal(ServeArgs {
+                peer: text("[::]:9000"),
+                ..args()
+            })
+            .contains("--peer")
+        );
+        assert!(
+            ServeArgs {
+                insecure: true,
+                ..open
+            }
+            .resolve()
+            .is_ok()
+        );
+        assert!(
+            ServeArgs {
+                http: text("[::1]:8000"),
+                ..args()
+            }
+            .resolve()
+            .is_ok()
+        );
     }
 
     #[test]
     fn the_initial_cluster_is_read_and_names_this_node() {
         let members = "2=127.0.0.1:9001/127.0.0.1:8001, 1=127.0.0.1:9000/127.0.0.1:8000";
-        let both = ServeArgs { initial_cluster: text(members), node_id: Some(2), ..args() };
+        let both = ServeArgs {
+            initial_cluster: text(members),
+            node_id: Some(2),
+            ..args()
+        };
         let Start::Initial { node_id, members } = both.clone().resolve().unwrap().start else {
             unreachable!("an initial cluster was given");
         };
-        assert_eq!((node_id, members.iter().map(|m| m.id).collect()), (2, vec![1, 2]));
-        assert!(refusal(ServeArgs { node_id: Some(3), ..both }).contains("does not name"));
-        for bad in ["", "1", "1=a:1", "x=a:1/b:2", "1=a:1/b:2,1=c:3/d:4", "1000=a:1/b:2", "0=a:1/b:2"] {
-            let bad = ServeArgs { initial_cluster: text(bad), ..args() };
+        assert_eq!(
+            (node_id, members.iter().map(|m| m.id).collect()),
+            (2, vec![1, 2])
+        );
+        assert!(
+            refusal(ServeArgs {
+                node_id: Some(3),
+                ..both
+            })
+            .contains("does not name")
+        );
+        for bad in [
+            "",
+            "1",
+            "1=a:1",
+            "x=a:1/b:2",
+            "1=a:1/b:2,1=c:3/d:4",
+            "1000=a:1/b:2",
+            "0=a:1/b:2",
+        ] {
+            let bad = ServeArgs {
+                initial_cluster: text(bad),
+                ..args()
+            };
             assert!(refusal(bad).contains("--initial-cluster"));
         }
     }
@@ -299,24 +378,48 @@ mod tests {
         let path = folder.path().join("raft3d.toml");
         let with_file = |content: &str, args: ServeArgs| {
             std::fs::write(&path, content).unwrap();
-            ServeArgs { config: Some(path.clone()), ..args }.resolve()
+            ServeArgs {
+                config: Some(path.clone()),
+                ..args
+            }
+            .resolve()
         };
         let file = "data = \"/file\"\nhttp = \"127.0.0.1:1\"\ndeny-at = [7]\ninsecure = true\n";
-        let config = with_file(file, ServeArgs { http: text("127.0.0.1:2"), ..ServeArgs::default() });
+        let config = with_file(
+            file,
+            ServeArgs {
+                http: text("127.0.0.1:2"),
+                ..ServeArgs::default()
+            },
+        );
         let config = config.unwrap();
         assert_eq!(config.data, PathBuf::from("/file"));
         assert_eq!(config.http.port(), 2);
         assert_eq!(config.deny_at, [7]);
-        let error = with_file("data = \"/x\"\nhtpp = \"y\"\n", args()).unwrap_err().to_string();
-        assert!(error.contains("line 2") && error.contains("htpp"), "{error}");
+        let error = with_file("data = \"/x\"\nhtpp = \"y\"\n", args())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 2") && error.contains("htpp"),
+            "{error}"
+        );
         assert!(!error.contains('\n'), "{error}");
     }
 
     #[test]
     fn joining_gives_no_id() {
-        let join = ServeArgs { join: text("127.0.0.1:9000,127.0.0.1:9001"), ..args() };
+        let join = ServeArgs {
+            join: text("127.0.0.1:9000,127.0.0.1:9001"),
+            ..args()
+        };
         let peers = vec!["127.0.0.1:9000".to_owned(), "127.0.0.1:9001".to_owned()];
         assert_eq!(join.clone().resolve().unwrap().start, Start::Join { peers });
-        assert!(refusal(ServeArgs { node_id: Some(1), ..join }).contains("node-id"));
+        assert!(
+            refusal(ServeArgs {
+                node_id: Some(1),
+                ..join
+            })
+            .contains("node-id")
+        );
     }
 }

@@ -8,5 +8,6 @@ pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod node;
 pub mod serve;
 pub mod telemetry;

@@ -39,6 +39,7 @@ use limits::WRITE_TIME_MAX;
 use problem::{Kind, Problem};
 
 pub use listener::serve;
+pub use wire::config::EMPTY_CONFIG;
 
 /// What every handler gets: the node.
 #[derive(Clone)]

@@ -47,13 +47,21 @@ pub(super) struct Running {
 
 /// Starts `raft3d serve` for `node`.
 pub(super) fn start(node: &NodePlan, plan: &Plan) -> anyhow::Result<Running> {
-    let members = plan.nodes.iter().map(|n| format!("{}={}/{}", n.id, n.peer, n.http));
+    let members = plan
+        .nodes
+        .iter()
+        .map(|n| format!("{}={}/{}", n.id, n.peer, n.http));
     let members = members.collect::<Vec<_>>().join(",");
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["serve", "--exit-on-stdin-eof"])
         .args(["--node-id", &node.id.to_string()])
-        .args(["--http", &node.http.to_string(), "--peer", &node.peer.to_string()])
+        .args([
+            "--http",
+            &node.http.to_string(),
+            "--peer",
+            &node.peer.to_string(),
+        ])
         .args(["--initial-cluster", &members])
         .arg("--data")
         .arg(&node.data)
@@ -65,7 +73,12 @@ pub(super) fn start(node: &NodePlan, plan: &Plan) -> anyhow::Result<Running> {
         .kill_on_drop(true);
     let mut process = command.spawn()?;
     let stdin = process.stdin.take();
-    Ok(Running { name: node.name(), prefix: prefix(node), process, stdin })
+    Ok(Running {
+        name: node.name(),
+        prefix: prefix(node),
+        process,
+        stdin,
+    })
 }
 
 fn prefix(node: &NodePlan) -> String {
@@ -74,7 +87,11 @@ fn prefix(node: &NodePlan) -> String {
         return format!("{name} | ");
     }
     let place = usize::try_from(node.id).unwrap_or_default();
-    let color = COLORS.iter().cycle().nth(place.saturating_sub(1) % COLORS.len()).unwrap_or(&36);
+    let color = COLORS
+        .iter()
+        .cycle()
+        .nth(place.saturating_sub(1) % COLORS.len())
+        .unwrap_or(&36);
     format!("\u{1b}[{color}m{name} |\u{1b}[0m ")
 }
 
@@ -91,20 +108,30 @@ impl Running {
         let err = tokio::spawn(pass_on(err, self.prefix.clone(), None));
         let ended = tokio::select! {
             ended = self.process.wait() => ended,
-            _ = stop.wait_for(|stop| *stop) => self.stop().await,
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => self.stop().await,
         };
         let (_, last_line) = tokio::join!(out, err);
         let last_line = last_line.ok().flatten();
         if let Ok(how) = ended {
             // Nobody listens any more where the cluster is being stopped.
-            let _ = events.send(Event::Ended { name: self.name, how, last_line }).await;
+            let _ = events
+                .send(Event::Ended {
+                    name: self.name,
+                    how,
+                    last_line,
+                })
+                .await;
         }
     }
 
     /// SIGTERM, patience, SIGKILL.
     async fn stop(&mut self) -> std::io::Result<ExitStatus> {
         self.stdin = None;
-        let pid = self.process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let pid = self
+            .process
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // It may have ended by itself in between.
             let _ = kill_process(pid, Signal::TERM);
@@ -112,7 +139,11 @@ impl Running {
         if let Ok(ended) = tokio::time::timeout(STOP_TIME_MAX, self.process.wait()).await {
             return ended;
         }
-        eprintln!("raft3d: {} did not stop within {} s", self.name, STOP_TIME_MAX.as_secs());
+        eprintln!(
+            "raft3d: {} did not stop within {} s",
+            self.name,
+            STOP_TIME_MAX.as_secs()
+        );
         self.process.start_kill()?;
         self.process.wait().await
     }
@@ -127,7 +158,11 @@ async fn pass_on(
     let mut stream = stream?;
     let mut failure = None;
     let mut line = Vec::new();
-    while stream.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+    while stream
+        .read_until(b'\n', &mut line)
+        .await
+        .is_ok_and(|read| read > 0)
+    {
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
         line.clear();
         if let Some(error) = text.strip_prefix(FAILURE_PREFIX) {

@@ -44,7 +44,9 @@ pub(super) struct DevArgs {
 /// Runs the cluster until it is stopped.
 pub(super) fn run(args: DevArgs) -> anyhow::Result<()> {
     let plan = Plan::make(&args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(run_plan(plan))
 }
 
@@ -99,14 +101,20 @@ async fn run_plan(plan: Plan) -> anyhow::Result<()> {
 async fn watch_over(plan: &Plan, events: &mut mpsc::Receiver<Event>) -> anyhow::Result<()> {
     let ready = tokio::time::timeout(READY_TIME_MAX, all_ready(plan, events));
     ready.await.unwrap_or_else(|_| {
-        bail!("not all nodes were ready within {} s", READY_TIME_MAX.as_secs())
+        bail!(
+            "not all nodes were ready within {} s",
+            READY_TIME_MAX.as_secs()
+        )
     })?;
     show_table(plan).await;
     let mut running = plan.nodes.len();
     while let Some(event) = events.recv().await {
         if let Event::Ended { name, how, .. } = event {
             running -= 1;
-            eprintln!("raft3d: {name} ended ({how}); {running} of {} run", plan.nodes.len());
+            eprintln!(
+                "raft3d: {name} ended ({how}); {running} of {} run",
+                plan.nodes.len()
+            );
         }
         if running == 0 {
             break;
@@ -120,7 +128,11 @@ async fn all_ready(plan: &Plan, events: &mut mpsc::Receiver<Event>) -> anyhow::R
     while waiting > 0 {
         match events.recv().await {
             Some(Event::Ready) => waiting -= 1,
-            Some(Event::Ended { name, how, last_line }) => match last_line {
+            Some(Event::Ended {
+                name,
+                how,
+                last_line,
+            }) => match last_line {
                 Some(line) => bail!("{name} did not start: {line}"),
                 None => bail!("{name} did not start ({how})"),
             },
@@ -139,9 +151,17 @@ async fn show_table(plan: &Plan) {
         println!("{:<8}{role:<12}{}", node.name(), node.url());
     }
     let url = |place: usize| {
-        plan.nodes.iter().cycle().nth(place).map(plan::NodePlan::url).unwrap_or_default()
+        plan.nodes
+            .iter()
+            .cycle()
+            .nth(place)
+            .map(plan::NodePlan::url)
+            .unwrap_or_default()
     };
-    println!("\nTry next, in another terminal (data is in {}):", plan.data.display());
+    println!(
+        "\nTry next, in another terminal (data is in {}):",
+        plan.data.display()
+    );
     println!(
         "  curl {}/printers -d '{{\"id\":\"p1\",\"company\":\"Prusa\",\"model\":\"MK4\"}}'",
         url(0)

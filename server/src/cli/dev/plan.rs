@@ -64,7 +64,11 @@ impl Plan {
         fs::create_dir_all(data)
             .with_context(|| format!("the folder {} cannot be made", data.display()))?;
         let mut lock = lock(&data.join(SHAPE_FILE), data)?;
-        let recorded = if args.fresh { None } else { read_shape(&mut lock, data)? };
+        let recorded = if args.fresh {
+            None
+        } else {
+            read_shape(&mut lock, data)?
+        };
         let shape = shape(args, recorded)?;
         let nodes = nodes(shape, data);
         check_ports(&nodes)?;
@@ -80,12 +84,21 @@ impl Plan {
             }
         }
         write_shape(&mut lock, shape)?;
-        Ok(Self { nodes, data: data.clone(), _lock: lock })
+        Ok(Self {
+            nodes,
+            data: data.clone(),
+            _lock: lock,
+        })
     }
 }
 
 fn lock(path: &Path, data: &Path) -> anyhow::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path);
     let file = file.with_context(|| format!("{} cannot be opened", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -117,18 +130,32 @@ fn read_shape(file: &mut File, data: &Path) -> anyhow::Result<Option<Shape>> {
 }
 
 fn write_shape(file: &mut File, shape: Shape) -> anyhow::Result<()> {
-    let Shape { nodes, http_port, peer_port } = shape;
+    let Shape {
+        nodes,
+        http_port,
+        peer_port,
+    } = shape;
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     let text = format!("nodes = {nodes}\nhttp-port = {http_port}\npeer-port = {peer_port}\n");
-    file.write_all(text.as_bytes()).context("the shape of the cluster cannot be written")
+    file.write_all(text.as_bytes())
+        .context("the shape of the cluster cannot be written")
 }
 
 fn shape(args: &DevArgs, recorded: Option<Shape>) -> anyhow::Result<Shape> {
     let asked = Shape {
-        nodes: args.nodes.or(recorded.map(|r| r.nodes)).unwrap_or(NODES_DEFAULT),
-        http_port: args.http_port.or(recorded.map(|r| r.http_port)).unwrap_or(HTTP_PORT_DEFAULT),
-        peer_port: args.peer_port.or(recorded.map(|r| r.peer_port)).unwrap_or(PEER_PORT_DEFAULT),
+        nodes: args
+            .nodes
+            .or(recorded.map(|r| r.nodes))
+            .unwrap_or(NODES_DEFAULT),
+        http_port: args
+            .http_port
+            .or(recorded.map(|r| r.http_port))
+            .unwrap_or(HTTP_PORT_DEFAULT),
+        peer_port: args
+            .peer_port
+            .or(recorded.map(|r| r.peer_port))
+            .unwrap_or(PEER_PORT_DEFAULT),
     };
     if let Some(recorded) = recorded.filter(|recorded| *recorded != asked) {
         bail!(
@@ -168,7 +195,10 @@ fn nodes(shape: Shape, data: &Path) -> Vec<NodePlan> {
 
 fn check_ports(nodes: &[NodePlan]) -> anyhow::Result<()> {
     for node in nodes {
-        let both = [(node.http, "HTTP", "--http-port"), (node.peer, "peers", "--peer-port")];
+        let both = [
+            (node.http, "HTTP", "--http-port"),
+            (node.peer, "peers", "--peer-port"),
+        ];
         for (address, what, flag) in both {
             if let Err(error) = TcpListener::bind(address) {
                 let port = address.port();
@@ -203,7 +233,9 @@ fn existing_folders(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn check_unused(folder: &Path) -> anyhow::Result<()> {
-    let Ok(file) = File::open(folder.join("LOCK")) else { return Ok(()) };
+    let Ok(file) = File::open(folder.join("LOCK")) else {
+        return Ok(());
+    };
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => bail!(
             "the data folder {} is in use by another process; stop it, or choose another folder \
@@ -255,13 +287,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = args(folder.path(), 21_100);
         drop(Plan::make(&first).unwrap());
-        let same = DevArgs { nodes: None, http_port: None, peer_port: None, ..first.clone() };
+        let same = DevArgs {
+            nodes: None,
+            http_port: None,
+            peer_port: None,
+            ..first.clone()
+        };
         let plan = Plan::make(&same).unwrap();
         assert_eq!(plan.nodes.len(), 2);
         assert_eq!(plan.nodes.last().unwrap().url(), "http://127.0.0.1:21101");
         drop(plan);
-        assert!(refusal(&DevArgs { nodes: Some(3), ..first.clone() }).contains("--nodes 2"));
-        assert!(Plan::make(&DevArgs { nodes: Some(3), fresh: true, ..first }).is_ok());
+        assert!(
+            refusal(&DevArgs {
+                nodes: Some(3),
+                ..first.clone()
+            })
+            .contains("--nodes 2")
+        );
+        assert!(
+            Plan::make(&DevArgs {
+                nodes: Some(3),
+                fresh: true,
+                ..first
+            })
+            .is_ok()
+        );
     }
 
     #[test]
@@ -279,7 +329,10 @@ mod tests {
         drop(lock);
         let taken = TcpListener::bind(("127.0.0.1", 21_211)).unwrap();
         let error = refusal(&first);
-        assert!(error.contains("port 21211") && error.contains("--peer-port"), "{error}");
+        assert!(
+            error.contains("port 21211") && error.contains("--peer-port"),
+            "{error}"
+        );
         drop(taken);
         assert!(Plan::make(&first).is_ok());
     }
@@ -287,7 +340,10 @@ mod tests {
     #[test]
     fn fresh_deletes_nothing_but_data_folders() {
         let folder = tempfile::tempdir().unwrap();
-        let fresh = DevArgs { fresh: true, ..args(folder.path(), 21_300) };
+        let fresh = DevArgs {
+            fresh: true,
+            ..args(folder.path(), 21_300)
+        };
         let [ours, foreign, other] = ["node-1", "node-2", "notes"].map(|n| folder.path().join(n));
         for path in [&ours, &foreign, &other] {
             fs::create_dir(path).unwrap();
@@ -295,7 +351,10 @@ mod tests {
         }
         fs::write(ours.join("VERSION"), "raft3d-data 1\n").unwrap();
         assert!(refusal(&fresh).contains("node-2"));
-        assert!(ours.exists() && foreign.exists(), "nothing is deleted where anything is refused");
+        assert!(
+            ours.exists() && foreign.exists(),
+            "nothing is deleted where anything is refused"
+        );
         fs::remove_dir_all(&foreign).unwrap();
         drop(Plan::make(&fresh).unwrap());
         assert!(!ours.exists() && other.exists());
@@ -304,9 +363,15 @@ mod tests {
     #[test]
     fn ports_must_not_overlap() {
         let folder = tempfile::tempdir().unwrap();
-        let close = DevArgs { peer_port: Some(21_401), ..args(folder.path(), 21_400) };
+        let close = DevArgs {
+            peer_port: Some(21_401),
+            ..args(folder.path(), 21_400)
+        };
         assert!(refusal(&close).contains("too close"));
-        let beyond = DevArgs { http_port: Some(65_535), ..args(folder.path(), 21_400) };
+        let beyond = DevArgs {
+            http_port: Some(65_535),
+            ..args(folder.path(), 21_400)
+        };
         assert!(refusal(&beyond).contains("65535"));
     }
 }

@@ -19,7 +19,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Roles by node id; empty where nobody could tell.
 pub(super) async fn ask(plan: &Plan) -> BTreeMap<u64, String> {
-    let Some(node) = plan.nodes.first() else { return BTreeMap::new() };
+    let Some(node) = plan.nodes.first() else {
+        return BTreeMap::new();
+    };
     for _ in 0..TRIES_MAX {
         if let Ok(Ok(cluster)) = tokio::time::timeout(PAUSE * 10, fetch(node.http)).await {
             let roles = roles_in(&cluster);
@@ -33,7 +35,11 @@ pub(super) async fn ask(plan: &Plan) -> BTreeMap<u64, String> {
 }
 
 fn roles_in(cluster: &Value) -> BTreeMap<u64, String> {
-    let nodes = cluster.get("nodes").and_then(Value::as_array).into_iter().flatten();
+    let nodes = cluster
+        .get("nodes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let role = |node: &Value| {
         let id = node.get("id")?.as_u64()?;
         Some((id, node.get("role")?.as_str()?.to_owned()))
@@ -48,7 +54,13 @@ async fn fetch(address: SocketAddr) -> anyhow::Result<Value> {
     let request = hyper::Request::get("/api/v1/cluster")
         .header(hyper::header::HOST, address.to_string())
         .body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await?.into_body().collect().await?.to_bytes();
+    let answer = sender
+        .send_request(request)
+        .await?
+        .into_body()
+        .collect()
+        .await?
+        .to_bytes();
     connection.abort();
     Ok(serde_json::from_slice(&answer)?)
 }

@@ -28,10 +28,8 @@ pub(crate) fn to_cbor(at: &str, raw: &RawValue) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-/// The configuration of a binding that gives none.
-pub(crate) fn empty() -> Vec<u8> {
-    vec![0xa0] // RFC 8949: a map of no pairs
-}
+/// The configuration of a binding that gives none: a map of no pairs (RFC 8949).
+pub const EMPTY_CONFIG: &[u8] = &[0xa0];
 
 fn encode(encoder: &mut Encoder<Vec<u8>>, at: &str, value: &Value) -> Result<(), Problem> {
     let done = match value {
@@ -123,7 +121,7 @@ mod tests {
             let shown = to_json(&cbor(text).unwrap());
             assert_eq!(shown.to_string(), text);
         }
-        assert_eq!(cbor("{}").unwrap(), empty());
+        assert_eq!(cbor("{}").unwrap(), EMPTY_CONFIG);
     }
 
     #[test]

@@ -164,7 +164,7 @@ fn read_binding(mut body: Fields<'_>) -> Result<Binding, Problem> {
         share,
         lifecycle: body.flag("lifecycle")?,
         config: match body.raw("config") {
-            None => config::empty(),
+            None => config::EMPTY_CONFIG.to_vec(),
             Some(raw) => config::to_cbor(&config_at, raw)?,
         },
     };
