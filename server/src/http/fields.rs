@@ -222,11 +222,6 @@ impl<'a> Fields<'a> {
         Ok(Some(items.into_iter().enumerate().map(place).collect()))
     }
 
-    /// Whether any field is left.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.fields.is_empty()
-    }
-
     /// Refuses what nobody took, unless the door is the classic one.
     pub(crate) fn finish(self, door: Door) -> Result<(), Problem> {
         match self.fields.first() {

@@ -62,8 +62,16 @@ pub(crate) enum BodyKind {
 
 /// One call of the API.
 pub(crate) struct Call {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the tests that walk the table")
+    )]
     pub(crate) method: Method,
     pub(crate) path: &'static str,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the tests that walk the table")
+    )]
     pub(crate) body: BodyKind,
     handler: MethodRouter<App>,
 }
