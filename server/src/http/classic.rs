@@ -101,11 +101,7 @@ pub(super) async fn list_printers(
         let page = printers::list(rows, after.as_ref(), PAGE_DEFAULT)?;
         let next = full(&page).map(|last| last.id.as_str().to_owned());
         Ok((
-            items(
-                &page,
-                |row| row.id.as_str(),
-                |row| printer::PrinterClassic::from(row),
-            )?,
+            items(&page, |row| row.id.as_str(), printer::PrinterClassic::from)?,
             next,
         ))
     })
@@ -124,7 +120,7 @@ pub(super) async fn list_filaments(
             items(
                 &page,
                 |row| row.id.as_str(),
-                |row| filament::FilamentClassic::from(row),
+                filament::FilamentClassic::from,
             )?,
             next,
         ))
@@ -138,11 +134,7 @@ pub(super) async fn list_jobs(State(app): State<App>, params: Params) -> Result<
         let page = jobs::list(rows, &JobFilter::default(), after.as_ref(), PAGE_DEFAULT)?;
         let next = page.next.map(|id| id.as_str().to_owned());
         Ok((
-            items(
-                &page.jobs,
-                |row| row.id.as_str(),
-                |row| job::JobClassic::from(row),
-            )?,
+            items(&page.jobs, |row| row.id.as_str(), job::JobClassic::from)?,
             next,
         ))
     })

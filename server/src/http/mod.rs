@@ -157,7 +157,6 @@ pub(crate) fn calls() -> Vec<Call> {
 }
 
 /// The whole API on top of `backend`.
-#[must_use]
 pub fn router(backend: Arc<dyn Backend>) -> Router {
     let app = App { backend };
     let mut router = Router::new();

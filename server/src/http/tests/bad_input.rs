@@ -297,7 +297,7 @@ async fn wrong_values_name_their_field() {
         (
             "jobs",
             r#"{"print_weight_in_grams":0}"#,
-            400,
+            422,
             "print_weight_in_grams",
         ),
         (
