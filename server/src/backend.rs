@@ -1,16 +1,22 @@
 //! What the HTTP side needs of a node. A trait, so that handlers are tested against rows in memory.
 
 use core::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use raft3d_engine::core::{LocalFault, ReadRows, Revision};
-use raft3d_engine::policy::{ModuleProblem, ModuleReport};
+use raft3d_engine::core::{ReadRows, Revision};
+use raft3d_engine::policy::{CompileError, ModuleProblem, ModuleReport, UploadError, WasmHost};
 use raft3d_engine::raft::api::{
     ClusterStatus, MembershipError, NodeStatus, ReadError, ReadOptions, WriteError, WriteOutcome,
     WriteRequest,
 };
-use raft3d_engine::raft::{Member, NodeId};
+use raft3d_engine::raft::{Member, Node, NodeId};
+use tokio::sync::Semaphore;
+
+/// Uploads that one node compiles or lets wait. They are compiled one after the other.
+const UPLOADS_MAX: usize = 4;
 
 /// Rows as they were after one revision.
 pub struct View {
@@ -32,9 +38,12 @@ pub enum CheckError {
     /// The module is at fault.
     #[error(transparent)]
     Refused(#[from] ModuleProblem),
-    /// This node is.
-    #[error(transparent)]
-    Fault(#[from] LocalFault),
+    /// Too many uploads are being compiled.
+    #[error("too many modules are being compiled on this node; try again")]
+    Busy,
+    /// This node is at fault.
+    #[error("{0}")]
+    Fault(String),
 }
 
 /// A node, as the handlers see it.
@@ -73,4 +82,109 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Hands the leadership over.
     fn transfer_leader(&self, to: NodeId) -> BoxFuture<'_, Result<(), MembershipError>>;
+}
+
+/// The node of this process.
+pub(crate) struct NodeBackend {
+    node: Node,
+    host: Arc<WasmHost>,
+    uploads: Semaphore,
+}
+
+impl NodeBackend {
+    pub(crate) fn new(node: Node, host: Arc<WasmHost>) -> Self {
+        Self {
+            node,
+            host,
+            uploads: Semaphore::new(UPLOADS_MAX),
+        }
+    }
+
+    async fn prepare_upload(&self, module: Bytes) -> Result<ModuleReport, CheckError> {
+        let _permit = self.uploads.try_acquire().map_err(|_| CheckError::Busy)?;
+        let host = Arc::clone(&self.host);
+        let prepared = tokio::task::spawn_blocking(move || host.prepare_upload(&module)).await;
+        match prepared {
+            Ok(prepared) => prepared.map_err(check_error),
+            Err(error) => Err(CheckError::Fault(error.to_string())),
+        }
+    }
+}
+
+/// What a module is to blame for, and what this node is.
+fn check_error(error: UploadError) -> CheckError {
+    let text = error.to_string();
+    let refused = |code| {
+        CheckError::Refused(ModuleProblem {
+            code,
+            message: text.clone(),
+            place: None,
+            limit: None,
+        })
+    };
+    match error {
+        UploadError::Refused(problem) | UploadError::Compile(CompileError::Refused(problem)) => {
+            CheckError::Refused(problem)
+        }
+        UploadError::Compile(CompileError::OverLimit { .. }) => refused("compile_over_limit"),
+        UploadError::Compile(CompileError::Compiler(_)) => refused("compile_failed"),
+        // The compiler runs in a process of its own because modules can make it crash.
+        UploadError::Compile(CompileError::Crashed(_)) => refused("compile_crashed"),
+        UploadError::Compile(CompileError::Spawn(_)) | UploadError::Load(_) => {
+            CheckError::Fault(text)
+        }
+    }
+}
+
+impl Backend for NodeBackend {
+    fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<WriteOutcome, WriteError>> {
+        self.node.write(request).boxed()
+    }
+
+    fn read(&self, options: ReadOptions) -> BoxFuture<'_, Result<View, ReadError>> {
+        let read = async move {
+            let view = self.node.read(options).await?;
+            Ok(View {
+                revision: view.revision(),
+                rows: Box::new(view),
+            })
+        };
+        read.boxed()
+    }
+
+    fn check_module(&self, module: Bytes) -> BoxFuture<'_, Result<ModuleReport, CheckError>> {
+        self.prepare_upload(module).boxed()
+    }
+
+    fn status(&self) -> NodeStatus {
+        self.node.status()
+    }
+
+    fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {
+        self.node.cluster_status().boxed()
+    }
+
+    fn add_learner(&self, member: Member) -> BoxFuture<'_, Result<NodeId, MembershipError>> {
+        self.node.add_learner(member).boxed()
+    }
+
+    fn promote(
+        &self,
+        node_id: NodeId,
+        expected: Option<u64>,
+    ) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.node.promote(node_id, expected).boxed()
+    }
+
+    fn remove(
+        &self,
+        node_id: NodeId,
+        expected: Option<u64>,
+    ) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.node.remove(node_id, expected).boxed()
+    }
+
+    fn transfer_leader(&self, to: NodeId) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.node.transfer_leader(to).boxed()
+    }
 }

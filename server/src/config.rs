@@ -24,7 +24,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// This node's id among the initial members (1 where left out)
+    /// This node's id among the initial members (1, or the folder's, where left out)
     #[arg(long, value_name = "N")]
     pub node_id: Option<NodeId>,
     /// The data folder; made where there is none
@@ -96,8 +96,8 @@ pub struct ServeConfig {
 pub enum Start {
     /// To a new cluster.
     Initial {
-        /// Its own id.
-        node_id: NodeId,
+        /// Its own id, if it is given one.
+        node_id: Option<NodeId>,
         /// All initial members, itself included, by id. Empty: a cluster of one.
         members: Vec<InitialMember>,
     },
@@ -187,7 +187,9 @@ impl ServeArgs {
             return Ok(Start::Join { peers });
         }
         let node_id = self.node_id.unwrap_or(1);
-        check_id("--node-id", node_id)?;
+        if self.node_id.is_some() {
+            check_id("--node-id", node_id)?;
+        }
         let members = match &self.initial_cluster {
             Some(text) => initial_members(text)?,
             None => Vec::new(),
@@ -195,7 +197,10 @@ impl ServeArgs {
         if !members.is_empty() && members.iter().all(|member| member.id != node_id) {
             bail!("--initial-cluster does not name this node (--node-id {node_id})");
         }
-        Ok(Start::Initial { node_id, members })
+        Ok(Start::Initial {
+            node_id: self.node_id,
+            members,
+        })
     }
 }
 
@@ -346,7 +351,7 @@ mod tests {
         };
         assert_eq!(
             (node_id, members.iter().map(|m| m.id).collect()),
-            (2, vec![1, 2])
+            (Some(2), vec![1, 2])
         );
         assert!(
             refusal(ServeArgs {

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::backend::Backend;
 use crate::config::ServeConfig;
 use crate::http;
 use crate::node::RunningNode;
@@ -55,13 +56,14 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     let Some(node) = until(&stop, RunningNode::start(&config, peer, http_address)).await else {
         return Ok(());
     };
-    let node = node?;
+    let mut node = node?;
     let (close_http, closing) = watch::channel(());
     let backend = Arc::clone(&node.backend);
     let serving = tokio::spawn(http::serve(http, http::router(backend), closed(closing)));
+    let announcing = announce(Arc::clone(&node.backend));
     let ended = tokio::select! {
         fault = node.fault() => Err(anyhow!("the node has stopped: {fault}")),
-        () = announce(&node) => Ok(()),
+        () = announcing => Ok(()),
         () = stopped(stop.clone()) => Ok(()),
     };
     drop(close_http);
@@ -74,8 +76,8 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
 }
 
 /// Says when the node is ready, and goes on for ever.
-async fn announce(node: &RunningNode) {
-    while node.backend.status().not_ready.is_some() {
+async fn announce(backend: Arc<dyn Backend>) {
+    while backend.status().not_ready.is_some() {
         tokio::time::sleep(READY_POLL).await;
     }
     println!("{READY_LINE}");

@@ -9,6 +9,9 @@ use clap::{Parser, Subcommand};
 use crate::config::ServeArgs;
 use crate::{serve, telemetry};
 
+/// Name of the hidden subcommand that compiles a module in a limited process.
+pub const COMPILE_WORKER: &str = "compile-worker";
+
 /// A print shop's printers, filaments and jobs, replicated; its rules are WebAssembly modules.
 ///
 /// Without a subcommand: `dev`.
@@ -25,6 +28,9 @@ struct Cli {
 enum Subcommands {
     /// Run one node
     Serve(Box<ServeArgs>),
+    /// Compile one module, within limits (a node starts this by itself)
+    #[command(name = COMPILE_WORKER, hide = true)]
+    CompileWorker,
     /// Run a whole cluster on this machine, for trying things out (the default)
     Dev(dev::DevArgs),
 }
@@ -35,6 +41,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Subcommands::Serve(args)) => run_serve(*args),
+        Some(Subcommands::CompileWorker) => return raft3d_engine::policy::worker_main(),
         Some(Subcommands::Dev(args)) => dev::run(args),
         None => dev::run(cli.dev),
     };

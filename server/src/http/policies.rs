@@ -12,7 +12,7 @@ use raft3d_engine::core::{Accepted, Command, ModuleDigest};
 
 use super::extract::{Caller, ModuleBody, Params, PathId};
 use super::fields::Door;
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use super::wire::policy::{ModuleDetail, ModuleV1};
 use super::{App, page_of, reply};
 use crate::backend::CheckError;
@@ -32,7 +32,8 @@ pub(super) async fn upload(
         .await
         .map_err(|error| match error {
             CheckError::Refused(problem) => Problem::from(problem),
-            CheckError::Fault(fault) => Problem::from(fault),
+            CheckError::Busy => Problem::new(Kind::Overloaded, error.to_string()),
+            CheckError::Fault(fault) => Problem::internal(fault),
         })?;
     let command = Command::UploadModule(UploadModule {
         digest: report.digest,

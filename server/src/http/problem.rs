@@ -443,6 +443,9 @@ impl From<ModuleProblem> for Problem {
         if let Some(place) = problem.place {
             out = out.with("place", place);
         }
+        if let Some(used) = problem.limit {
+            out = out.with("limit", used.limit).with("value", used.value).with("max", used.max);
+        }
         out
     }
 }

@@ -84,6 +84,7 @@ fn inspect(bytes: &[u8]) -> Result<ModuleReport, ModuleProblem> {
             code,
             message,
             place: Some("offset 0x0".to_owned()),
+            limit: None,
         });
     }
     let name = StandardLifecycle::NAME.as_bytes();
