@@ -7,8 +7,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Name of the environment variable with the filter, such as `info` or `raft3d_server=debug,info`.
 pub const FILTER_VARIABLE: &str = "RAFT3D_LOG";
-/// The filter where the variable is not set.
-const FILTER_DEFAULT: &str = "info";
+/// The filter where the variable is not set: openraft tells at `info` what only its authors need.
+const FILTER_DEFAULT: &str = "info,openraft=warn";
 
 /// Starts logging.
 ///
