@@ -292,11 +292,8 @@ impl<const MAX: usize> FromRequest<App> for Payload<MAX> {
         };
         let read = tokio::time::timeout(BODY_READ_TIME_MAX, read_body(body, MAX, drain));
         let bytes = read.await.map_err(|_| {
-            let limit_s = BODY_READ_TIME_MAX.as_secs();
-            Problem::new(
-                Kind::RequestTimeout,
-                format!("the body did not arrive within {limit_s} s"),
-            )
+            let detail = format!("the body did not arrive within {BODY_READ_TIME_MAX:?}");
+            Problem::new(Kind::RequestTimeout, detail)
         })??;
         Ok(Self {
             bytes,

@@ -5,8 +5,10 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::collections::BTreeSet;
 
 use raft3d_engine::core::command::Labels;
+use raft3d_engine::core::limits::LABELS_MAX;
 use raft3d_engine::sdk::Grams;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -75,20 +77,14 @@ impl<'a> Fields<'a> {
 
     /// Two values for one field: readers differ in which of them they take, so neither is.
     fn without_duplicates(self) -> Result<Self, Problem> {
-        for (place, (name, _)) in self.fields.iter().enumerate() {
-            if self
-                .fields
-                .iter()
-                .skip(place + 1)
-                .any(|(other, _)| other == name)
-            {
-                return Err(Problem::field(
-                    &self.pointer(name),
-                    "is given more than once",
-                ));
-            }
+        let mut seen = BTreeSet::new();
+        match self.fields.iter().find(|(name, _)| !seen.insert(name)) {
+            Some((name, _)) => Err(Problem::field(
+                &self.pointer(name),
+                "is given more than once",
+            )),
+            None => Ok(self),
         }
-        Ok(self)
     }
 
     /// The pointer of the field `name`.
@@ -199,6 +195,10 @@ impl<'a> Fields<'a> {
             return Ok(Labels::new());
         };
         let mut nested = Fields::nested(self.pointer(name), raw)?;
+        if nested.fields.len() > LABELS_MAX {
+            let why = format!("must not have more than {LABELS_MAX} entries");
+            return Err(Problem::field(&nested.at, why));
+        }
         let mut labels = Labels::new();
         while let Some((key, _)) = nested.fields.last().cloned() {
             let value = nested.required_text(&key)?;

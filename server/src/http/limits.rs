@@ -12,7 +12,11 @@ pub(crate) const MODULE_BODY_BYTES_MAX: usize = MODULE_BYTES_MAX;
 /// sending gets to see the answer; then the connection is closed. In bytes.
 pub(crate) const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest that a body may take to arrive.
-pub(crate) const BODY_READ_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const BODY_READ_TIME_MAX: Duration = if cfg!(test) {
+    Duration::from_millis(500)
+} else {
+    Duration::from_secs(10)
+};
 /// Longest that a request's head may take to arrive; also the longest idle time of a connection.
 pub(crate) const HEAD_READ_TIME_MAX: Duration = Duration::from_secs(30);
 /// Largest head of a request, in bytes.

@@ -444,7 +444,10 @@ impl From<ModuleProblem> for Problem {
             out = out.with("place", place);
         }
         if let Some(used) = problem.limit {
-            out = out.with("limit", used.limit).with("value", used.value).with("max", used.max);
+            out = out
+                .with("limit", used.limit)
+                .with("value", used.value)
+                .with("max", used.max);
         }
         out
     }

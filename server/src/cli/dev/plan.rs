@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use serde::{Deserialize, Serialize};
+use raft3d_engine::storage::data_dir::{DATA_FORMAT_VERSION, DataDirError};
+use serde::Deserialize;
 
 use super::DevArgs;
 
@@ -48,7 +49,7 @@ pub(super) struct Plan {
 }
 
 /// The shape of a cluster. Its membership records it, so a restart must keep it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Shape {
     nodes: u16,
@@ -75,6 +76,9 @@ impl Plan {
         let old = existing_folders(data)?;
         for folder in &old {
             check_unused(folder)?;
+            if !args.fresh {
+                check_version(folder)?;
+            }
         }
         if args.fresh {
             old.iter().try_for_each(|folder| check_ours(folder))?;
@@ -247,6 +251,19 @@ fn check_unused(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// A folder of another version is better refused before any node starts than by one of them.
+fn check_version(folder: &Path) -> anyhow::Result<()> {
+    let Ok(text) = fs::read_to_string(folder.join("VERSION")) else {
+        return Ok(());
+    };
+    let found = text.trim_end().trim_start_matches(VERSION_MAGIC);
+    if found == DATA_FORMAT_VERSION.to_string() {
+        return Ok(());
+    }
+    let (path, found) = (folder.to_owned(), found.to_owned());
+    bail!("{}", DataDirError::WrongVersion { path, found })
+}
+
 /// Whether the folder is a node's data folder, or empty.
 fn check_ours(folder: &Path) -> anyhow::Result<()> {
     let is_empty = fs::read_dir(folder)?.next().is_none();
@@ -334,6 +351,24 @@ mod tests {
             "{error}"
         );
         drop(taken);
+        assert!(Plan::make(&first).is_ok());
+    }
+
+    #[test]
+    fn a_folder_of_another_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = args(folder.path(), 21_500);
+        let node = folder.path().join("node-2");
+        fs::create_dir(&node).unwrap();
+        let version =
+            |number: u32| fs::write(node.join("VERSION"), format!("raft3d-data {number}\n"));
+        version(DATA_FORMAT_VERSION + 1).unwrap();
+        let error = refusal(&first);
+        assert!(
+            error.contains("node-2") && error.contains("format"),
+            "{error}"
+        );
+        version(DATA_FORMAT_VERSION).unwrap();
         assert!(Plan::make(&first).is_ok());
     }
 

@@ -10,6 +10,7 @@
 mod bad_input;
 mod classic;
 mod fake;
+mod listener;
 mod resources;
 mod rulesets;
 mod writes;
