@@ -30,14 +30,16 @@ async fn the_documented_transcript() {
         200,
         &format!("{{\"p1\":{printer}}}"),
     );
-    let filament = r#"{"id":"f1","type":"PLA","color":"Red","total_weight_in_grams":1000,"remaining_weight_in_grams":800}"#;
+    let filament = "{\"id\":\"f1\",\"type\":\"PLA\",\"color\":\"Red\",\
+        \"total_weight_in_grams\":1000,\"remaining_weight_in_grams\":800}";
     check(&shop.post("/filaments", filament).await, 201, filament);
     check(
         &shop.get("/filaments").await,
         200,
         &format!("{{\"f1\":{filament}}}"),
     );
-    let shown = r#"{"id":"job1","printer_id":"p1","filament_id":"f1","filepath":"/models/sample.stl","print_weight_in_grams":120,"status":"Queued"}"#;
+    let shown = "{\"id\":\"job1\",\"printer_id\":\"p1\",\"filament_id\":\"f1\",\
+        \"filepath\":\"/models/sample.stl\",\"print_weight_in_grams\":120,\"status\":\"Queued\"}";
     check(&shop.post("/printjobs", shown).await, 201, shown);
     check(
         &shop.get("/printjobs").await,
@@ -151,7 +153,8 @@ async fn lenient_values() {
         );
     }
     let shown = shop.get("/filaments").await.text;
-    let expected = r#""7":{"id":"7","type":"PLA","color":"Red","total_weight_in_grams":120.25,"remaining_weight_in_grams":120.25}"#;
+    let expected = "\"7\":{\"id\":\"7\",\"type\":\"PLA\",\"color\":\"Red\",\
+        \"total_weight_in_grams\":120.25,\"remaining_weight_in_grams\":120.25}";
     assert!(shown.contains(expected), "{shown}");
     let extra = r#"{"company":"HP","model":"X","nozzle":0.4,"labels":5}"#;
     let form = [("content-type", "application/x-www-form-urlencoded")];

@@ -46,7 +46,8 @@ async fn a_client_that_still_sends_sees_why_its_body_is_too_large() {
     let mut stream = connect(&server).await;
     let length = 3 * 1024 * 1024;
     let head = format!(
-        "POST /printers HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        "POST /printers HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&vec![b' '; length]).await.unwrap();
@@ -90,7 +91,8 @@ async fn stopping_finishes_open_requests() {
     let mut open = connect(&server).await;
     let body = "{\"company\":\"a\",\"model\":\"b\"}";
     let head = format!(
-        "POST /printers HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        "POST /printers HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+         content-length: {}\r\n\r\n",
         body.len()
     );
     open.write_all(head.as_bytes()).await.unwrap();
