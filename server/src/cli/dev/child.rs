@@ -166,7 +166,9 @@ async fn pass_on(
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
         line.clear();
         if let Some(error) = text.strip_prefix(FAILURE_PREFIX) {
+            // Shown with its end, once.
             failure = Some(error.to_owned());
+            continue;
         }
         match &on_ready {
             Some(events) if text == READY_LINE => {

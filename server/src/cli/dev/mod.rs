@@ -109,8 +109,14 @@ async fn watch_over(plan: &Plan, events: &mut mpsc::Receiver<Event>) -> anyhow::
     show_table(plan).await;
     let mut running = plan.nodes.len();
     while let Some(event) = events.recv().await {
-        if let Event::Ended { name, how, .. } = event {
+        if let Event::Ended {
+            name,
+            how,
+            last_line,
+        } = event
+        {
             running -= 1;
+            let how = last_line.unwrap_or_else(|| how.to_string());
             eprintln!(
                 "raft3d: {name} ended ({how}); {running} of {} run",
                 plan.nodes.len()
