@@ -43,9 +43,7 @@ pub(super) fn instrument(bytes: &[u8], meter: &mut Meter) -> Result<Vec<u8>, Mod
         rewriter.payload(payload.map_err(ModuleProblem::malformed)?, meter)?;
     }
     let output = rewriter.finish();
-    meter.note(INSTRUMENTED_BYTES, output.len() as u64, || {
-        "the module with counters".into()
-    })?;
+    meter.note(INSTRUMENTED_BYTES, output.len() as u64, || "the module with counters".into())?;
     Ok(output)
 }
 
@@ -53,10 +51,7 @@ pub(super) fn instrument(bytes: &[u8], meter: &mut Meter) -> Result<Vec<u8>, Mod
 /// should one fail all the same, it fails everywhere, so it is a refusal and not a local fault.
 fn analyse(bytes: &[u8]) -> Result<AnalysisOutcome, ModuleProblem> {
     let outcome = std::panic::catch_unwind(|| {
-        Analysis::new()
-            .with_stack(gas::FrameSizes)
-            .with_gas(gas::Prices)
-            .analyze(bytes)
+        Analysis::new().with_stack(gas::FrameSizes).with_gas(gas::Prices).analyze(bytes)
     });
     match outcome {
         Ok(Ok(outcome)) => Ok(outcome),
@@ -66,10 +61,7 @@ fn analyse(bytes: &[u8]) -> Result<AnalysisOutcome, ModuleProblem> {
 }
 
 fn not_instrumentable(what: &str) -> ModuleProblem {
-    ModuleProblem::new(
-        "not_instrumentable",
-        format!("gas and stack cannot be counted: {what}"),
-    )
+    ModuleProblem::new("not_instrumentable", format!("gas and stack cannot be counted: {what}"))
 }
 
 /// A charge of gas before the instruction at an offset.
@@ -141,21 +133,13 @@ impl<'a> Rewriter<'a> {
             Payload::TableSection(reader) => {
                 for table in reader {
                     let table = table.map_err(ModuleProblem::malformed)?;
-                    let ty = self
-                        .reencoder
-                        .table_type(table.ty)
-                        .map_err(|e| encode(&e))?;
-                    self.tables.table(TableType {
-                        maximum: Some(ty.minimum),
-                        ..ty
-                    });
+                    let ty = self.reencoder.table_type(table.ty).map_err(|e| encode(&e))?;
+                    self.tables.table(TableType { maximum: Some(ty.minimum), ..ty });
                 }
             }
             Payload::MemorySection(reader) => {
                 for memory in reader {
-                    let ty = self
-                        .reencoder
-                        .memory_type(memory.map_err(ModuleProblem::malformed)?);
+                    let ty = self.reencoder.memory_type(memory.map_err(ModuleProblem::malformed)?);
                     self.memories.memory(bounded(ty));
                 }
             }
@@ -190,10 +174,7 @@ impl<'a> Rewriter<'a> {
     }
 
     fn values(&mut self, types: &[wasmparser::ValType]) -> Result<Vec<ValType>, ModuleProblem> {
-        types
-            .iter()
-            .map(|ty| self.reencoder.val_type(*ty).map_err(|e| encode(&e)))
-            .collect()
+        types.iter().map(|ty| self.reencoder.val_type(*ty).map_err(|e| encode(&e))).collect()
     }
 
     fn body(&mut self, body: &FunctionBody<'a>, meter: &mut Meter) -> Result<(), ModuleProblem> {
@@ -226,16 +207,8 @@ impl<'a> Rewriter<'a> {
     /// What the analysis says about one function.
     fn plan(&self, index: usize, body: &FunctionBody<'a>) -> Result<Plan, ModuleProblem> {
         let missing = || not_instrumentable("the analysis lacks a function");
-        let values = self
-            .analysis
-            .function_frame_sizes
-            .get(index)
-            .ok_or_else(missing)?
-            + self
-                .analysis
-                .function_operand_stack_sizes
-                .get(index)
-                .ok_or_else(missing)?;
+        let values = self.analysis.function_frame_sizes.get(index).ok_or_else(missing)?
+            + self.analysis.function_operand_stack_sizes.get(index).ok_or_else(missing)?;
         let frame = gas::frame_bytes(values, body.range().len() as u64);
         let mut locals = 0_u32;
         for declared in body.get_locals_reader().map_err(ModuleProblem::malformed)? {
@@ -244,17 +217,10 @@ impl<'a> Rewriter<'a> {
         let offsets = self.analysis.gas_offsets.get(index).ok_or_else(missing)?;
         let costs = self.analysis.gas_costs.get(index).ok_or_else(missing)?;
         let kinds = self.analysis.gas_kinds.get(index).ok_or_else(missing)?;
-        let points = offsets
-            .iter()
-            .zip(costs)
-            .zip(kinds)
-            .filter_map(|((offset, fee), kind)| {
-                let paid = fee.constant > 0 && *kind != InstrumentationKind::Unreachable;
-                paid.then_some(Charge {
-                    offset: *offset,
-                    gas: fee.constant,
-                })
-            });
+        let points = offsets.iter().zip(costs).zip(kinds).filter_map(|((offset, fee), kind)| {
+            let paid = fee.constant > 0 && *kind != InstrumentationKind::Unreachable;
+            paid.then_some(Charge { offset: *offset, gas: fee.constant })
+        });
         Ok(Plan {
             locals,
             frame: i32::try_from(frame).map_err(|_| not_instrumentable("a frame is too large"))?,
@@ -280,31 +246,21 @@ impl<'a> Rewriter<'a> {
 
     fn finish(mut self) -> Vec<u8> {
         let gas = self.globals.len();
-        self.globals
-            .global(counter(ValType::I64), &ConstExpr::i64_const(0));
+        self.globals.global(counter(ValType::I64), &ConstExpr::i64_const(0));
         // The limit is far below `i32::MAX`.
-        self.globals.global(
-            counter(ValType::I32),
-            &ConstExpr::i32_const(STACK_BYTES as i32),
-        );
+        self.globals.global(counter(ValType::I32), &ConstExpr::i32_const(STACK_BYTES as i32));
         self.exports.export(GAS_EXPORT, ExportKind::Global, gas);
-        self.exports
-            .export(STACK_EXPORT, ExportKind::Global, gas + 1);
+        self.exports.export(STACK_EXPORT, ExportKind::Global, gas + 1);
         let mut types = TypeSection::new();
         for (params, results) in &self.signatures {
-            types
-                .ty()
-                .function(params.iter().copied(), results.iter().copied());
+            types.ty().function(params.iter().copied(), results.iter().copied());
         }
         let mut module = wasm_encoder::Module::new();
         module.section(&types).section(&self.functions);
         if !self.tables.is_empty() {
             module.section(&self.tables);
         }
-        module
-            .section(&self.memories)
-            .section(&self.globals)
-            .section(&self.exports);
+        module.section(&self.memories).section(&self.globals).section(&self.exports);
         if !self.elements.is_empty() {
             module.section(&self.elements);
         }
@@ -324,20 +280,13 @@ fn encode(error: &wasm_encoder::reencode::Error) -> ModuleProblem {
 }
 
 fn counter(val_type: ValType) -> GlobalType {
-    GlobalType {
-        val_type,
-        mutable: true,
-        shared: false,
-    }
+    GlobalType { val_type, mutable: true, shared: false }
 }
 
 /// The memory's type with a maximum of ours, whatever the module declared.
 fn bounded(ty: MemoryType) -> MemoryType {
     let pages = MEMORY_BYTES.max / PAGE_BYTES;
-    MemoryType {
-        maximum: Some(ty.maximum.map_or(pages, |own| own.min(pages))),
-        ..ty
-    }
+    MemoryType { maximum: Some(ty.maximum.map_or(pages, |own| own.min(pages))), ..ty }
 }
 
 /// Whether the host calls or reads an export; the others are left out.
@@ -353,27 +302,17 @@ fn charges(
     locals: u64,
     points: Vec<Charge>,
 ) -> Result<Vec<Charge>, ModuleProblem> {
-    let mut operators = body
-        .get_operators_reader()
-        .map_err(ModuleProblem::malformed)?;
+    let mut operators = body.get_operators_reader().map_err(ModuleProblem::malformed)?;
     let start = operators.original_position();
-    let mut charges = vec![Charge {
-        offset: start,
-        gas: gas::entry_fee(locals),
-    }];
+    let mut charges = vec![Charge { offset: start, gas: gas::entry_fee(locals) }];
     let mut run_is_open = true;
     let mut points = points.into_iter().peekable();
     while !operators.eof() {
-        let (op, offset) = operators
-            .read_with_offset()
-            .map_err(ModuleProblem::malformed)?;
+        let (op, offset) = operators.read_with_offset().map_err(ModuleProblem::malformed)?;
         while let Some(point) = points.next_if(|point| point.offset <= offset) {
             match charges.last_mut() {
                 Some(run) if run_is_open => run.gas += point.gas,
-                _ => charges.push(Charge {
-                    offset,
-                    gas: point.gas,
-                }),
+                _ => charges.push(Charge { offset, gas: point.gas }),
             }
             run_is_open = true;
         }
@@ -431,13 +370,9 @@ impl Body<'_> {
         self.emit(&Instruction::Block(block));
         let charges = std::mem::take(&mut self.plan.charges);
         let mut charges = charges.into_iter().peekable();
-        let mut operators = body
-            .get_operators_reader()
-            .map_err(ModuleProblem::malformed)?;
+        let mut operators = body.get_operators_reader().map_err(ModuleProblem::malformed)?;
         while !operators.eof() {
-            let (op, offset) = operators
-                .read_with_offset()
-                .map_err(ModuleProblem::malformed)?;
+            let (op, offset) = operators.read_with_offset().map_err(ModuleProblem::malformed)?;
             let end = operators.original_position();
             while let Some(charge) = charges.next_if(|charge| charge.offset <= offset) {
                 self.charge(charge.gas);
@@ -479,9 +414,7 @@ impl Body<'_> {
             let (count, ty) = declared.map_err(ModuleProblem::malformed)?;
             locals.push((count, reencoder.val_type(ty).map_err(|e| encode(&e))?));
         }
-        let mut operators = body
-            .get_operators_reader()
-            .map_err(ModuleProblem::malformed)?;
+        let mut operators = body.get_operators_reader().map_err(ModuleProblem::malformed)?;
         while !operators.eof() {
             let op = operators.read().map_err(ModuleProblem::malformed)?;
             if per_operand(&op).is_some() {

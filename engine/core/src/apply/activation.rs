@@ -30,15 +30,12 @@ pub(super) struct Activation<'a> {
 }
 
 /// Compares the revision that the client expects with the active one.
-pub(super) fn check_expected(
-    active: Revision,
-    expected: Option<Revision>,
-) -> Result<(), Rejection> {
+pub(super) fn check_expected(active: Revision, expected: Option<Revision>) -> Result<(), Stop> {
     if expected.is_none_or(|expected| expected == active) {
         return Ok(());
     }
     let message = format!("the active ruleset has revision {active}");
-    Err(Rejection::new(RejectionKind::RevisionMismatch, message))
+    Err(Rejection::new(RejectionKind::RevisionMismatch, message).into())
 }
 
 /// Makes the ruleset the active one, or says all that stands in the way.

@@ -146,7 +146,7 @@ pub(super) fn check_reservation(
     reservation: Grams,
     remaining: Grams,
     reserved_by_others: Grams,
-) -> Result<(), Rejection> {
+) -> Result<(), Stop> {
     let available = remaining.saturating_sub(reserved_by_others);
     if reservation <= available {
         return Ok(());
@@ -156,5 +156,7 @@ pub(super) fn check_reservation(
          available"
     );
     let kind = RejectionKind::ReservationExceedsAvailable;
-    Err(Rejection::new(kind, message).at("/print_weight_in_grams"))
+    Err(Rejection::new(kind, message)
+        .at("/print_weight_in_grams")
+        .into())
 }

@@ -11,7 +11,7 @@ use raft3d_sdk::{Grams, Hook, Reported, State, TransitionInput};
 
 use super::create_job::{check_reservation, entered, unknown_state};
 use super::policies::Panel;
-use super::tx::{Done, Tx};
+use super::tx::{Done, Stop, Tx};
 use super::views;
 use crate::command::{SetJobStatus, check};
 use crate::error::LocalFault;
@@ -101,7 +101,7 @@ fn is_same(state: &State, job: &Job) -> bool {
 }
 
 /// What the engine forbids whatever policies say.
-fn check_move(job: &Job, to: &State) -> Result<(), Rejection> {
+fn check_move(job: &Job, to: &State) -> Result<(), Stop> {
     let from = &job.state.name;
     let message = if is_same(to, job) {
         format!("the job is '{from}' already")
@@ -110,7 +110,9 @@ fn check_move(job: &Job, to: &State) -> Result<(), Rejection> {
     } else {
         return Ok(());
     };
-    Err(Rejection::new(RejectionKind::IllegalTransition, message).at("/status"))
+    Err(Rejection::new(RejectionKind::IllegalTransition, message)
+        .at("/status")
+        .into())
 }
 
 /// The job and the filament as they are after the move.
@@ -120,7 +122,7 @@ fn moved(
     to: &State,
     filament: &Filament,
     taken: Grams,
-) -> Result<(Job, Filament), Rejection> {
+) -> Result<(Job, Filament), Stop> {
     let remaining = filament.remaining.checked_sub(taken);
     let deducted = job.deducted.checked_add(taken);
     let (Some(remaining), Some(deducted)) = (remaining, deducted) else {
@@ -128,10 +130,7 @@ fn moved(
             "the transition would take {taken} g, and only {} g of the filament remain",
             filament.remaining
         );
-        return Err(Rejection::new(
-            RejectionKind::DeductionExceedsRemaining,
-            message,
-        ));
+        return Err(Rejection::new(RejectionKind::DeductionExceedsRemaining, message).into());
     };
     let moved = Job {
         state: entered(to),

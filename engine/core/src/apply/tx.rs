@@ -122,10 +122,10 @@ pub(super) fn already_exists(what: &str, id: &str) -> Rejection {
 }
 
 /// Whether one more row fits below the cap of a table.
-pub(super) fn check_cap(what: &str, count: u64, max: u64) -> Result<(), Rejection> {
+pub(super) fn check_cap(what: &str, count: u64, max: u64) -> Result<(), Stop> {
     if count < max {
         return Ok(());
     }
     let message = format!("there are {count} {what} already, as many as are allowed");
-    Err(Rejection::new(RejectionKind::LimitReached, message))
+    Err(Rejection::new(RejectionKind::LimitReached, message).into())
 }

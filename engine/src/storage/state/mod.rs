@@ -6,6 +6,10 @@
 
 mod head;
 pub mod recovery;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::fmt;
