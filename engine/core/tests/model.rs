@@ -39,6 +39,8 @@ const STATUSES: [&str; 9] = [
     "queued", "RUNNING", "printing", "Done", "done", "Canceled", "cancelled", "Paused", "frozen",
 ];
 const WEIGHTS_MG: [u64; 6] = [0, 1, 120_000, 250_500, 499_999, 2_000_000];
+/// Entries from one comparison of everything to the next.
+const COMPARE_EVERY: u64 = 16;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// What one entry asks for.
@@ -645,7 +647,8 @@ fn run_history(steps: &[Step]) {
     for step in steps {
         machine.now_ms = machine.now_ms.saturating_add_signed(step.elapsed_ms).max(START_MS);
         let (envelope, ask) = envelope(&machine, step, &log);
-        let before = domain(&machine.rows);
+        // Comparing everything costs more than applying: now and then, and at the end.
+        let before = (machine.index % 4 == 0).then(|| domain(&machine.rows));
         let outcome = machine.apply(&envelope);
         let index = machine.index;
         let (verdict, revision, replayed) = shop.expect(index, &envelope, &ask);
@@ -664,11 +667,16 @@ fn run_history(steps: &[Step]) {
         }
         if replayed || matches!(verdict, Verdict::Rejected(_)) {
             assert!(outcome.events.is_empty());
-            assert_eq!(domain(&machine.rows), before, "{}", context());
+            if let Some(before) = before {
+                assert_eq!(domain(&machine.rows), before, "{}", context());
+            }
         }
         log.push((envelope, ask));
-        shop.compare(&machine.rows);
+        if index % COMPARE_EVERY == 0 {
+            shop.compare(&machine.rows);
+        }
     }
+    shop.compare(&machine.rows);
 }
 
 fn check(cases: u32, length: usize, test: impl Fn(&[Step])) {

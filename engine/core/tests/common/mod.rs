@@ -358,3 +358,14 @@ pub fn put_totals(machine: &mut Machine, totals: &raft3d_core::state::meta::Tota
     machine.rows.put(vec![0x01, 0x00], bytes(totals));
     machine.digest = digest::recompute(&machine.rows).unwrap();
 }
+
+/// Overwrites the active ruleset's row, digest included.
+pub fn put_ruleset(
+    machine: &mut Machine,
+    active: &raft3d_core::state::rulesets::RulesetRevision,
+) {
+    use raft3d_core::Rows;
+    let key = [&[0x40], active.revision.0.to_be_bytes().as_slice()].concat();
+    machine.rows.put(key, bytes(active));
+    machine.digest = digest::recompute(&machine.rows).unwrap();
+}
