@@ -23,9 +23,7 @@ use raft3d_core::command::{
 };
 use raft3d_core::state::ledger::LedgerKind;
 use raft3d_core::state::memory::MemoryRows;
-use raft3d_core::state::{
-    events, filaments, jobs, ledger, meta, modules, printers, rulesets,
-};
+use raft3d_core::state::{events, filaments, jobs, ledger, meta, modules, printers, rulesets};
 use raft3d_core::{
     Accepted, Command, Envelope, FilamentId, JobId, PrinterId, RejectionKind, RequestId, Response,
     Revision,
@@ -36,7 +34,15 @@ const PRINTERS: [&str; 3] = ["p1", "p2", "p/2"];
 const FILAMENTS: [&str; 3] = ["f1", "f2", "f3"];
 const JOBS: [&str; 6] = ["j1", "j2", "j3", "j4", "j5", "j\n"];
 const STATUSES: [&str; 9] = [
-    "queued", "RUNNING", "printing", "Done", "done", "Canceled", "cancelled", "Paused", "frozen",
+    "queued",
+    "RUNNING",
+    "printing",
+    "Done",
+    "done",
+    "Canceled",
+    "cancelled",
+    "Paused",
+    "frozen",
 ];
 const WEIGHTS_MG: [u64; 6] = [0, 1, 120_000, 250_500, 499_999, 2_000_000];
 /// Entries from one comparison of everything to the next.
@@ -47,7 +53,11 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 #[derive(Clone, Debug)]
 enum Ask {
     Printer(&'static str),
-    Filament { id: &'static str, total: u64, remaining: Option<u64> },
+    Filament {
+        id: &'static str,
+        total: u64,
+        remaining: Option<u64>,
+    },
     Job {
         id: Option<&'static str>,
         printer: &'static str,
@@ -56,11 +66,27 @@ enum Ask {
         priority: i32,
         status: Option<&'static str>,
     },
-    Status { id: &'static str, status: &'static str, used: Option<u64>, wants_override: bool },
-    Activate { pausing: bool, force: bool, wrong: bool },
-    Rollback { force: bool },
-    Upload { name: &'static str, wrong: bool },
-    Delete { name: &'static str },
+    Status {
+        id: &'static str,
+        status: &'static str,
+        used: Option<u64>,
+        wants_override: bool,
+    },
+    Activate {
+        pausing: bool,
+        force: bool,
+        wrong: bool,
+    },
+    Rollback {
+        force: bool,
+    },
+    Upload {
+        name: &'static str,
+        wrong: bool,
+    },
+    Delete {
+        name: &'static str,
+    },
     Checkpoint,
 }
 
@@ -151,10 +177,16 @@ fn mg(mg: u64) -> Grams {
 fn command(ask: &Ask, active: u64) -> Command {
     match ask.clone() {
         Ask::Printer(id) => {
-            let Command::CreatePrinter(command) = printer(id) else { panic!() };
+            let Command::CreatePrinter(command) = printer(id) else {
+                panic!()
+            };
             Command::CreatePrinter(CreatePrinter { ..command })
         }
-        Ask::Filament { id, total, remaining } => Command::CreateFilament(CreateFilament {
+        Ask::Filament {
+            id,
+            total,
+            remaining,
+        } => Command::CreateFilament(CreateFilament {
             id: Some(FilamentId::new(id)),
             material: "PLA".to_owned(),
             color: "Red".to_owned(),
@@ -162,23 +194,37 @@ fn command(ask: &Ask, active: u64) -> Command {
             remaining: remaining.map(mg),
             ..CreateFilament::default()
         }),
-        Ask::Job { id, printer, filament, weight, priority, status } => {
-            Command::CreateJob(CreateJob {
-                id: id.map(JobId::new),
-                printer_id: PrinterId::new(printer),
-                filament_id: FilamentId::new(filament),
-                print_weight: mg(weight),
-                priority,
-                status: status.map(str::to_owned),
-                ..new_job("", 0)
-            })
-        }
-        Ask::Status { id, status, used, wants_override } => Command::SetJobStatus(SetJobStatus {
+        Ask::Job {
+            id,
+            printer,
+            filament,
+            weight,
+            priority,
+            status,
+        } => Command::CreateJob(CreateJob {
+            id: id.map(JobId::new),
+            printer_id: PrinterId::new(printer),
+            filament_id: FilamentId::new(filament),
+            print_weight: mg(weight),
+            priority,
+            status: status.map(str::to_owned),
+            ..new_job("", 0)
+        }),
+        Ask::Status {
+            id,
+            status,
+            used,
+            wants_override,
+        } => Command::SetJobStatus(SetJobStatus {
             used: used.map(mg),
             wants_override,
             ..new_status(id, status)
         }),
-        Ask::Activate { pausing, force, wrong } => Command::ActivateRuleset(ActivateRuleset {
+        Ask::Activate {
+            pausing,
+            force,
+            wrong,
+        } => Command::ActivateRuleset(ActivateRuleset {
             ruleset: ruleset(&[if pausing { "pausing" } else { "standard" }, "deduction"]),
             expected: Some(Revision(if wrong { active + 1 } else { active })),
             force,
@@ -197,7 +243,9 @@ fn command(ask: &Ask, active: u64) -> Command {
             }
             Command::UploadModule(upload)
         }
-        Ask::Delete { name } => Command::DeleteModule(DeleteModule { digest: module(name).digest }),
+        Ask::Delete { name } => Command::DeleteModule(DeleteModule {
+            digest: module(name).digest,
+        }),
         Ask::Checkpoint => Command::Checkpoint,
     }
 }
@@ -254,7 +302,11 @@ impl Print {
 
     fn reserved(&self) -> u64 {
         let reserves = matches!(self.state, "Queued" | "Running");
-        if reserves { self.weight.saturating_sub(self.deducted) } else { 0 }
+        if reserves {
+            self.weight.saturating_sub(self.deducted)
+        } else {
+            0
+        }
     }
 }
 
@@ -311,7 +363,11 @@ impl Shop {
     }
 
     fn reserved(&self, filament: &str) -> u64 {
-        self.prints.values().filter(|p| p.filament == filament).map(Print::reserved).sum()
+        self.prints
+            .values()
+            .filter(|p| p.filament == filament)
+            .map(Print::reserved)
+            .sum()
     }
 
     /// What the entry must come to: verdict, revision, whether it is a retry.
@@ -336,11 +392,19 @@ impl Shop {
             if record.hash == envelope.request_hash {
                 return (record.verdict.clone(), record.index, true);
             }
-            return (Verdict::Rejected(RejectionKind::RequestMismatch), index, false);
+            return (
+                Verdict::Rejected(RejectionKind::RequestMismatch),
+                index,
+                false,
+            );
         }
         let deadline_ms = envelope.deadline_ms.min(envelope.proposed_at_ms + 60_000);
         if now_ms > deadline_ms {
-            return (Verdict::Rejected(RejectionKind::DeadlineExceeded), index, false);
+            return (
+                Verdict::Rejected(RejectionKind::DeadlineExceeded),
+                index,
+                false,
+            );
         }
         let active = self.rulesets.last().unwrap().0;
         let stale = match &envelope.command {
@@ -380,11 +444,18 @@ impl Shop {
     fn rule(&mut self, index: u64, ask: &Ask, actor: &str) -> Ruling {
         match *ask {
             Ask::Printer(id) => self.printer(id),
-            Ask::Filament { id, total, remaining } => self.filament(id, total, remaining),
+            Ask::Filament {
+                id,
+                total,
+                remaining,
+            } => self.filament(id, total, remaining),
             Ask::Job { .. } => self.job(index, ask, actor),
-            Ask::Status { id, status, used, wants_override } => {
-                self.status(id, status, used, wants_override)
-            }
+            Ask::Status {
+                id,
+                status,
+                used,
+                wants_override,
+            } => self.status(id, status, used, wants_override),
             Ask::Activate { pausing, force, .. } => self.activate(index, pausing, force),
             Ask::Rollback { force } => match self.rulesets.iter().rev().nth(1) {
                 Some(&(_, pausing)) => self.activate(index, pausing, force),
@@ -429,14 +500,29 @@ impl Shop {
         if self.spools.contains_key(id) {
             return Err(RejectionKind::AlreadyExists);
         }
-        let spool = Spool { total, loaded, remaining: loaded, deducted: 0 };
+        let spool = Spool {
+            total,
+            loaded,
+            remaining: loaded,
+            deducted: 0,
+        };
         self.spools.insert(id.to_owned(), spool);
         self.events += 1;
         Ok("filament")
     }
 
     fn job(&mut self, index: u64, ask: &Ask, actor: &str) -> Ruling {
-        let &Ask::Job { id, printer, filament, weight, priority, status } = ask else { panic!() };
+        let &Ask::Job {
+            id,
+            printer,
+            filament,
+            weight,
+            priority,
+            status,
+        } = ask
+        else {
+            panic!()
+        };
         let id = id.map_or_else(|| format!("r3d-{index}"), str::to_owned);
         if id.contains('\n') {
             return Err(RejectionKind::InvalidField);
@@ -497,14 +583,22 @@ impl Shop {
         if asked && !may_move(self.pausing(), print.state, to) {
             return Err(RejectionKind::PolicyDenied);
         }
-        let due = if to == "Done" { print.weight.saturating_sub(print.deducted) } else { 0 };
+        let due = if to == "Done" {
+            print.weight.saturating_sub(print.deducted)
+        } else {
+            0
+        };
         let taken = used.unwrap_or(due);
         let others = self.reserved(&print.filament) - print.reserved();
         let spool = self.spools.get_mut(&print.filament).unwrap();
         if taken > spool.remaining {
             return Err(RejectionKind::DeductionExceedsRemaining);
         }
-        let moved = Print { state: to, deducted: print.deducted + taken, ..print.clone() };
+        let moved = Print {
+            state: to,
+            deducted: print.deducted + taken,
+            ..print.clone()
+        };
         let enters = print.state == "Paused" && !finishes;
         if enters && moved.reserved() > (spool.remaining - taken).saturating_sub(others) {
             return Err(RejectionKind::ReservationExceedsAvailable);
@@ -531,9 +625,16 @@ impl Shop {
         let totals = meta::totals(rows).unwrap();
         assert_eq!(totals.log_time_ms, self.now_ms, "log time");
         assert_eq!(totals.requests as usize, self.records.len(), "records");
-        assert_eq!(events::list(rows, None, 10_000).unwrap().len(), self.events, "events");
+        assert_eq!(
+            events::list(rows, None, 10_000).unwrap().len(),
+            self.events,
+            "events"
+        );
         let printers: Vec<_> = printers::list(rows, None, 100).unwrap();
-        let ids: Vec<_> = printers.iter().map(|printer| printer.id.to_string()).collect();
+        let ids: Vec<_> = printers
+            .iter()
+            .map(|printer| printer.id.to_string())
+            .collect();
         assert_eq!(ids, self.printers);
         for id in &self.printers {
             self.compare_printer(rows, &PrinterId::new(id));
@@ -546,19 +647,33 @@ impl Shop {
         assert_eq!(names, expected);
         let history = rulesets::history(rows, None, 100).unwrap();
         let revisions: Vec<_> = history.iter().map(|revision| revision.revision.0).collect();
-        assert_eq!(revisions, self.rulesets.iter().rev().map(|r| r.0).collect::<Vec<_>>());
+        assert_eq!(
+            revisions,
+            self.rulesets.iter().rev().map(|r| r.0).collect::<Vec<_>>()
+        );
         self.compare_filaments(rows);
         self.compare_jobs(rows);
     }
 
     fn compare_printer(&self, rows: &MemoryRows, id: &PrinterId) {
-        let here = || self.prints.iter().filter(|(_, print)| print.printer == id.as_str());
+        let here = || {
+            self.prints
+                .iter()
+                .filter(|(_, print)| print.printer == id.as_str())
+        };
         let load = printers::load(rows, id).unwrap();
-        assert_eq!(load.open as usize, here().filter(|(_, p)| !p.terminal()).count());
-        assert_eq!(load.occupying as usize, here().filter(|(_, p)| p.state == "Running").count());
+        assert_eq!(
+            load.open as usize,
+            here().filter(|(_, p)| !p.terminal()).count()
+        );
+        assert_eq!(
+            load.occupying as usize,
+            here().filter(|(_, p)| p.state == "Running").count()
+        );
         for state in ["Queued", "Running", "Paused", "Done"] {
-            let mut queue: Vec<_> =
-                here().filter(|(_, p)| p.state == state && !p.terminal()).collect();
+            let mut queue: Vec<_> = here()
+                .filter(|(_, p)| p.state == state && !p.terminal())
+                .collect();
             queue.sort_by_key(|(_, print)| (-print.priority, print.created));
             let queue: Vec<_> = queue.into_iter().map(|(id, _)| JobId::new(id)).collect();
             assert_eq!(printers::queue(rows, id, state, 100).unwrap(), queue);
@@ -572,15 +687,27 @@ impl Shop {
             assert_eq!(filament.id.as_str(), id);
             assert_eq!(filament.total.mg(), spool.total);
             assert_eq!(filament.remaining.mg(), spool.remaining);
-            assert_eq!(filament.reserved.mg(), self.reserved(id), "the open jobs' reservations");
+            assert_eq!(
+                filament.reserved.mg(),
+                self.reserved(id),
+                "the open jobs' reservations"
+            );
             assert!(filament.remaining <= filament.total);
             let lines = ledger::list(rows, &filament.id, None, 1_000).unwrap();
             let sum = |kind| -> u64 {
-                lines.iter().filter(|line| line.kind == kind).map(|line| line.amount.mg()).sum()
+                lines
+                    .iter()
+                    .filter(|line| line.kind == kind)
+                    .map(|line| line.amount.mg())
+                    .sum()
             };
             let (loaded, deducted) = (sum(LedgerKind::Loaded), sum(LedgerKind::Deducted));
             assert_eq!((loaded, deducted), (spool.loaded, spool.deducted));
-            assert_eq!(loaded, filament.remaining.mg() + deducted, "no gram is lost or made");
+            assert_eq!(
+                loaded,
+                filament.remaining.mg() + deducted,
+                "no gram is lost or made"
+            );
         }
     }
 
@@ -600,13 +727,24 @@ impl Shop {
             }
         }
         let open = jobs::open_by_state(rows).unwrap();
-        let open: BTreeMap<&str, u64> =
-            open.iter().map(|count| (count.state.as_str(), count.jobs)).collect();
+        let open: BTreeMap<&str, u64> = open
+            .iter()
+            .map(|count| (count.state.as_str(), count.jobs))
+            .collect();
         assert_eq!(open, states);
         for name in ["ann", "bob"] {
-            let actor = Actor { name: name.to_owned(), verified: true };
-            let mine = self.prints.values().filter(|p| p.actor == name && !p.terminal());
-            assert_eq!(jobs::open_by_actor(rows, &actor).unwrap() as usize, mine.count());
+            let actor = Actor {
+                name: name.to_owned(),
+                verified: true,
+            };
+            let mine = self
+                .prints
+                .values()
+                .filter(|p| p.actor == name && !p.terminal());
+            assert_eq!(
+                jobs::open_by_actor(rows, &actor).unwrap() as usize,
+                mine.count()
+            );
         }
     }
 }
@@ -614,7 +752,11 @@ impl Shop {
 /// The entry that a step proposes; a retry is an earlier one with the clock of now.
 fn envelope(machine: &Machine, step: &Step, log: &[(Envelope, Ask)]) -> (Envelope, Ask) {
     let active = rulesets::active(&machine.rows).unwrap().unwrap().revision;
-    if let Some((earlier, ask)) = step.retry_of.filter(|_| !log.is_empty()).map(|i| i.get(log)) {
+    if let Some((earlier, ask)) = step
+        .retry_of
+        .filter(|_| !log.is_empty())
+        .map(|i| i.get(log))
+    {
         // With the deadline of then, or a new one.
         let mut again = earlier.clone();
         again.proposed_at_ms = machine.now_ms;
@@ -637,7 +779,8 @@ fn envelope(machine: &Machine, step: &Step, log: &[(Envelope, Ask)]) -> (Envelop
 fn domain(rows: &MemoryRows) -> MemoryRows {
     let bookkeeping = |key: &[u8]| key == [0x01, 0x00] || matches!(key[0], 0x60 | 0x61);
     let rows = rows.iter().filter(|(key, _)| !bookkeeping(key));
-    rows.map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+    rows.map(|(key, value)| (key.to_vec(), value.to_vec()))
+        .collect()
 }
 
 fn run_history(steps: &[Step]) {
@@ -645,7 +788,10 @@ fn run_history(steps: &[Step]) {
     let mut shop = Shop::new();
     let mut log = Vec::new();
     for step in steps {
-        machine.now_ms = machine.now_ms.saturating_add_signed(step.elapsed_ms).max(START_MS);
+        machine.now_ms = machine
+            .now_ms
+            .saturating_add_signed(step.elapsed_ms)
+            .max(START_MS);
         let (envelope, ask) = envelope(&machine, step, &log);
         // Comparing everything costs more than applying: now and then, and at the end.
         let before = (machine.index % 4 == 0).then(|| domain(&machine.rows));
@@ -654,14 +800,24 @@ fn run_history(steps: &[Step]) {
         let (verdict, revision, replayed) = shop.expect(index, &envelope, &ask);
         let context = || format!("entry {index}: {envelope:?}\n-> {outcome:?}");
         assert_eq!(Verdict::of(&outcome.response), verdict, "{}", context());
-        assert_eq!((outcome.revision.0, outcome.replayed), (revision, replayed), "{}", context());
+        assert_eq!(
+            (outcome.revision.0, outcome.replayed),
+            (revision, replayed),
+            "{}",
+            context()
+        );
         let key = (envelope.actor.name.clone(), envelope.request_id.to_string());
         let forgotten = matches!(
             verdict,
             Verdict::Rejected(RejectionKind::DeadlineExceeded | RejectionKind::RequestMismatch)
         );
         if replayed {
-            assert_eq!(outcome.response, shop.records[&key].response, "{}", context());
+            assert_eq!(
+                outcome.response,
+                shop.records[&key].response,
+                "{}",
+                context()
+            );
         } else if !forgotten && !matches!(ask, Ask::Checkpoint) {
             shop.remember(index, &envelope, &verdict, &outcome.response);
         }
@@ -707,13 +863,23 @@ fn a_replica_that_restarts_has_the_same_digest() {
         let (mut steady, mut log) = (Machine::new(), Vec::new());
         let mut restarted = Machine::new();
         for step in steps {
-            steady.now_ms = steady.now_ms.saturating_add_signed(step.elapsed_ms).max(START_MS);
+            steady.now_ms = steady
+                .now_ms
+                .saturating_add_signed(step.elapsed_ms)
+                .max(START_MS);
             let (envelope, ask) = envelope(&steady, step, &log);
-            let stored: Vec<_> =
-                restarted.rows.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+            let stored: Vec<_> = restarted
+                .rows
+                .iter()
+                .map(|(k, v)| (k.to_vec(), v.to_vec()))
+                .collect();
             let digest = raft3d_core::state::digest::recompute(&restarted.rows).unwrap();
             let rows = stored.into_iter().collect();
-            restarted = Machine { rows, digest, ..restarted };
+            restarted = Machine {
+                rows,
+                digest,
+                ..restarted
+            };
             assert_eq!(steady.apply(&envelope), restarted.apply(&envelope));
             assert_eq!(steady.digest, restarted.digest);
             log.push((envelope, ask));

@@ -26,11 +26,21 @@ fn upload(name: &str) -> Command {
 }
 
 fn activate(ruleset: Ruleset) -> ActivateRuleset {
-    ActivateRuleset { ruleset, expected: None, force: false, reason: None }
+    ActivateRuleset {
+        ruleset,
+        expected: None,
+        force: false,
+        reason: None,
+    }
 }
 
 fn rollback(to: Option<u64>) -> RollbackRuleset {
-    RollbackRuleset { to: to.map(Revision), expected: None, force: false, reason: None }
+    RollbackRuleset {
+        to: to.map(Revision),
+        expected: None,
+        force: false,
+        reason: None,
+    }
 }
 
 /// A shop whose ruleset has one more binding, of the test module of that name.
@@ -58,7 +68,10 @@ fn check_blocked(part: &str, change: impl FnOnce(&mut Ruleset)) {
     let rejection = machine.reject(Command::ActivateRuleset(activate(changed)));
     assert_eq!(rejection.kind, RejectionKind::ActivationBlocked);
     let details = &rejection.details;
-    assert!(details.len() == 1 && details[0].contains(part), "{part}: {details:?}");
+    assert!(
+        details.len() == 1 && details[0].contains(part),
+        "{part}: {details:?}"
+    );
     let active = rulesets::active(&machine.rows).unwrap().unwrap();
     assert_eq!(active.revision, Revision(1));
 }
@@ -67,9 +80,15 @@ fn check_blocked(part: &str, change: impl FnOnce(&mut Ruleset)) {
 fn an_activation_says_what_stands_in_its_way() {
     let add = |name: &'static str| move |set: &mut Ruleset| set.bindings.push(binding(name));
     check_blocked("there is no module", add("unknown"));
-    check_blocked("/bindings/2 ('bad-config'): /config/color: color", add("bad-config"));
+    check_blocked(
+        "/bindings/2 ('bad-config'): /config/color: color",
+        add("bad-config"),
+    );
     check_blocked("check_config failed: out_of_gas", |set| {
-        let broken = Binding { module: module("broken").digest, ..binding("no") };
+        let broken = Binding {
+            module: module("broken").digest,
+            ..binding("no")
+        };
         set.bindings.push(broken);
     });
     check_blocked("the same id", add("deduction"));
@@ -77,7 +96,9 @@ fn an_activation_says_what_stands_in_its_way() {
     check_blocked("does not answer all", |set| {
         set.bindings[1].hooks = HookSet::of(&[Hook::Admission]);
     });
-    check_blocked("answers no hook", |set| set.bindings[1].hooks = HookSet::default());
+    check_blocked("answers no hook", |set| {
+        set.bindings[1].hooks = HookSet::default()
+    });
     check_blocked("exceeds the whole", |set| set.bindings[1].share = 10_001);
     check_blocked("scope", |set| {
         set.bindings[1].scope = Scope::FilamentType(String::new());
@@ -86,10 +107,16 @@ fn an_activation_says_what_stands_in_its_way() {
         set.bindings[1].config = vec![0xa1, 0x61, b'a', 0xf9, 0x3c, 0x00];
     });
     check_blocked("not a CBOR map", |set| set.bindings[1].config.clear());
-    check_blocked("exactly one binding must provide the lifecycle, not 0", |set| {
-        set.bindings[0].lifecycle = false;
-    });
-    check_blocked("exactly one binding must provide the lifecycle, not 2", add("pausing"));
+    check_blocked(
+        "exactly one binding must provide the lifecycle, not 0",
+        |set| {
+            set.bindings[0].lifecycle = false;
+        },
+    );
+    check_blocked(
+        "exactly one binding must provide the lifecycle, not 2",
+        add("pausing"),
+    );
     check_blocked("declares no lifecycle", |set| {
         set.bindings[0].lifecycle = false;
         set.bindings[1].lifecycle = true;
@@ -99,11 +126,17 @@ fn an_activation_says_what_stands_in_its_way() {
         |binding| binding.mode = Mode::Shadow,
         |binding| binding.scope = Scope::FilamentType("PLA".to_owned()),
     ] {
-        check_blocked("must enforce it for all jobs", |set| change(&mut set.bindings[0]));
+        check_blocked("must enforce it for all jobs", |set| {
+            change(&mut set.bindings[0])
+        });
     }
     let many = |mode, count: usize| {
         move |set: &mut Ruleset| {
-            let of = |n| Binding { id: BindingId::new(format!("n{n}")), mode, ..binding("no") };
+            let of = |n| Binding {
+                id: BindingId::new(format!("n{n}")),
+                mode,
+                ..binding("no")
+            };
             set.bindings.extend((0..count).map(of));
         }
     };
@@ -116,16 +149,29 @@ fn an_activation_compares_the_revision() {
     let mut machine = Machine::with_shop();
     let command = |expected| {
         let expected = Some(Revision(expected));
-        Command::ActivateRuleset(ActivateRuleset { expected, ..activate(ruleset(&["standard"])) })
+        Command::ActivateRuleset(ActivateRuleset {
+            expected,
+            ..activate(ruleset(&["standard"]))
+        })
     };
-    assert_eq!(machine.reject(command(7)).kind, RejectionKind::RevisionMismatch);
-    let Accepted::Ruleset(active) = machine.accept(command(1)) else { panic!() };
+    assert_eq!(
+        machine.reject(command(7)).kind,
+        RejectionKind::RevisionMismatch
+    );
+    let Accepted::Ruleset(active) = machine.accept(command(1)) else {
+        panic!()
+    };
     assert_eq!(active.revision, Revision(machine.index));
-    assert_eq!(machine.reject(command(1)).kind, RejectionKind::RevisionMismatch);
+    assert_eq!(
+        machine.reject(command(1)).kind,
+        RejectionKind::RevisionMismatch
+    );
     // Nothing takes filament now.
     machine.accept(job("j1", 10));
     machine.accept(status("j1", "Running"));
-    let Accepted::Job(done) = machine.accept(status("j1", "Done")) else { panic!() };
+    let Accepted::Job(done) = machine.accept(status("j1", "Done")) else {
+        panic!()
+    };
     assert_eq!(done.deducted, Grams::ZERO);
 }
 
@@ -144,16 +190,33 @@ fn force_strands_open_jobs_and_an_override_frees_them() {
     assert!(rejection.details[0].starts_with("1 open jobs are 'Paused'"));
     let rejection = machine.reject(Command::RollbackRuleset(rollback(None)));
     assert_eq!(rejection.kind, RejectionKind::ActivationBlocked);
-    machine.accept(Command::ActivateRuleset(ActivateRuleset { force: true, ..back }));
+    machine.accept(Command::ActivateRuleset(ActivateRuleset {
+        force: true,
+        ..back
+    }));
     // Without the override the rules decide; with it, only a terminal state is open.
     let moves = |status: &str, wants_override| {
-        let command = SetJobStatus { wants_override, ..new_status("j1", status) };
+        let command = SetJobStatus {
+            wants_override,
+            ..new_status("j1", status)
+        };
         Command::SetJobStatus(command)
     };
-    assert_eq!(machine.reject(moves("Canceled", false)).kind, RejectionKind::PolicyDenied);
-    assert_eq!(machine.reject(moves("Running", true)).kind, RejectionKind::PolicyDenied);
-    assert_eq!(machine.reject(moves("Paused", true)).kind, RejectionKind::UnknownState);
-    let Accepted::Job(freed) = machine.accept(moves("Canceled", true)) else { panic!() };
+    assert_eq!(
+        machine.reject(moves("Canceled", false)).kind,
+        RejectionKind::PolicyDenied
+    );
+    assert_eq!(
+        machine.reject(moves("Running", true)).kind,
+        RejectionKind::PolicyDenied
+    );
+    assert_eq!(
+        machine.reject(moves("Paused", true)).kind,
+        RejectionKind::UnknownState
+    );
+    let Accepted::Job(freed) = machine.accept(moves("Canceled", true)) else {
+        panic!()
+    };
     assert!(freed.state.terminal);
     assert_eq!(jobs::open_by_state(&machine.rows).unwrap(), []);
 }
@@ -164,15 +227,22 @@ fn a_rollback_is_a_new_revision() {
     machine.accept(Command::ActivateRuleset(activate(ruleset(&["pausing"]))));
     let second = machine.index;
     let back = Command::RollbackRuleset(rollback(None));
-    let Accepted::Ruleset(active) = machine.accept(back) else { panic!() };
+    let Accepted::Ruleset(active) = machine.accept(back) else {
+        panic!()
+    };
     assert_eq!(active.rollback_of, Some(Revision(1)));
     assert_eq!(active.ruleset, ruleset(&["standard", "deduction"]));
     let to = Command::RollbackRuleset(rollback(Some(second)));
-    let Accepted::Ruleset(active) = machine.accept(to) else { panic!() };
+    let Accepted::Ruleset(active) = machine.accept(to) else {
+        panic!()
+    };
     assert_eq!(active.rollback_of, Some(Revision(second)));
     let rejection = machine.reject(Command::RollbackRuleset(rollback(Some(999))));
     assert_eq!(kind(&rejection), (RejectionKind::NotFound, Some("/to")));
-    let stale = RollbackRuleset { expected: Some(Revision(1)), ..rollback(None) };
+    let stale = RollbackRuleset {
+        expected: Some(Revision(1)),
+        ..rollback(None)
+    };
     let rejection = machine.reject(Command::RollbackRuleset(stale));
     assert_eq!(rejection.kind, RejectionKind::RevisionMismatch);
     let rejection = Machine::new().reject(Command::RollbackRuleset(rollback(None)));
@@ -182,7 +252,10 @@ fn a_rollback_is_a_new_revision() {
 #[test]
 fn a_bad_policy_can_always_be_rolled_back() {
     let mut machine = shop_with("no", |_| {});
-    assert_eq!(machine.reject(job("j1", 1)).kind, RejectionKind::PolicyDenied);
+    assert_eq!(
+        machine.reject(job("j1", 1)).kind,
+        RejectionKind::PolicyDenied
+    );
     machine.accept(Command::RollbackRuleset(rollback(None)));
     machine.accept(job("j1", 1));
 }
@@ -196,7 +269,10 @@ fn the_oldest_of_too_many_revisions_is_dropped() {
     let kept = rulesets::history(&machine.rows, None, 1_000).unwrap();
     assert_eq!(kept.len(), 100);
     assert_eq!(kept[0].revision, Revision(machine.index));
-    assert_eq!(rulesets::active(&machine.rows).unwrap().as_ref(), Some(&kept[0]));
+    assert_eq!(
+        rulesets::active(&machine.rows).unwrap().as_ref(),
+        Some(&kept[0])
+    );
     assert_eq!(rulesets::get(&machine.rows, Revision(1)).unwrap(), None);
     let page = rulesets::history(&machine.rows, Some(kept[9].revision), 2).unwrap();
     assert_eq!(page, kept[10..12]);
@@ -208,15 +284,25 @@ fn the_oldest_of_too_many_revisions_is_dropped() {
 #[test]
 fn a_module_is_uploaded_once_and_deleted_when_nobody_names_it() {
     let mut machine = Machine::new();
-    let Accepted::Module(info, true) = machine.accept(upload("no")) else { panic!() };
+    let Accepted::Module(info, true) = machine.accept(upload("no")) else {
+        panic!()
+    };
     assert_eq!((info.size_bytes, info.revision), (2, Revision(2)));
-    let Accepted::Module(same, false) = machine.accept(upload("no")) else { panic!() };
+    let Accepted::Module(same, false) = machine.accept(upload("no")) else {
+        panic!()
+    };
     assert_eq!(same, info);
-    assert_eq!(modules::bytes(&machine.rows, info.digest).unwrap().unwrap(), b"no");
+    assert_eq!(
+        modules::bytes(&machine.rows, info.digest).unwrap().unwrap(),
+        b"no"
+    );
     let delete = |digest| Command::DeleteModule(DeleteModule { digest });
     machine.accept(delete(info.digest));
     assert_eq!(modules::bytes(&machine.rows, info.digest).unwrap(), None);
-    assert_eq!(machine.reject(delete(info.digest)).kind, RejectionKind::NotFound);
+    assert_eq!(
+        machine.reject(delete(info.digest)).kind,
+        RejectionKind::NotFound
+    );
     let rejection = machine.reject(delete(module("standard").digest));
     assert_eq!(rejection.kind, RejectionKind::ModuleInUse);
     assert_eq!(meta::totals(&machine.rows).unwrap().modules, 3);
@@ -236,7 +322,9 @@ fn check_upload(part: &str, change: impl FnOnce(&mut UploadModule)) {
 fn a_module_is_checked_again_in_apply() {
     check_upload("SHA-256", |upload| upload.bytes.push(0));
     check_upload("bytes; this one has 0", |upload| upload.bytes.clear());
-    check_upload("this one has 524289", |upload| upload.bytes = vec![0; 512 * 1024 + 1]);
+    check_upload("this one has 524289", |upload| {
+        upload.bytes = vec![0; 512 * 1024 + 1]
+    });
     check_upload("ABI 2", |upload| upload.manifest.abi = 2);
     check_upload("name is empty", |upload| upload.manifest.name.clear());
     check_upload("must not exceed 1024", |upload| {
@@ -250,10 +338,16 @@ fn a_module_is_checked_again_in_apply() {
 #[test]
 fn a_lifecycle_must_be_sound() {
     let check = |part: &str, change: fn(&mut Lifecycle)| {
-        check_upload(part, |upload| change(upload.manifest.lifecycle.as_mut().unwrap()));
+        check_upload(part, |upload| {
+            change(upload.manifest.lifecycle.as_mut().unwrap())
+        });
     };
-    check("exactly one state must be initial, not 0", |l| l.states[0].initial = false);
-    check("exactly one state must be initial, not 2", |l| l.states[1].initial = true);
+    check("exactly one state must be initial, not 0", |l| {
+        l.states[0].initial = false
+    });
+    check("exactly one state must be initial, not 2", |l| {
+        l.states[1].initial = true
+    });
     check("exactly one state must be initial, not 0", |l| {
         l.states.clear();
         l.claim = None;
@@ -267,15 +361,24 @@ fn a_lifecycle_must_be_sound() {
         l.states[2].name = "PAUSED".to_owned();
         l.states[1].aliases.push("paused".to_owned());
     });
-    check("claim names 'Begun'", |l| l.claim.as_mut().unwrap().to = "Begun".to_owned());
-    check("to itself", |l| l.claim.as_mut().unwrap().to = "Queued".to_owned());
-    check("out of the terminal state", |l| l.claim.as_mut().unwrap().from = "Done".to_owned());
+    check("claim names 'Begun'", |l| {
+        l.claim.as_mut().unwrap().to = "Begun".to_owned()
+    });
+    check("to itself", |l| {
+        l.claim.as_mut().unwrap().to = "Queued".to_owned()
+    });
+    check("out of the terminal state", |l| {
+        l.claim.as_mut().unwrap().from = "Done".to_owned()
+    });
     check("1 to 32 bytes", |l| l.states[1].name = "x".repeat(33));
     check("more than 8 aliases", |l| {
         l.states[1].aliases = (0..9).map(|n| format!("a{n}")).collect();
     });
     check("at most 32 states", |l| {
-        let more = (0..33).map(|n| raft3d_sdk::State { name: format!("s{n}"), ..l.states[2].clone() });
+        let more = (0..33).map(|n| raft3d_sdk::State {
+            name: format!("s{n}"),
+            ..l.states[2].clone()
+        });
         l.states.extend(more.collect::<Vec<_>>());
     });
 }
@@ -297,7 +400,10 @@ fn check_failure(name: &str, hook: Hook, code: &str) {
     });
     assert_eq!(rejection.kind, RejectionKind::PolicyFailed, "{rejection:?}");
     let policy = rejection.policy.unwrap();
-    assert_eq!((policy.code.as_str(), policy.hook.as_str()), (code, hook.name()));
+    assert_eq!(
+        (policy.code.as_str(), policy.hook.as_str()),
+        (code, hook.name())
+    );
 }
 
 #[test]
@@ -320,9 +426,10 @@ fn a_fault_of_the_host_is_no_outcome() {
     assert_eq!((&machine.rows, machine.digest), (&rows, digest));
     // The operators' way past it: denied, remembered, nothing else.
     let index = Revision(machine.index + 1);
-    let denied =
-        raft3d_core::apply::deny(&mut machine.rows, &mut machine.digest, index, &envelope);
-    let Response::Rejected(rejection) = denied.unwrap().response else { panic!() };
+    let denied = raft3d_core::apply::deny(&mut machine.rows, &mut machine.digest, index, &envelope);
+    let Response::Rejected(rejection) = denied.unwrap().response else {
+        panic!()
+    };
     assert!(rejection.message.contains("--deny-at"));
     assert_eq!(jobs::get(&machine.rows, &JobId::new("j1")).unwrap(), None);
     assert_eq!(
@@ -346,7 +453,9 @@ fn without_a_transition_binding_nothing_moves() {
 fn a_scope_chooses_its_jobs() {
     let check = |scope: Scope, expected: bool| {
         let mut machine = Machine::new();
-        let Command::CreatePrinter(mut p1) = printer("p1") else { panic!() };
+        let Command::CreatePrinter(mut p1) = printer("p1") else {
+            panic!()
+        };
         p1.labels = [("site".to_owned(), "north".to_owned())].into();
         machine.accept(Command::CreatePrinter(p1));
         machine.accept(filament("f1", 100));
@@ -372,9 +481,13 @@ fn a_scope_chooses_its_jobs() {
 #[test]
 fn a_share_chooses_its_jobs() {
     let mut machine = shop_with("no", |binding| binding.share = 5_000);
-    let responses: Vec<_> =
-        (0..64).map(|n| machine.run(job(&format!("j{n}"), 1)).response).collect();
-    let denied = responses.iter().filter(|r| matches!(r, Response::Rejected(_))).count();
+    let responses: Vec<_> = (0..64)
+        .map(|n| machine.run(job(&format!("j{n}"), 1)).response)
+        .collect();
+    let denied = responses
+        .iter()
+        .filter(|r| matches!(r, Response::Rejected(_)))
+        .count();
     assert!((16..48).contains(&denied), "{denied} of 64");
     let mut none = shop_with("no", |binding| binding.share = 0);
     none.accept(job("j1", 1));
@@ -387,15 +500,27 @@ fn a_shadow_is_recorded_and_changes_nothing() {
         let created = machine.run(job("j1", 10));
         machine.accept(status("j1", "Running"));
         let done = machine.run(status("j1", "Done"));
-        let Response::Accepted(Accepted::Job(job)) = &done.response else { panic!() };
+        let Response::Accepted(Accepted::Job(job)) = &done.response else {
+            panic!()
+        };
         assert_eq!(job.deducted, grams(10));
-        let verdicts = created.events.iter().chain(&done.events).filter_map(|event| {
-            let EventKind::ShadowVerdict { binding, hook, code, .. } = &event.kind else {
-                return None;
-            };
-            assert_eq!(binding.as_str(), name);
-            Some((*hook, code.clone().unwrap()))
-        });
+        let verdicts = created
+            .events
+            .iter()
+            .chain(&done.events)
+            .filter_map(|event| {
+                let EventKind::ShadowVerdict {
+                    binding,
+                    hook,
+                    code,
+                    ..
+                } = &event.kind
+                else {
+                    return None;
+                };
+                assert_eq!(binding.as_str(), name);
+                Some((*hook, code.clone().unwrap()))
+            });
         let verdicts: Vec<_> = verdicts.collect();
         let deducts = (Hook::Deduction, code.to_owned());
         let expected = match name {
@@ -421,16 +546,29 @@ fn the_first_deduction_that_does_not_pass_decides() {
     // `deduction` passes on Running, so `take-all` decides: more than there is.
     let rejection = machine.reject(status("j1", "Running"));
     assert_eq!(rejection.kind, RejectionKind::DeductionExceedsRemaining);
-    let used = SetJobStatus { used: Some(Grams::ZERO), ..new_status("j1", "Running") };
-    let Accepted::Job(job) = machine.accept(Command::SetJobStatus(used)) else { panic!() };
+    let used = SetJobStatus {
+        used: Some(Grams::ZERO),
+        ..new_status("j1", "Running")
+    };
+    let Accepted::Job(job) = machine.accept(Command::SetJobStatus(used)) else {
+        panic!()
+    };
     assert_eq!(job.deducted, Grams::ZERO);
 }
 
 #[test]
 fn bootstrap_is_once_and_first() {
-    let mut machine = Machine { now_ms: START_MS, ..Machine::default() };
-    assert_eq!(machine.reject(printer("p1")).kind, RejectionKind::NotBootstrapped);
-    let Command::Bootstrap(mut bad) = bootstrap() else { panic!() };
+    let mut machine = Machine {
+        now_ms: START_MS,
+        ..Machine::default()
+    };
+    assert_eq!(
+        machine.reject(printer("p1")).kind,
+        RejectionKind::NotBootstrapped
+    );
+    let Command::Bootstrap(mut bad) = bootstrap() else {
+        panic!()
+    };
     bad.ruleset.bindings[0].module = ModuleDigest([0; 32]);
     let rejection = machine.reject(Command::Bootstrap(bad));
     assert_eq!(rejection.kind, RejectionKind::ActivationBlocked);
@@ -438,7 +576,15 @@ fn bootstrap_is_once_and_first() {
     assert_eq!(meta::cluster_id(&machine.rows).unwrap(), None);
     machine.accept(bootstrap());
     assert!(meta::cluster_id(&machine.rows).unwrap().is_some());
-    assert_eq!(machine.reject(bootstrap()).kind, RejectionKind::AlreadyBootstrapped);
-    let Command::CreateFilament(command) = filament("f1", 1) else { panic!() };
-    machine.accept(Command::CreateFilament(CreateFilament { id: None, ..command }));
+    assert_eq!(
+        machine.reject(bootstrap()).kind,
+        RejectionKind::AlreadyBootstrapped
+    );
+    let Command::CreateFilament(command) = filament("f1", 1) else {
+        panic!()
+    };
+    machine.accept(Command::CreateFilament(CreateFilament {
+        id: None,
+        ..command
+    }));
 }
