@@ -12,7 +12,7 @@ use common::*;
 use raft3d_core::command::{CreateFilament, CreateJob, CreatePrinter, SetJobStatus};
 use raft3d_core::event::EventKind;
 use raft3d_core::state::ledger::LedgerKind;
-use raft3d_core::state::{events, filaments, jobs, ledger, printers};
+use raft3d_core::state::{events, filaments, jobs, ledger, meta, printers};
 use raft3d_core::{Accepted, Command, FilamentId, JobId, PrinterId, RejectionKind, Revision};
 use raft3d_sdk::{DenyClass, Grams};
 
@@ -418,34 +418,46 @@ fn lists_are_pages_in_the_order_of_ids() {
 
 #[test]
 fn events_are_kept_in_a_window() {
+    use raft3d_core::limits::EVENTS_KEPT_MAX;
     let mut machine = Machine::with_shop();
     let first = events::list(&machine.rows, None, 1).unwrap();
     assert_eq!(first[0].id.revision, Revision(1));
-    let mut totals = raft3d_core::state::meta::totals(&machine.rows).unwrap();
-    assert_eq!(totals.events, 6);
-    // As if the window were full: only its length is counted.
-    totals.events = raft3d_core::limits::EVENTS_KEPT_MAX;
-    put_totals(&mut machine, &totals);
-    machine.accept(printer("p2"));
-    let left = events::list(&machine.rows, None, 100).unwrap();
-    assert_eq!(left.len(), 6);
+    let mut previous = meta::totals(&machine.rows).unwrap().events;
+    let mut deletions = 0;
+    for n in 0..EVENTS_KEPT_MAX + 40 {
+        // Records of requests expire all the while.
+        machine.now_ms += 1_000;
+        machine.index += 1;
+        let envelope = machine.envelope(printer(&format!("x{n}")));
+        let index = Revision(machine.index);
+        let (rows, digest) = (&mut machine.rows, &mut machine.digest);
+        raft3d_core::apply(rows, digest, index, &envelope, &NativeHost).unwrap();
+        let kept = meta::totals(&machine.rows).unwrap().events;
+        assert!(kept <= EVENTS_KEPT_MAX && kept + 15 >= EVENTS_KEPT_MAX.min(previous + 1));
+        deletions += u64::from(kept < previous);
+        previous = kept;
+    }
     assert_eq!(
-        events::deleted_to(&machine.rows).unwrap(),
-        Some(first[0].id)
+        raft3d_core::state::digest::recompute(&machine.rows).unwrap(),
+        machine.digest
     );
-    assert_eq!(
-        left.last().unwrap().kind,
-        EventKind::PrinterCreated(PrinterId::new("p2"))
-    );
-    let after = events::list(&machine.rows, Some(left[4].id), 100).unwrap();
-    assert_eq!(after.len(), 1);
+    assert_eq!(deletions, 3, "sixteen at a time");
+    let left = events::list(&machine.rows, None, usize::MAX).unwrap();
+    assert_eq!(left.len() as u64, previous);
+    // What was deleted is what came just before the oldest that is left.
+    let deleted_to = events::deleted_to(&machine.rows).unwrap().unwrap();
+    assert_eq!(deleted_to.revision.0 + 1, left[0].id.revision.0);
+    let newest = left.last().unwrap();
+    assert_eq!(newest.id.revision, Revision(machine.index));
+    let after = events::list(&machine.rows, Some(left[left.len() - 3].id), 100).unwrap();
+    assert_eq!(after, left[left.len() - 2..]);
 }
 
 #[test]
 fn tables_have_caps() {
     use raft3d_core::limits::{FILAMENTS_MAX, JOBS_MAX, MODULES_MAX, PRINTERS_MAX};
     let mut machine = Machine::with_shop();
-    let mut totals = raft3d_core::state::meta::totals(&machine.rows).unwrap();
+    let mut totals = meta::totals(&machine.rows).unwrap();
     (totals.printers, totals.filaments) = (PRINTERS_MAX, FILAMENTS_MAX);
     (totals.jobs, totals.modules) = (JOBS_MAX, MODULES_MAX);
     put_totals(&mut machine, &totals);
@@ -472,6 +484,6 @@ fn a_checkpoint_changes_nothing_but_log_time() {
         .zip(before.rows.iter())
         .filter(|(a, b)| a != b);
     assert_eq!(changed.count(), 1);
-    let now_ms = raft3d_core::state::meta::log_time_ms(&machine.rows).unwrap();
+    let now_ms = meta::log_time_ms(&machine.rows).unwrap();
     assert_eq!(now_ms, START_MS + 5);
 }

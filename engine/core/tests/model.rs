@@ -794,7 +794,10 @@ fn run_history(steps: &[Step]) {
             .max(START_MS);
         let (envelope, ask) = envelope(&machine, step, &log);
         // Comparing everything costs more than applying: now and then, and at the end.
-        let before = machine.index.is_multiple_of(4).then(|| domain(&machine.rows));
+        let before = machine
+            .index
+            .is_multiple_of(4)
+            .then(|| domain(&machine.rows));
         let outcome = machine.apply(&envelope);
         let index = machine.index;
         let (verdict, revision, replayed) = shop.expect(index, &envelope, &ask);

@@ -31,7 +31,10 @@ use raft3d_sdk::{
     AdmissionInput, Claim, ConfigVerdict, DeductionOutput, Deny, DenyClass, Grams, Hook, HookSet,
     Lifecycle, Manifest, PrinterStatus, RuleOutput, State, TransitionInput,
 };
+use raft3d_sdk::{Policy as _, native::call_native};
 use sha2::{Digest as _, Sha256};
+use standard_deduction::StandardDeduction;
+use standard_lifecycle::StandardLifecycle;
 
 /// The first entry's log time.
 pub const START_MS: u64 = 1_000_000;
@@ -58,7 +61,21 @@ impl PolicyHost for NativeHost {
     }
 }
 
+/// The default policies, as they answer natively.
+fn shipped(name: &str, call: &PolicyCall<'_>) -> Option<Vec<u8>> {
+    let export = call.export.name();
+    let answer = match name {
+        "standard-lifecycle" => call_native::<StandardLifecycle>(export, call.input),
+        "standard-deduction" => call_native::<StandardDeduction>(export, call.input),
+        _ => return None,
+    };
+    Some(answer.unwrap())
+}
+
 fn answer(name: &str, call: &PolicyCall<'_>) -> Result<Result<Vec<u8>, PolicyError>, LocalFault> {
+    if let Some(answer) = shipped(name, call) {
+        return Ok(Ok(answer));
+    }
     if call.export == Export::CheckConfig && name != "broken" {
         let problem = (name == "bad-config").then(|| "color is unknown".to_owned());
         let pointer = problem.as_ref().map(|_| "/color".to_owned());
@@ -183,11 +200,15 @@ pub fn lifecycle(pausing: bool) -> Lifecycle {
 /// The test module of that name; those that rule declare a lifecycle.
 pub fn module(name: &str) -> UploadModule {
     let hooks: &[Hook] = match name {
-        "deduction" | "take-all" => &[Hook::Deduction],
-        "standard" | "pausing" => &[Hook::Admission, Hook::Transition],
+        "deduction" | "take-all" | "standard-deduction" => &[Hook::Deduction],
+        "standard" | "pausing" | "standard-lifecycle" => &[Hook::Admission, Hook::Transition],
         _ => &Hook::ALL,
     };
-    let declares = matches!(name, "standard" | "pausing");
+    let declared = match name {
+        "standard" | "pausing" => Some(lifecycle(name == "pausing")),
+        "standard-lifecycle" => StandardLifecycle::lifecycle(),
+        _ => None,
+    };
     UploadModule {
         digest: ModuleDigest(Sha256::digest(name.as_bytes()).into()),
         bytes: name.as_bytes().to_vec(),
@@ -198,7 +219,7 @@ pub fn module(name: &str) -> UploadModule {
             description: "A test module.".to_owned(),
             hooks: HookSet::of(hooks),
             config_schema: None,
-            lifecycle: declares.then(|| lifecycle(name == "pausing")),
+            lifecycle: declared,
         },
     }
 }
