@@ -1,264 +1,27 @@
-//! Random histories against a plain model: maps and naive sums, written from the rules and not from
-//! the code. Each entry's response, all that can be read, and the digest are compared.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a failed test is to panic"
-)]
-
-mod common;
+//! The model.
 
 use std::collections::BTreeMap;
 
-use common::*;
-use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::*;
-use proptest::sample::{Index, select};
-use proptest::test_runner::{Config, RngSeed, TestRunner};
-use raft3d_core::command::{
-    ActivateRuleset, Actor, CreateFilament, CreateJob, CreatePrinter, DeleteModule, RequestOrigin,
-    RollbackRuleset, SetJobStatus,
-};
+use crate::common::*;
+use raft3d_core::command::{Actor, RequestOrigin};
 use raft3d_core::state::ledger::LedgerKind;
 use raft3d_core::state::memory::MemoryRows;
 use raft3d_core::state::{events, filaments, jobs, ledger, meta, modules, printers, rulesets};
 use raft3d_core::{
-    Accepted, Command, Envelope, FilamentId, JobId, PrinterId, RejectionKind, RequestId, Response,
-    Revision,
+    Accepted, Command, Envelope, JobId, PrinterId, RejectionKind, Response, Revision,
 };
-use raft3d_sdk::Grams;
 
-const PRINTERS: [&str; 3] = ["p1", "p2", "p/2"];
-const FILAMENTS: [&str; 3] = ["f1", "f2", "f3"];
-const JOBS: [&str; 6] = ["j1", "j2", "j3", "j4", "j5", "j\n"];
-const STATUSES: [&str; 9] = [
-    "queued",
-    "RUNNING",
-    "printing",
-    "Done",
-    "done",
-    "Canceled",
-    "cancelled",
-    "Paused",
-    "frozen",
-];
-const WEIGHTS_MG: [u64; 6] = [0, 1, 120_000, 250_500, 499_999, 2_000_000];
-/// Entries from one comparison of everything to the next.
-const COMPARE_EVERY: u64 = 16;
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-
-/// What one entry asks for.
-#[derive(Clone, Debug)]
-enum Ask {
-    Printer(&'static str),
-    Filament {
-        id: &'static str,
-        total: u64,
-        remaining: Option<u64>,
-    },
-    Job {
-        id: Option<&'static str>,
-        printer: &'static str,
-        filament: &'static str,
-        weight: u64,
-        priority: i32,
-        status: Option<&'static str>,
-    },
-    Status {
-        id: &'static str,
-        status: &'static str,
-        used: Option<u64>,
-        wants_override: bool,
-    },
-    Activate {
-        pausing: bool,
-        force: bool,
-        wrong: bool,
-    },
-    Rollback {
-        force: bool,
-    },
-    Upload {
-        name: &'static str,
-        wrong: bool,
-    },
-    Delete {
-        name: &'static str,
-    },
-    Checkpoint,
-}
-
-/// One entry.
-#[derive(Clone, Debug)]
-struct Step {
-    ask: Ask,
-    /// How far the proposer's clock moves; it may run back.
-    elapsed_ms: i64,
-    /// From proposal to deadline.
-    span_ms: i64,
-    actor: &'static str,
-    /// A client's own id, or one that the node minted.
-    key: Option<&'static str>,
-    /// Asks what an earlier step asked, under its id.
-    retry_of: Option<Index>,
-}
-
-fn ask() -> impl Strategy<Value = Ask> {
-    let grams = || select(&WEIGHTS_MG[..]);
-    let job = (
-        option::weighted(0.9, select(&JOBS[..])),
-        select(&PRINTERS[..2]),
-        select(&FILAMENTS[..]),
-        grams(),
-        -2..3_i32,
-        option::weighted(0.2, select(&STATUSES[..])),
-    );
-    let status = (
-        select(&JOBS[..5]),
-        select(&STATUSES[..]),
-        option::weighted(0.2, grams()),
-        any::<bool>(),
-    );
-    let names = || select(&["no", "broken", "standard"][..]);
-    prop_oneof![
-        2 => select(&PRINTERS[..]).prop_map(Ask::Printer),
-        3 => (select(&FILAMENTS[..]), grams(), option::weighted(0.3, grams()))
-            .prop_map(|(id, total, remaining)| Ask::Filament { id, total, remaining }),
-        8 => job.prop_map(|(id, printer, filament, weight, priority, status)| {
-            Ask::Job { id, printer, filament, weight, priority, status }
-        }),
-        12 => status.prop_map(|(id, status, used, wants_override)| {
-            Ask::Status { id, status, used, wants_override }
-        }),
-        2 => (any::<bool>(), any::<bool>(), prop::bool::weighted(0.1))
-            .prop_map(|(pausing, force, wrong)| Ask::Activate { pausing, force, wrong }),
-        1 => any::<bool>().prop_map(|force| Ask::Rollback { force }),
-        1 => (names(), prop::bool::weighted(0.2))
-            .prop_map(|(name, wrong)| Ask::Upload { name, wrong }),
-        1 => names().prop_map(|name| Ask::Delete { name }),
-        1 => Just(Ask::Checkpoint),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let elapsed_ms = prop_oneof![
-        20 => 0..3_000_i64,
-        3 => -5_000..0_i64,
-        2 => 20_000..70_000_i64,
-        1 => Just(DAY_MS - 1),
-        1 => Just(DAY_MS + 1),
-    ];
-    let span_ms = prop_oneof![12 => Just(10_000_i64), 1 => Just(0), 1 => -9_000..0_i64,
-        1 => Just(i64::MAX / 2)];
-    (
-        ask(),
-        elapsed_ms,
-        span_ms,
-        select(&["ann", "bob"][..]),
-        option::weighted(0.4, select(&["k1", "k2", "k3", "k4", "k5"][..])),
-        option::weighted(0.15, any::<Index>()),
-    )
-        .prop_map(|(ask, elapsed_ms, span_ms, actor, key, retry_of)| Step {
-            ask,
-            elapsed_ms,
-            span_ms,
-            actor,
-            key,
-            retry_of,
-        })
-}
-
-fn mg(mg: u64) -> Grams {
-    Grams::from_mg(mg).unwrap()
-}
-
-fn command(ask: &Ask, active: u64) -> Command {
-    match ask.clone() {
-        Ask::Printer(id) => {
-            let Command::CreatePrinter(command) = printer(id) else {
-                panic!()
-            };
-            Command::CreatePrinter(CreatePrinter { ..command })
-        }
-        Ask::Filament {
-            id,
-            total,
-            remaining,
-        } => Command::CreateFilament(CreateFilament {
-            id: Some(FilamentId::new(id)),
-            material: "PLA".to_owned(),
-            color: "Red".to_owned(),
-            total: mg(total),
-            remaining: remaining.map(mg),
-            ..CreateFilament::default()
-        }),
-        Ask::Job {
-            id,
-            printer,
-            filament,
-            weight,
-            priority,
-            status,
-        } => Command::CreateJob(CreateJob {
-            id: id.map(JobId::new),
-            printer_id: PrinterId::new(printer),
-            filament_id: FilamentId::new(filament),
-            print_weight: mg(weight),
-            priority,
-            status: status.map(str::to_owned),
-            ..new_job("", 0)
-        }),
-        Ask::Status {
-            id,
-            status,
-            used,
-            wants_override,
-        } => Command::SetJobStatus(SetJobStatus {
-            used: used.map(mg),
-            wants_override,
-            ..new_status(id, status)
-        }),
-        Ask::Activate {
-            pausing,
-            force,
-            wrong,
-        } => Command::ActivateRuleset(ActivateRuleset {
-            ruleset: ruleset(&[if pausing { "pausing" } else { "standard" }, "deduction"]),
-            expected: Some(Revision(if wrong { active + 1 } else { active })),
-            force,
-            reason: None,
-        }),
-        Ask::Rollback { force } => Command::RollbackRuleset(RollbackRuleset {
-            to: None,
-            expected: None,
-            force,
-            reason: None,
-        }),
-        Ask::Upload { name, wrong } => {
-            let mut upload = module(name);
-            if wrong {
-                upload.bytes.push(0);
-            }
-            Command::UploadModule(upload)
-        }
-        Ask::Delete { name } => Command::DeleteModule(DeleteModule {
-            digest: module(name).digest,
-        }),
-        Ask::Checkpoint => Command::Checkpoint,
-    }
-}
+use crate::steps::{Ask, DAY_MS};
 
 /// What an entry comes to, as far as the model knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Accepted(&'static str),
     Rejected(RejectionKind),
 }
 
 impl Verdict {
-    fn of(response: &Response) -> Self {
+    pub(crate) fn of(response: &Response) -> Self {
         match response {
             Response::Rejected(rejection) => Self::Rejected(rejection.kind),
             Response::Accepted(accepted) => Self::Accepted(match accepted {
@@ -311,17 +74,17 @@ impl Print {
 }
 
 #[derive(Clone, Debug)]
-struct Record {
+pub(crate) struct Record {
     hash: [u8; 32],
     index: u64,
     verdict: Verdict,
-    response: Response,
+    pub(crate) response: Response,
     expires_ms: u64,
 }
 
 /// The model.
 #[derive(Clone, Debug)]
-struct Shop {
+pub(crate) struct Shop {
     now_ms: u64,
     printers: Vec<String>,
     spools: BTreeMap<String, Spool>,
@@ -329,14 +92,14 @@ struct Shop {
     modules: Vec<&'static str>,
     /// Revision and whether its lifecycle knows `Paused`.
     rulesets: Vec<(u64, bool)>,
-    records: BTreeMap<(String, String), Record>,
+    pub(crate) records: BTreeMap<(String, String), Record>,
     events: usize,
 }
 
 type Ruling = Result<&'static str, RejectionKind>;
 
 impl Shop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut modules = vec!["standard", "pausing", "deduction"];
         modules.sort_unstable();
         let bootstrapped = Record {
@@ -371,7 +134,12 @@ impl Shop {
     }
 
     /// What the entry must come to: verdict, revision, whether it is a retry.
-    fn expect(&mut self, index: u64, envelope: &Envelope, ask: &Ask) -> (Verdict, u64, bool) {
+    pub(crate) fn expect(
+        &mut self,
+        index: u64,
+        envelope: &Envelope,
+        ask: &Ask,
+    ) -> (Verdict, u64, bool) {
         self.now_ms = self.now_ms.max(envelope.proposed_at_ms);
         if matches!(ask, Ask::Checkpoint) {
             return (Verdict::Accepted("done"), index, false);
@@ -423,7 +191,13 @@ impl Shop {
         (verdict, index, false)
     }
 
-    fn remember(&mut self, index: u64, envelope: &Envelope, verdict: &Verdict, told: &Response) {
+    pub(crate) fn remember(
+        &mut self,
+        index: u64,
+        envelope: &Envelope,
+        verdict: &Verdict,
+        told: &Response,
+    ) {
         let kept_ms = match envelope.request_origin {
             RequestOrigin::Client => DAY_MS.unsigned_abs(),
             RequestOrigin::Node => {
@@ -621,7 +395,7 @@ impl Shop {
     }
 
     /// Everything that can be read is what the model says.
-    fn compare(&self, rows: &MemoryRows) {
+    pub(crate) fn compare(&self, rows: &MemoryRows) {
         let totals = meta::totals(rows).unwrap();
         assert_eq!(totals.log_time_ms, self.now_ms, "log time");
         assert_eq!(totals.requests as usize, self.records.len(), "records");
@@ -747,145 +521,4 @@ impl Shop {
             );
         }
     }
-}
-
-/// The entry that a step proposes; a retry is an earlier one with the clock of now.
-fn envelope(machine: &Machine, step: &Step, log: &[(Envelope, Ask)]) -> (Envelope, Ask) {
-    let active = rulesets::active(&machine.rows).unwrap().unwrap().revision;
-    if let Some((earlier, ask)) = step
-        .retry_of
-        .filter(|_| !log.is_empty())
-        .map(|i| i.get(log))
-    {
-        // With the deadline of then, or a new one.
-        let mut again = earlier.clone();
-        again.proposed_at_ms = machine.now_ms;
-        if step.span_ms > 0 {
-            again.deadline_ms = machine.now_ms + 10_000;
-        }
-        return (again, ask.clone());
-    }
-    let mut envelope = machine.envelope(command(&step.ask, active.0));
-    envelope.deadline_ms = machine.now_ms.saturating_add_signed(step.span_ms);
-    envelope.actor.name = step.actor.to_owned();
-    if let Some(key) = step.key {
-        envelope.request_id = RequestId::new(key);
-        envelope.request_origin = RequestOrigin::Client;
-    }
-    (envelope, step.ask.clone())
-}
-
-/// Rows that a rejected entry must leave alone: all but the totals and the exactly-once records.
-fn domain(rows: &MemoryRows) -> MemoryRows {
-    let bookkeeping = |key: &[u8]| key == [0x01, 0x00] || matches!(key[0], 0x60 | 0x61);
-    let rows = rows.iter().filter(|(key, _)| !bookkeeping(key));
-    rows.map(|(key, value)| (key.to_vec(), value.to_vec()))
-        .collect()
-}
-
-fn run_history(steps: &[Step]) {
-    let mut machine = Machine::new();
-    let mut shop = Shop::new();
-    let mut log = Vec::new();
-    for step in steps {
-        machine.now_ms = machine
-            .now_ms
-            .saturating_add_signed(step.elapsed_ms)
-            .max(START_MS);
-        let (envelope, ask) = envelope(&machine, step, &log);
-        // Comparing everything costs more than applying: now and then, and at the end.
-        let before = machine
-            .index
-            .is_multiple_of(4)
-            .then(|| domain(&machine.rows));
-        let outcome = machine.apply(&envelope);
-        let index = machine.index;
-        let (verdict, revision, replayed) = shop.expect(index, &envelope, &ask);
-        let context = || format!("entry {index}: {envelope:?}\n-> {outcome:?}");
-        assert_eq!(Verdict::of(&outcome.response), verdict, "{}", context());
-        assert_eq!(
-            (outcome.revision.0, outcome.replayed),
-            (revision, replayed),
-            "{}",
-            context()
-        );
-        let key = (envelope.actor.name.clone(), envelope.request_id.to_string());
-        let forgotten = matches!(
-            verdict,
-            Verdict::Rejected(RejectionKind::DeadlineExceeded | RejectionKind::RequestMismatch)
-        );
-        if replayed {
-            assert_eq!(
-                outcome.response,
-                shop.records[&key].response,
-                "{}",
-                context()
-            );
-        } else if !forgotten && !matches!(ask, Ask::Checkpoint) {
-            shop.remember(index, &envelope, &verdict, &outcome.response);
-        }
-        if replayed || matches!(verdict, Verdict::Rejected(_)) {
-            assert!(outcome.events.is_empty());
-            if let Some(before) = before {
-                assert_eq!(domain(&machine.rows), before, "{}", context());
-            }
-        }
-        log.push((envelope, ask));
-        if index.is_multiple_of(COMPARE_EVERY) {
-            shop.compare(&machine.rows);
-        }
-    }
-    shop.compare(&machine.rows);
-}
-
-fn check(cases: u32, length: usize, test: impl Fn(&[Step])) {
-    let config = Config {
-        cases,
-        rng_seed: RngSeed::Fixed(seed("model")),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let result = TestRunner::new(config).run(&vec(step(), 1..length), |steps| {
-        test(&steps);
-        Ok(())
-    });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
-}
-
-#[test]
-fn histories_go_as_the_model_says() {
-    check(2_000, 60, run_history);
-}
-
-/// One machine goes on; the other is read back from its bytes after each entry.
-#[test]
-fn a_replica_that_restarts_has_the_same_digest() {
-    check(200, 60, |steps| {
-        let (mut steady, mut log) = (Machine::new(), Vec::new());
-        let mut restarted = Machine::new();
-        for step in steps {
-            steady.now_ms = steady
-                .now_ms
-                .saturating_add_signed(step.elapsed_ms)
-                .max(START_MS);
-            let (envelope, ask) = envelope(&steady, step, &log);
-            let stored: Vec<_> = restarted
-                .rows
-                .iter()
-                .map(|(k, v)| (k.to_vec(), v.to_vec()))
-                .collect();
-            let digest = raft3d_core::state::digest::recompute(&restarted.rows).unwrap();
-            let rows = stored.into_iter().collect();
-            restarted = Machine {
-                rows,
-                digest,
-                ..restarted
-            };
-            assert_eq!(steady.apply(&envelope), restarted.apply(&envelope));
-            assert_eq!(steady.digest, restarted.digest);
-            log.push((envelope, ask));
-        }
-    });
 }
