@@ -1,6 +1,6 @@
 #![allow(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
+    clippy::panic,
     reason = "A test may end where a value is missing."
 )]
 
@@ -10,7 +10,6 @@ use alloc::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::TransitionInput;
 use crate::testkit;
 use crate::verdict::{Deny, DenyClass, Warning};
 
@@ -41,19 +40,45 @@ fn golden_bytes_of_a_call() {
     assert_eq!(hex, include_str!("golden_call.hex").trim());
 }
 
+/// The bytes at the start of each line of `text`, up to the first word that is not hexadecimal.
+fn bytes_of(text: &str) -> Vec<u8> {
+    let is_hex = |word: &&str| word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let words = text
+        .lines()
+        .flat_map(|line| line.split_whitespace().take_while(is_hex));
+    let hex: String = words.collect();
+    let pairs = (0..hex.len()).step_by(2);
+    pairs
+        .map(|at| u8::from_str_radix(hex.get(at..at + 2).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// The example of the contract is what the host sends, and its answers are answers.
 #[test]
-fn a_guest_skips_keys_that_it_does_not_know() {
-    let input = testkit::transition("Running", "Done");
-    let bytes = minicbor::to_vec(&input).unwrap();
-    // A later host: one more key, with a nested value of every kind behind it.
-    assert_eq!(bytes[0], 0xa7);
-    let mut later = bytes.clone();
-    later[0] = 0xa8;
-    later.extend([
-        0x18, 0x63, 0x86, 0x01, 0x20, 0x61, b'x', 0x41, 0, 0xa1, 0, 0xf6, 0xf5,
-    ]);
-    let read: TransitionInput<'_> = minicbor::decode(&later).unwrap();
-    assert_eq!(read, input);
+fn the_examples_of_the_contract_hold() {
+    let text = include_str!("../ABI.md");
+    let (_, examples) = text.split_once("## 10. Example").unwrap();
+    let (call, answers) = examples.split_once("Some answers:").unwrap();
+    let (_, call) = call.split_once("\n\n    a2").unwrap();
+    let golden = include_str!("golden_call.hex");
+    assert_eq!(bytes_of(&(String::from("a2") + call)), bytes_of(golden));
+
+    let answers: Vec<_> = answers
+        .lines()
+        .map(bytes_of)
+        .filter(|b| !b.is_empty())
+        .collect();
+    let [allow, take, no] = answers.as_slice() else {
+        panic!("{answers:?}")
+    };
+    assert_eq!(decode_rule_output(allow), Ok(RuleOutput::allow()));
+    assert_eq!(decode_deduction_output(allow), Ok(DeductionOutput::pass()));
+    let weight = Grams::from_mg(1_500).unwrap();
+    assert_eq!(
+        decode_deduction_output(take),
+        Ok(DeductionOutput::take(weight, ""))
+    );
+    assert_eq!(decode_rule_output(no), Ok(Deny::new("not", "No.").into()));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use raft3d_sdk::config::{ConfigValue, texts};
+use raft3d_sdk::reader::Reader;
 use raft3d_sdk::testkit::{self, Value, grams};
 use raft3d_sdk::{Grams, NoConfig, PolicyConfig};
 
@@ -181,8 +182,7 @@ fn fractions_tags_and_streams_are_refused() {
 fn a_claimed_length_costs_nothing() {
     // An array of 2^63 texts that are not there.
     let bytes = [0x9b, 0x80, 0, 0, 0, 0, 0, 0, 0];
-    let mut decoder = minicbor::Decoder::new(&bytes);
-    assert!(Vec::<String>::read(&mut decoder).is_err());
+    assert!(Vec::<String>::read(&mut Reader::new(&bytes)).is_err());
 }
 
 #[cfg(feature = "manifest")]
