@@ -159,7 +159,9 @@ impl Applying {
         if !outcome.replayed && matches!(outcome.response, Response::Accepted(_)) {
             effects.modules.extend(uploaded(envelope.command));
         }
-        effects.events.extend(outcome.events.iter().cloned());
+        if self.observer.is_some() {
+            effects.events.extend(outcome.events.iter().cloned());
+        }
         Ok(outcome)
     }
 }
