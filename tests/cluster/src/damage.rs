@@ -1,0 +1,1 @@
+//! Damaging files.

@@ -1,0 +1,1 @@
+//! What the workspace's own commands share with its tests.
