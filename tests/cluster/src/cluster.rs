@@ -264,12 +264,19 @@ impl Cluster {
         node.process = Some(Process::start(&node.args, &node.log));
     }
 
+    /// From here on errors in that node's log are part of the test.
+    pub fn expect_errors(&mut self, node: usize) {
+        self.nodes[node].errors_expected = true;
+    }
+
     /// Waits for a node that must end by itself; from here on errors in its log are expected.
     #[track_caller]
     pub fn wait_exit(&mut self, node: usize) -> ExitStatus {
-        let node = &mut self.nodes[node];
-        node.errors_expected = true;
-        let mut process = node.process.take().expect("the node was started");
+        self.expect_errors(node);
+        let mut process = self.nodes[node]
+            .process
+            .take()
+            .expect("the node was started");
         process.wait(PATIENCE)
     }
 

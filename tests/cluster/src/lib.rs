@@ -12,10 +12,10 @@
     reason = "a test driver reports by panicking, with what it saw in the message"
 )]
 
-pub mod bench;
 pub mod client;
 pub mod cluster;
 pub mod damage;
+pub mod failover;
 pub mod latency;
 pub mod load;
 pub mod logs;

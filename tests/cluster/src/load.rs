@@ -81,6 +81,17 @@ impl Report {
         Latencies::new(self.acknowledged.iter().map(waited).collect())
     }
 
+    /// Both reports as one, of loads on the same filament with the same weight.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.acknowledged.extend(other.acknowledged);
+        self.unknown.extend(other.unknown);
+        self.refused.extend(other.refused);
+        self.retries += other.retries;
+        self.elapsed += other.elapsed;
+        self
+    }
+
     /// Acknowledged writes per second.
     #[must_use]
     pub fn per_second(&self) -> f64 {

@@ -60,6 +60,14 @@ impl Process {
     /// # Panics
     /// Where it cannot be started.
     pub fn start<S: AsRef<OsStr>>(args: &[S], log: &Path) -> Self {
+        Self::start_with(args, &[], log)
+    }
+
+    /// The same with environment variables.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    pub fn start_with<S: AsRef<OsStr>>(args: &[S], envs: &[(&str, &str)], log: &Path) -> Self {
         let out = OpenOptions::new()
             .create(true)
             .append(true)
@@ -70,6 +78,7 @@ impl Process {
             .args(args)
             .env("NO_COLOR", "1")
             .env("RUST_BACKTRACE", "1")
+            .envs(envs.iter().copied())
             .stdin(Stdio::piped())
             .stdout(out)
             .stderr(err)

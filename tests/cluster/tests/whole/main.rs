@@ -7,4 +7,16 @@
     reason = "tests report by panicking"
 )]
 
-fn main() {}
+mod all_killed;
+mod bad_input;
+mod classic;
+mod damage;
+mod dev_command;
+mod exactly_once;
+mod hostile_modules;
+mod leader_killed;
+mod membership;
+mod policies;
+mod refusals_to_start;
+mod reservations;
+mod support;
