@@ -1,1 +1,3 @@
-//! What the workspace's own commands share with its tests.
+//! Library side of the workspace's own commands, for tests that need the same steps.
+
+pub mod guest;
