@@ -381,3 +381,100 @@ fn revision(body: &[u8]) -> anyhow::Result<u64> {
         None => bail!("a job without a revision: {job}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    /// A node that answers by script: `None` closes the connection instead. After the script it
+    /// never answers. Tells the idempotency keys that it was sent.
+    fn node(script: Vec<Option<(u16, &'static str)>>) -> (SocketAddr, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (keys, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut script = script.into_iter();
+            for stream in listener.incoming() {
+                let mut reader = BufReader::new(stream.unwrap());
+                while let Some(key) = read_request(&mut reader) {
+                    keys.send(key).unwrap();
+                    match script.next() {
+                        Some(Some((status, body))) => {
+                            let head = format!("HTTP/1.1 {status} X\r\ncontent-length: ");
+                            let answer = format!("{head}{}\r\n\r\n{body}", body.len());
+                            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+                        }
+                        Some(None) => break,
+                        None => std::thread::sleep(Duration::from_secs(60)),
+                    }
+                }
+            }
+        });
+        (addr, told)
+    }
+
+    /// Reads one request and answers its idempotency key.
+    fn read_request(reader: &mut impl std::io::BufRead) -> Option<String> {
+        let (mut key, mut length) = (None, 0);
+        for line in reader.by_ref().lines() {
+            let line = line.ok()?;
+            match line.split_once(": ") {
+                Some(("idempotency-key", value)) => key = Some(value.to_owned()),
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                _ if line.is_empty() => break,
+                _ => {}
+            }
+        }
+        reader.read_exact(&mut vec![0; length]).ok()?;
+        key
+    }
+
+    fn start(targets: Vec<SocketAddr>) -> Load {
+        Load::start(LoadOptions {
+            targets,
+            connections: 1,
+            prefix: "t".to_owned(),
+            printer: "p".to_owned(),
+            filament: "f".to_owned(),
+            grams: 1,
+        })
+    }
+
+    #[test]
+    fn a_write_is_followed_through_other_nodes_under_its_key() {
+        let (first, first_told) = node(vec![Some((503, "{}")), None]);
+        let (second, second_told) = node(vec![None, Some((201, r#"{"revision":9}"#))]);
+        let load = start(vec![first, second]);
+        load.wait_more(1, Duration::from_secs(10));
+        let report = load.abort();
+        assert_eq!(report.acknowledged.len(), 1);
+        assert_eq!(
+            (
+                report.acknowledged[0].key.as_str(),
+                report.acknowledged[0].revision
+            ),
+            ("t-0-0", 9)
+        );
+        assert_eq!(report.retries, 3);
+        let told: Vec<String> = first_told.try_iter().take(2).collect();
+        assert_eq!(told, ["t-0-0", "t-0-0"]);
+        let told: Vec<String> = second_told.try_iter().take(2).collect();
+        assert_eq!(told, ["t-0-0", "t-0-0"]);
+    }
+
+    #[test]
+    fn what_was_not_answered_is_unknown_and_what_was_refused_is_told() {
+        let (addr, told) = node(vec![Some((422, "no"))]);
+        let load = start(vec![addr]);
+        assert_eq!(told.recv().as_deref(), Ok("t-0-0"));
+        assert_eq!(told.recv().as_deref(), Ok("t-0-1"));
+        let report = load.abort();
+        assert_eq!(report.refused.len(), 1);
+        assert!(report.refused[0].1.contains("no"), "{:?}", report.refused);
+        assert_eq!(report.unknown, ["t-0-1"]);
+        assert!(report.acknowledged.is_empty());
+    }
+}

@@ -1,5 +1,8 @@
 //! Reading what nodes log.
 
+/// Levels, as tracing spells them.
+const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
+
 /// Lines that are above `warn`: errors and panics. Colour codes are ignored.
 #[must_use]
 pub fn above_warn(log: &str) -> Vec<String> {
@@ -10,9 +13,15 @@ pub fn above_warn(log: &str) -> Vec<String> {
 }
 
 fn is_above_warn(line: &str) -> bool {
-    // The level stands behind the time and, in `raft3d dev`, behind the node's prefix.
-    let level = line.split_whitespace().take(4).any(|word| word == "ERROR");
-    level || line.contains("panicked at") || line.contains("has overflowed its stack")
+    // The first level in the line is the line's: behind the time and, in `raft3d dev`, behind the
+    // node's prefix, and in front of whatever the message says.
+    let level = line
+        .split_whitespace()
+        .take(6)
+        .find(|word| LEVELS.contains(word));
+    level == Some("ERROR")
+        || line.contains("panicked at")
+        || line.contains("has overflowed its stack")
 }
 
 /// `line` without ANSI colour sequences.

@@ -1,27 +1,17 @@
-//! Running other programs, one step after the other, with what each took.
+//! Running other programs, one step after the other.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-
-/// The root of the workspace.
-pub(crate) fn root() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here
-        .ancestors()
-        .nth(2)
-        .context("xtask stands two folders below the root")?;
-    Ok(root.to_path_buf())
-}
+use xtask::guest::workspace_dir;
 
 /// Where cargo puts what it builds.
 pub(crate) fn target_dir() -> Result<PathBuf> {
     match env::var_os("CARGO_TARGET_DIR") {
-        Some(dir) => Ok(root()?.join(dir)),
-        None => Ok(root()?.join("target")),
+        Some(dir) => Ok(workspace_dir()?.join(dir)),
+        None => Ok(workspace_dir()?.join("target")),
     }
 }
 
@@ -30,7 +20,7 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 pub(crate) fn cargo(args: &[&str]) -> Result<Command> {
     let cargo = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
     let mut command = Command::new(&cargo);
-    command.args(args).current_dir(root()?);
+    command.args(args).current_dir(workspace_dir()?);
     if env::var_os("RUSTC").is_none() {
         let rustc = cargo.with_file_name("rustc");
         if rustc.is_file() {
@@ -40,16 +30,17 @@ pub(crate) fn cargo(args: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs a command that must succeed, and says what it is for and how long it took.
+/// Runs a command that must succeed, and says what it is for.
+///
+/// # Errors
+/// It cannot be run, or it fails.
 pub(crate) fn run(what: &str, command: &mut Command) -> Result<()> {
     eprintln!("\n== {what}");
-    let started = Instant::now();
     let name = command.get_program().display().to_string();
     let status = command
         .status()
         .with_context(|| format!("cannot run {name}"))?;
     ensure!(status.success(), "{what}: {name} ended with {status}");
-    eprintln!("== {what}: {:.0?}", started.elapsed());
     Ok(())
 }
 

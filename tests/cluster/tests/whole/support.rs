@@ -54,13 +54,3 @@ pub(crate) fn filament(client: &Client, id: &str) -> Value {
         .expect(200)
         .json()
 }
-
-/// A job's status as one node has it now.
-#[track_caller]
-pub(crate) fn status(client: &Client, job: &str) -> String {
-    let job = client
-        .get(&format!("/api/v1/print_jobs/{job}"))
-        .expect(200)
-        .json();
-    job["status"].as_str().unwrap_or_default().to_owned()
-}
