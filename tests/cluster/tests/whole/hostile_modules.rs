@@ -209,3 +209,23 @@ fn large_function() -> Vec<u8> {
         "",
     )
 }
+
+#[test]
+fn tmp() {
+    for (i, b) in [LOOPS, RECURSES, ALLOCATES, GARBAGE, OUTSIDE, TRAPS]
+        .iter()
+        .enumerate()
+    {
+        let m = module("x", b, "");
+        std::fs::write(format!("/tmp/hostile-{i}.wasm"), &m).unwrap();
+        println!("{}", m.len());
+    }
+    println!("{} {}", large(600 * 1024).len(), large_function().len());
+    module(
+        "import",
+        "(i64.const 0)",
+        r#"(import "env" "clock" (func (result i64)))"#,
+    );
+    module("float", "(drop (f64.const 1)) (i64.const 0)", "");
+    module("start", "(i64.const 0)", "(func $s) (start $s)");
+}
