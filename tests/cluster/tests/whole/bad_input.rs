@@ -224,7 +224,7 @@ fn rules(ruleset: &Value) -> Vec<Case> {
         Case::post(
             "/api/v1/ruleset/rollback",
             &json!({"to": 1}),
-            &[404, 409, 422],
+            &[400, 404, 409, 422],
             "",
         ),
         Case::post(
