@@ -83,7 +83,8 @@ impl Toolchain {
         let rustlib = sysroot.join("lib/rustlib");
         let has_target = rustlib.join(TARGET).join("lib").is_dir();
         let has_source = rustlib.join("src/rust/library/core/Cargo.toml").is_file();
-        if !has_target && !(has_source && linker.is_some()) {
+        let can_build_std = has_source && linker.is_some();
+        if !has_target && !can_build_std {
             return None;
         }
         let version = format!(
