@@ -252,7 +252,10 @@ pub fn build_with(toolchain: &Toolchain, crate_dir: &Path, target_dir: &Path) ->
 }
 
 /// The root of this workspace.
-pub(crate) fn workspace_dir() -> Result<PathBuf> {
+///
+/// # Errors
+/// This package does not stand where it did.
+pub fn workspace_dir() -> Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here
         .ancestors()
