@@ -160,6 +160,10 @@ impl Cluster {
             .collect();
         let node = self.add_node(&["--join", &peers.join(",")], Port::claim(), Port::claim());
         self.wait_ready(node);
+        // It may serve before the entry that made it a member has come to it.
+        wait_for("the new node in its own membership", PATIENCE, || {
+            self.view(node)
+        });
         node
     }
 
