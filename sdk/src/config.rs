@@ -229,8 +229,8 @@ impl<T: ConfigValue> ConfigValue for BTreeMap<String, T> {
 /// Declares a configuration: the struct, its decoder and, with feature `manifest`, its JSON Schema.
 ///
 /// A field with `= default` may be left out; one without must be there. Field types are those that
-/// implement [`ConfigValue`](crate::config::ConfigValue): `bool`, integers, `String`, `Grams` (whole
-/// milligrams), `Option`, `Vec`, `BTreeMap<String, _>` and other `config!` structs.
+/// implement [`ConfigValue`](crate::config::ConfigValue): `bool`, integers, `String`, `Grams`
+/// (whole milligrams), `Option`, `Vec`, `BTreeMap<String, _>` and other `config!` structs.
 ///
 /// ```
 /// use raft3d_sdk::config::{PolicyConfig, texts};

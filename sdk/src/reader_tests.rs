@@ -53,7 +53,11 @@ fn input(seeds: &Seeds) -> TransitionInput<'_> {
         input.printer.open_jobs,
         input.printer.occupying_jobs,
     ) = (h, n3, n4);
-    input.printer.status = [PrinterStatus::Maintenance, PrinterStatus::Retired][n7 as usize % 2];
+    input.printer.status = if *flag {
+        PrinterStatus::Maintenance
+    } else {
+        PrinterStatus::Retired
+    };
     (input.filament.material, input.filament.archived) = (a, *flag);
     (input.filament.total, input.filament.remaining) = (grams(n5), grams(n6));
     input.filament.reserved_by_others = grams(n7);
