@@ -125,7 +125,7 @@ impl Node {
     async fn admin(&self, ask: AdminAsk) -> Result<NodeId, MembershipError> {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         while Instant::now() < deadline {
-            if let Some(reason) = self.inner.unavailable() {
+            if let Some(reason) = self.inner.closed_or_fenced() {
                 return Err(MembershipError::Refused {
                     reason: format!("this node: {reason}"),
                 });

@@ -10,8 +10,9 @@ use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
-    TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
 };
 
 use super::message::{
@@ -155,19 +156,10 @@ impl PeerClient {
 
     async fn append_frame(self, frame: Append, timeout: Duration) -> FrameResult {
         let (prev, last) = (frame.prev_log_id, last_log_id(&frame));
-        match self.append(frame, timeout).await {
-            Ok(response) => {
-                let result = response.into_stream_result(prev, last);
-                let whole = matches!(&result, Ok(matching) if *matching >= last);
-                FrameResult {
-                    result: Ok(result),
-                    go_on: whole,
-                }
-            }
-            Err(error) => FrameResult {
-                result: Err(error),
-                go_on: false,
-            },
+        let result = self.append(frame, timeout).await;
+        FrameResult {
+            last,
+            result: result.map(|r| r.into_stream_result(prev, last)),
         }
     }
 
@@ -195,8 +187,46 @@ impl PeerClient {
 }
 
 struct FrameResult {
+    last: Option<LogId>,
     result: Result<StreamAppendResult<TypeConfig>, RpcError>,
-    go_on: bool,
+}
+
+/// What the results of a stream of appends came to so far.
+#[derive(Default)]
+struct Session {
+    acked: Option<LogId>,
+    ended: bool,
+}
+
+impl Session {
+    /// The result to hand on; none after the first append that was not taken whole.
+    ///
+    /// Two appends in flight may overtake one another on their way into the follower; the later
+    /// one then conflicts although the earlier one, whose answer is handed on first, brought what
+    /// it missed. openraft would take such a conflict for a follower that has lost its log, and
+    /// end. So it is handed on as a network error, and the next stream begins behind what is
+    /// acknowledged; a follower that really lost its log conflicts there.
+    fn next(
+        &mut self,
+        frame: FrameResult,
+    ) -> Option<Result<StreamAppendResult<TypeConfig>, RpcError>> {
+        if self.ended {
+            return None;
+        }
+        match &frame.result {
+            Ok(Ok(matching)) => {
+                self.acked = self.acked.max(*matching);
+                self.ended = *matching < frame.last;
+            }
+            Ok(Err(StreamAppendError::Conflict(at))) if self.acked >= Some(*at) => {
+                self.ended = true;
+                let error = NetworkError::from_string("an append overtook the one before it");
+                return Some(Err(RPCError::Network(error)));
+            }
+            Ok(Err(_)) | Err(_) => self.ended = true,
+        }
+        Some(frame.result)
+    }
 }
 
 impl RaftNetworkV2<TypeConfig> for PeerClient {
@@ -242,10 +272,8 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
             .flat_map(|request| stream::iter(split(request)))
             .map(move |frame| client.clone().append_frame(frame, timeout))
             .buffered(APPEND_PIPELINE_DEPTH)
-            .scan(true, |go_on, frame| {
-                let item = go_on.then_some(frame.result);
-                *go_on = *go_on && frame.go_on;
-                future::ready(item)
+            .scan(Session::default(), |session, result| {
+                future::ready(session.next(result))
             });
         let results: BoxStream<'s, _> = Box::pin(results);
         future::ready(Ok(results)).boxed()
@@ -390,6 +418,42 @@ mod tests {
             entries: sizes.iter().enumerate().map(entry).collect(),
             leader_commit: Some(log_id(5)),
         }
+    }
+
+    #[test]
+    fn an_append_that_was_overtaken_is_no_conflict() {
+        let acked = |last| FrameResult {
+            last: Some(log_id(last)),
+            result: Ok(Ok(Some(log_id(last)))),
+        };
+        let conflict = |at| FrameResult {
+            last: Some(log_id(at + 5)),
+            result: Ok(Err(StreamAppendError::Conflict(log_id(at)))),
+        };
+        let mut session = Session::default();
+        assert!(matches!(session.next(acked(86)), Some(Ok(Ok(_)))));
+        assert!(matches!(
+            session.next(conflict(86)),
+            Some(Err(RPCError::Network(_)))
+        ));
+        assert!(session.next(acked(91)).is_none());
+        // The first of a stream means it.
+        let first = Session::default().next(conflict(86));
+        assert!(matches!(
+            first,
+            Some(Ok(Err(StreamAppendError::Conflict(_))))
+        ));
+        // So does one that comes after what was taken.
+        let mut session = Session::default();
+        assert!(session.next(acked(80)).is_some());
+        assert!(matches!(session.next(conflict(86)), Some(Ok(Err(_)))));
+        // What was taken in part ends the stream.
+        let mut session = Session::default();
+        let part = FrameResult {
+            last: Some(log_id(9)),
+            result: Ok(Ok(Some(log_id(7)))),
+        };
+        assert!(session.next(part).is_some() && session.next(acked(9)).is_none());
     }
 
     #[test]

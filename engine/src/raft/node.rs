@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::WaitError;
+use openraft::storage::RaftLogStorage;
 use openraft::{Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use raft3d_core::LocalFault;
 use raft3d_core::command::Bootstrap;
@@ -168,13 +170,16 @@ impl Node {
             // The first value cannot contradict.
             let _ = peers.set_cluster_id(cluster_id);
         }
-        let log = parts.log.clone();
+        let mut log = parts.log.clone();
+        let log_state = log.get_log_state().await;
+        let log_state = log_state.map_err(|e| StartError::Raft(e.to_string()))?;
+        let last_log_index = log_state.last_log_id.map_or(0, |id| id.index);
         let config = Arc::new(raft_config(&options).validate()?);
         let network = Network::new(Arc::clone(&peers), id);
         let raft = Raft::new(id, config, network, parts.log, parts.machine)
             .await
             .map_err(|e| StartError::Raft(e.to_string()))?;
-        let last_log_index = known_state(&raft).await?;
+        wait_until_shown(&raft).await?;
         let (read_rounds, read_queue) = ReadRounds::new();
         let inner = Arc::new(Inner {
             options,
@@ -340,12 +345,14 @@ impl Inner {
         self.stopping.borrow().then(|| "it is stopping".to_owned())
     }
 
-    /// Why the node serves nothing now, if so.
+    /// Why the node takes no writes and changes, if so.
+    pub(super) fn closed_or_fenced(&self) -> Option<String> {
+        self.closed_by().or_else(|| self.health.fenced())
+    }
+
+    /// Why the node serves no reads, if so.
     pub(super) fn unavailable(&self) -> Option<String> {
-        if let Some(reason) = self.closed_by() {
-            return Some(reason);
-        }
-        if let Some(reason) = self.health.fenced() {
+        if let Some(reason) = self.closed_or_fenced() {
             return Some(reason);
         }
         let recovered = *self.recovered.borrow();
@@ -365,12 +372,12 @@ impl Inner {
     }
 }
 
-/// Waits until Raft's metrics show what it was started with, so that nobody takes this node for an
-/// uninitialised one, and answers the last log index.
-async fn known_state(raft: &Raft<TypeConfig, StateMachine>) -> Result<u64, StartError> {
-    let stopped = |error: &dyn fmt::Display| StartError::Raft(error.to_string());
-    let membership = raft
-        .with_raft_state(|state| {
+/// Waits until Raft's metrics show the membership that it was started with, so that nobody takes
+/// this node for an uninitialised one.
+async fn wait_until_shown(raft: &Raft<TypeConfig, StateMachine>) -> Result<(), StartError> {
+    let index = |membership: &StoredMembership| membership.log_id().map(|id| id.index);
+    let started_with = raft
+        .with_raft_state(move |state| {
             state
                 .membership_state
                 .effective()
@@ -378,15 +385,17 @@ async fn known_state(raft: &Raft<TypeConfig, StateMachine>) -> Result<u64, Start
                 .map(|id| id.index)
         })
         .await
-        .map_err(|e| stopped(&e))?;
-    let shown =
-        |m: &RaftMetrics<TypeConfig>| m.membership_config.log_id().map(|id| id.index) >= membership;
-    let metrics = raft
+        .map_err(|e| StartError::Raft(e.to_string()))?;
+    let shown = |m: &RaftMetrics<TypeConfig>| index(&m.membership_config) >= started_with;
+    let waited = raft
         .wait(Some(METRICS_TIMEOUT))
         .metrics(shown, "Raft has started")
         .await;
-    let metrics = metrics.map_err(|e| stopped(&e))?;
-    Ok(metrics.last_log_index.unwrap_or(0))
+    match waited {
+        Err(WaitError::ShuttingDown) => Err(StartError::Raft("Raft has ended".to_owned())),
+        // A leader may have cut that membership off in the meantime.
+        Ok(_) | Err(WaitError::Timeout(..)) => Ok(()),
+    }
 }
 
 /// The voter other than the leader that has most of the log.

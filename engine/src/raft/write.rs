@@ -10,7 +10,7 @@ use bytes::Bytes;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, RaftError};
 use raft3d_core::command::{ENVELOPE_VERSION, RequestOrigin};
 use raft3d_core::limits::{ACTOR_BYTES_MAX, DEADLINE_MS_MAX, REQUEST_ID_BYTES_MAX};
-use raft3d_core::{Envelope, RequestId, Revision};
+use raft3d_core::{Envelope, RequestId};
 use tokio::time::Instant;
 
 use super::api::{WriteError, WriteOutcome, WriteRequest};
@@ -41,7 +41,7 @@ impl Node {
     /// # Errors
     /// See [`WriteError`].
     pub async fn write(&self, request: WriteRequest) -> Result<WriteOutcome, WriteError> {
-        if let Some(reason) = self.inner.unavailable() {
+        if let Some(reason) = self.inner.closed_or_fenced() {
             return Err(WriteError::Unavailable { reason });
         }
         let Ok(_permit) = self.inner.own_writes.try_acquire() else {
@@ -153,7 +153,7 @@ impl Node {
 
     /// A write that another node took, on the leader.
     pub(super) async fn forwarded_write(&self, ask: WriteAsk) -> Answer {
-        if let Some(reason) = self.inner.unavailable() {
+        if let Some(reason) = self.inner.closed_or_fenced() {
             tracing::debug!(reason, "a forwarded write is not taken");
             return Answer::Write(WriteAnswer::NotNow);
         }
@@ -197,7 +197,7 @@ impl Node {
         match tokio::time::timeout_at(deadline, write).await {
             Ok(Ok(done)) => match done.data {
                 Some(outcome) => Try::Done(WriteOutcome {
-                    revision: Revision(done.log_id.index),
+                    revision: outcome.revision,
                     replayed: outcome.replayed,
                     response: outcome.response,
                 }),

@@ -44,7 +44,7 @@ async fn three_nodes_bootstrap_with_the_default_ruleset() {
         id: Some(FilamentId::new("f1")),
         material: "PLA".to_owned(),
         color: "Red".to_owned(),
-        total: Grams::from_milligrams(1_000_000),
+        total: Grams::from_grams(1_000).unwrap(),
         ..CreateFilament::default()
     };
     let made = cluster
@@ -58,7 +58,7 @@ async fn three_nodes_bootstrap_with_the_default_ruleset() {
         printer_id: PrinterId::new("p1"),
         filament_id: FilamentId::new("f1"),
         filepath: "/a.stl".to_owned(),
-        print_weight: Grams::from_milligrams(120_000),
+        print_weight: Grams::from_grams(120).unwrap(),
         priority: 0,
         labels: Default::default(),
         status: None,
@@ -95,6 +95,7 @@ async fn a_bootstrap_waits_for_every_node() {
     let early = tokio::time::timeout(Duration::from_secs(1), node.bootstrap(&initial)).await;
     assert!(early.is_err(), "bootstrapped without node 3");
     assert_eq!(node.status().last_log_index, 0);
+    drop(node);
     // Cut short, and begun again.
     cluster.kill(0).await;
     cluster.start(0).await;

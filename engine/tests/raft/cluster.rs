@@ -162,7 +162,8 @@ impl Cluster {
 
     pub async fn bootstrap(&self, at: usize) -> Result<(), BootstrapError> {
         let node = self.node(at);
-        let boot = node.bootstrap(&self.initial());
+        let initial = self.initial();
+        let boot = node.bootstrap(&initial);
         tokio::time::timeout(PATIENCE, boot)
             .await
             .expect("the bootstrap takes too long")

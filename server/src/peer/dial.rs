@@ -202,7 +202,8 @@ impl LinkTask {
 
     fn taken(&self, call: &Call) {
         if let Some(link) = self.link.upgrade() {
-            link.queued_bytes.fetch_sub(call.body.len(), Ordering::Relaxed);
+            link.queued_bytes
+                .fetch_sub(call.body.len(), Ordering::Relaxed);
         }
     }
 
@@ -312,15 +313,24 @@ impl Waiting {
     }
 
     fn remove(&self, id: u64) -> Option<Answer> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id)
     }
 
     fn is_empty(&self) -> bool {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     fn drain(self) -> Vec<Answer> {
-        let calls = self.calls.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let calls = self
+            .calls
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         calls.into_values().collect()
     }
 }

@@ -55,7 +55,9 @@ async fn connection(
     service: Arc<dyn PeerService>,
     _permit: OwnedSemaphorePermit,
 ) {
-    let from = stream.peer_addr().map_or_else(|e| e.to_string(), |addr| addr.to_string());
+    let from = stream
+        .peer_addr()
+        .map_or_else(|e| e.to_string(), |addr| addr.to_string());
     match run(stream, service).await {
         Ok(()) => tracing::debug!(from, "a peer's connection is closed"),
         Err(error) => tracing::debug!(from, %error, "a peer's connection is dropped"),
@@ -66,7 +68,11 @@ async fn run(stream: TcpStream, service: Arc<dyn PeerService>) -> io::Result<()>
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
     let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
-    let greeted = timeout(HANDSHAKE_TIMEOUT, greet(&mut reader, &mut writer, &*service)).await;
+    let greeted = timeout(
+        HANDSHAKE_TIMEOUT,
+        greet(&mut reader, &mut writer, &*service),
+    )
+    .await;
     let Some(hello) = greeted.map_err(|_| io::ErrorKind::TimedOut)?? else {
         return Ok(());
     };
@@ -127,7 +133,9 @@ async fn write_answers(
             writer.put(id, &body).await?;
             if more { Ok(()) } else { writer.flush().await }
         };
-        timeout(WRITE_TIMEOUT, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        timeout(WRITE_TIMEOUT, write)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
     }
     Ok(())
 }

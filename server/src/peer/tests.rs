@@ -105,7 +105,11 @@ async fn calls_are_pipelined_and_answered_out_of_order() {
     tokio::pin!(held);
     assert!(held.as_mut().now_or_never().is_none());
     let many = (0..500_u32).map(|n| call(&transport, &control, n.to_le_bytes().to_vec()));
-    for (n, answer) in futures_util::future::join_all(many).await.into_iter().enumerate() {
+    for (n, answer) in futures_util::future::join_all(many)
+        .await
+        .into_iter()
+        .enumerate()
+    {
         assert_eq!(answer.unwrap(), (n as u32).to_le_bytes().to_vec());
     }
     server.echo.gate.add_permits(1);
@@ -151,7 +155,10 @@ async fn refusals_say_why_and_nothing_is_sent() {
     };
     let refused = call(&transport, &wrong, "hello").await.unwrap_err();
     assert!(refused.never_sent());
-    assert!(refused.to_string().contains("start it with --join"), "{refused}");
+    assert!(
+        refused.to_string().contains("start it with --join"),
+        "{refused}"
+    );
     assert_eq!(server.echo.handled.load(Ordering::SeqCst), 0);
 }
 
@@ -247,6 +254,9 @@ async fn garbage_on_the_peer_port_harms_nobody() {
     }
     let transport = super::transport();
     let control = route(&server.addr, Channel::Control);
-    assert_eq!(call(&transport, &control, "still here").await.unwrap(), "still here");
+    assert_eq!(
+        call(&transport, &control, "still here").await.unwrap(),
+        "still here"
+    );
     assert!(!server.task.is_finished());
 }
