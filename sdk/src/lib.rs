@@ -10,19 +10,43 @@
 
 extern crate alloc;
 
+pub mod config;
+mod export;
+#[cfg(all(target_arch = "wasm32", not(feature = "manifest")))]
+pub mod guest;
 pub mod lifecycle;
 pub mod limits;
 pub mod manifest;
 pub mod model;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native;
+pub mod policy;
 pub mod quantity;
+pub mod reader;
+#[cfg(feature = "manifest")]
+pub mod schema;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testkit;
+pub mod text;
 pub mod verdict;
 pub mod wire;
 
+pub use config::{ConfigError, NoConfig, PolicyConfig};
 pub use lifecycle::{Claim, Lifecycle, State};
 pub use manifest::{Hook, HookSet, Manifest};
 pub use model::{
     AdmissionInput, DeductionInput, FilamentView, JobView, Label, PrinterStatus, PrinterView,
     Reported, TransitionInput,
 };
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::{NativeError, call_native};
+pub use policy::{CallError, Policy};
 pub use quantity::{Grams, GramsError};
 pub use verdict::{ConfigVerdict, DeductionOutput, Deny, DenyClass, RuleOutput, Warning};
+
+/// What the macros name; no part of the API.
+#[doc(hidden)]
+#[cfg(feature = "manifest")]
+pub mod __private {
+    pub use {schemars, serde};
+}

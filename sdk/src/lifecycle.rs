@@ -77,6 +77,9 @@ impl State {
     #[must_use]
     pub fn is_named(&self, text: &str) -> bool {
         self.name.eq_ignore_ascii_case(text)
-            || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(text))
+            || self
+                .aliases
+                .iter()
+                .any(|alias| alias.eq_ignore_ascii_case(text))
     }
 }

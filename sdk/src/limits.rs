@@ -14,6 +14,8 @@ pub const LABEL_BYTES_MAX: usize = 64;
 pub const CODE_BYTES_MAX: usize = 64;
 /// Longest message of a denial or warning, in bytes of UTF-8.
 pub const MESSAGE_BYTES_MAX: usize = 512;
+/// Longest JSON Pointer in an answer, in bytes of UTF-8.
+pub const POINTER_BYTES_MAX: usize = 256;
 /// Most warnings in one answer.
 pub const WARNINGS_MAX: usize = 8;
 /// Largest output of one evaluation, in bytes of CBOR.

@@ -66,6 +66,12 @@ impl HookSet {
         Self(bits)
     }
 
+    /// The bit set, as it is encoded.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
     /// Whether `hook` is in the set.
     #[must_use]
     pub const fn contains(self, hook: Hook) -> bool {
@@ -86,7 +92,9 @@ impl HookSet {
 
     /// The hooks in the set.
     pub fn iter(self) -> impl Iterator<Item = Hook> {
-        Hook::ALL.into_iter().filter(move |hook| self.contains(*hook))
+        Hook::ALL
+            .into_iter()
+            .filter(move |hook| self.contains(*hook))
     }
 }
 

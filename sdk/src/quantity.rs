@@ -47,7 +47,11 @@ impl Grams {
     /// A weight from whole milligrams; `None` above [`Grams::MAX`].
     #[must_use]
     pub const fn from_mg(mg: u64) -> Option<Self> {
-        if mg <= Self::MAX.0 { Some(Self(mg)) } else { None }
+        if mg <= Self::MAX.0 {
+            Some(Self(mg))
+        } else {
+            None
+        }
     }
 
     /// A weight from whole grams; `None` above [`Grams::MAX`].
@@ -124,7 +128,11 @@ impl FromStr for Grams {
         let text = text.trim();
         if let Some(rest) = text.strip_prefix('-') {
             let zero = rest.parse::<Self>()? == Self::ZERO;
-            return if zero { Ok(Self::ZERO) } else { Err(GramsError::Negative) };
+            return if zero {
+                Ok(Self::ZERO)
+            } else {
+                Err(GramsError::Negative)
+            };
         }
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((m, e)) => (m, e.parse::<i32>().map_err(|_| GramsError::NotANumber)?),
@@ -141,7 +149,9 @@ impl FromStr for Grams {
             return Err(GramsError::NotANumber);
         }
         let fraction_len = i32::try_from(fraction.len()).map_err(|_| GramsError::TooFine)?;
-        let power = 3_i32.checked_add(exponent).and_then(|p| p.checked_sub(fraction_len));
+        let power = 3_i32
+            .checked_add(exponent)
+            .and_then(|p| p.checked_sub(fraction_len));
         scale(&digits, power.ok_or(GramsError::TooLarge)?)
     }
 }
@@ -150,14 +160,19 @@ impl FromStr for Grams {
 fn scale(digits: &str, power: i32) -> Result<Grams, GramsError> {
     let digits = digits.trim_start_matches('0');
     let significant = digits.trim_end_matches('0');
-    let zeros = i32::try_from(digits.len() - significant.len()).map_err(|_| GramsError::TooLarge)?;
+    let zeros =
+        i32::try_from(digits.len() - significant.len()).map_err(|_| GramsError::TooLarge)?;
     if significant.is_empty() {
         return Ok(Grams::ZERO);
     }
     let power = power.checked_add(zeros).ok_or(GramsError::TooLarge)?;
     let power = u32::try_from(power).map_err(|_| GramsError::TooFine)?;
-    let base = significant.parse::<u64>().map_err(|_| GramsError::TooLarge)?;
-    let mg = 10_u64.checked_pow(power).and_then(|factor| base.checked_mul(factor));
+    let base = significant
+        .parse::<u64>()
+        .map_err(|_| GramsError::TooLarge)?;
+    let mg = 10_u64
+        .checked_pow(power)
+        .and_then(|factor| base.checked_mul(factor));
     mg.and_then(Grams::from_mg).ok_or(GramsError::TooLarge)
 }
 
@@ -192,7 +207,10 @@ mod tests {
     #[test]
     fn shows_no_trailing_zeros() {
         for text in ["0", "1", "120.25", "0.001", "10.05", "1000000000"] {
-            assert_eq!(text.parse::<Grams>().map(|g| g.to_string()), Ok(text.to_string()));
+            assert_eq!(
+                text.parse::<Grams>().map(|g| g.to_string()),
+                Ok(text.to_string())
+            );
         }
     }
 }

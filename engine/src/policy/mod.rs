@@ -1,38 +1,38 @@
 //! The policy host: modules are validated, instrumented, compiled and run here.
+//!
+//! A module's way, file by file: [`validate`] reads the author's bytes and refuses what this
+//! engine epoch does not take; [`instrument`] writes the gas and stack counters into it, priced
+//! by [`gas`]; [`compile`] turns that into native code, in a child process; [`cache`] keeps the
+//! code on disk; [`runtime`] makes one evaluation in a fresh instance; [`traps`] says what each
+//! trap comes to; [`host`] puts them together behind `raft3d_core::PolicyHost`.
+//!
+//! Architecture Invariant: whatever a replica answers for an evaluation depends on the module's
+//! original bytes and on the input alone. Everything that might differ between two machines
+//! (memory, time, native stack, a compiler) ends in a `LocalFault`, never in an answer.
+
+pub mod cache;
+pub mod compile;
+pub mod gas;
+pub mod host;
+pub mod instrument;
+pub mod limits;
+pub mod runtime;
+pub mod traps;
+pub mod validate;
+
+pub use compile::{
+    ChildCompiler, CompileError, CompileLimits, Compiler, InProcessCompiler, worker_main,
+};
+pub use host::{HostError, HostOptions, UploadError, WasmHost};
+pub use limits::{Limit, LimitUse};
+pub use runtime::EngineSettings;
+pub use validate::{ModuleProblem, ModuleReport, inspect};
 
 use raft3d_core::ModuleDigest;
-use raft3d_sdk::Manifest;
+use sha2::{Digest, Sha256};
 
-/// What the static check found out about a module that passed it.
-#[derive(Clone, Debug)]
-pub struct ModuleReport {
-    /// SHA-256 of the bytes.
-    pub digest: ModuleDigest,
-    /// The manifest.
-    pub manifest: Manifest,
-    /// Each limit with its name, the module's value and the limit itself, for people.
-    pub limits_used: Vec<LimitUse>,
-}
-
-/// One static limit and how much of it a module uses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitUse {
-    /// Stable name, such as `function_body_bytes`.
-    pub limit: &'static str,
-    /// The module's value.
-    pub value: u64,
-    /// The limit.
-    pub max: u64,
-}
-
-/// Why a module is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct ModuleProblem {
-    /// Stable code, such as `too_many_functions`, `imports`, `float_instruction`, `not_wasm`.
-    pub code: &'static str,
-    /// One sentence with the limit, the value and the place.
-    pub message: String,
-    /// The place in the module, such as `function 12` or `offset 0x1a2`.
-    pub place: Option<String>,
+/// SHA-256 (FIPS 180-4) of a module's original bytes: its identity in the whole cluster.
+#[must_use]
+pub fn module_digest(bytes: &[u8]) -> ModuleDigest {
+    ModuleDigest(Sha256::digest(bytes).into())
 }

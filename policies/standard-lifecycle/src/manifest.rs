@@ -1,1 +1,5 @@
-fn main() {}
+//! Prints this policy's manifest as CBOR. `cargo xtask policies` embeds it in the module.
+
+fn main() -> std::io::Result<()> {
+    raft3d_sdk::schema::print_manifest::<standard_lifecycle::StandardLifecycle>()
+}

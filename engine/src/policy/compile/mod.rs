@@ -1,0 +1,102 @@
+//! From a module's original bytes to native code.
+//!
+//! A compiler is a large program fed by strangers: it can be made to take minutes and gigabytes.
+//! So production compiles in a child process that limits itself, and is killed where that fails.
+
+mod child;
+mod worker;
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+pub use child::ChildCompiler;
+pub use worker::{serve, worker_main};
+
+use super::runtime::{EngineSettings, compile_engine};
+use super::validate::{self, ModuleProblem};
+
+/// What one compile may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Address space, in bytes.
+    pub address_space_bytes: u64,
+    /// Processor time, in whole seconds.
+    pub cpu_seconds: u64,
+    /// Time on the clock, which also counts waiting for a processor.
+    pub wall: Duration,
+}
+
+impl CompileLimits {
+    /// What an upload may use. Real guests take 0.1 s and 100 MiB.
+    pub const UPLOAD: Self = Self {
+        address_space_bytes: 1024 * 1024 * 1024,
+        cpu_seconds: 10,
+        wall: Duration::from_secs(30),
+    };
+
+    /// What a replica may use for a module that the cluster took: four times as much, so that
+    /// what one node compiled in time, a slower one does too.
+    pub const APPLY: Self = Self {
+        address_space_bytes: 4 * Self::UPLOAD.address_space_bytes,
+        cpu_seconds: 4 * Self::UPLOAD.cpu_seconds,
+        wall: Duration::from_secs(4 * Self::UPLOAD.wall.as_secs()),
+    };
+}
+
+/// Why there is no native code.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CompileError {
+    /// The module breaks a static limit: its own fault, on every machine.
+    #[error("{0}")]
+    Refused(ModuleProblem),
+    /// The compiler did not take a module that passed the static check.
+    #[error("the compiler does not take the module: {0}")]
+    Compiler(String),
+    /// The compile needed more than it may use.
+    #[error("compiling the module takes more than {limit}")]
+    OverLimit {
+        /// Which limit, with its value.
+        limit: String,
+    },
+    /// The compiling process ended without an answer.
+    #[error("the compiling process ended without an answer: {0}")]
+    Crashed(String),
+    /// The compiling process did not start.
+    #[error("the compiling process does not start: {0}")]
+    Spawn(String),
+}
+
+/// Makes native code.
+pub trait Compiler: Send + Sync {
+    /// Checks, instruments and compiles a module's original bytes; answers wasmtime's
+    /// serialized form of the native code.
+    ///
+    /// # Errors
+    /// See [`CompileError`].
+    fn compile(&self, module: &[u8], limits: CompileLimits) -> Result<Vec<u8>, CompileError>;
+}
+
+/// Compiles in this process, without limits: for tests, and inside the limited child.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InProcessCompiler {
+    settings: EngineSettings,
+}
+
+impl InProcessCompiler {
+    /// A compiler whose code runs in engines of these settings.
+    #[must_use]
+    pub const fn new(settings: EngineSettings) -> Self {
+        Self { settings }
+    }
+}
+
+impl Compiler for InProcessCompiler {
+    fn compile(&self, module: &[u8], _limits: CompileLimits) -> Result<Vec<u8>, CompileError> {
+        let checked = validate::check(module).map_err(CompileError::Refused)?;
+        let engine = compile_engine(self.settings).map_err(CompileError::Compiler)?;
+        engine
+            .precompile_module(&checked.instrumented)
+            .map_err(|error| CompileError::Compiler(format!("{error:#}")))
+    }
+}

@@ -1,0 +1,287 @@
+//! The host: from a module's digest to an evaluation.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use raft3d_core::{
+    Evaluation, LocalFault, ModuleDigest, ModuleSource, PolicyCall, PolicyError, PolicyHost,
+};
+use thiserror::Error;
+use wasmtime::Module;
+
+use super::cache::{self, CodeCache, CodeKey};
+use super::compile::{CompileError, CompileLimits, Compiler};
+use super::runtime::{EngineSettings, ReadyModule, Runtime, lock};
+use super::validate::{ModuleProblem, ModuleReport, inspect};
+use super::module_digest;
+
+/// Modules kept ready in memory. Twenty bindings are active at most; the rest is for activations
+/// and rollbacks.
+const READY_MODULES_MAX: usize = 64;
+
+/// What a host is made with.
+pub struct HostOptions {
+    /// Folder of this node's native code: `DIR/modules-cache`.
+    pub cache_dir: PathBuf,
+    /// Who compiles: [`ChildCompiler`](super::ChildCompiler) in production.
+    pub compiler: Arc<dyn Compiler>,
+    /// How evaluations run.
+    pub settings: EngineSettings,
+}
+
+/// Why there is no host.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// wasmtime does not start on this machine.
+    #[error("the policy engine does not start: {0}")]
+    Engine(String),
+    /// The folder of native code cannot be used.
+    #[error("the folder of compiled policies {path}: {source}")]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a module cannot be uploaded.
+#[derive(Debug, Error)]
+pub enum UploadError {
+    /// It breaks a static limit.
+    #[error(transparent)]
+    Refused(ModuleProblem),
+    /// It could not be compiled within the limits of an upload, or not at all.
+    #[error(transparent)]
+    Compile(CompileError),
+    /// What was compiled does not load here.
+    #[error("the compiled module does not load on this node: {0}")]
+    Load(String),
+}
+
+/// Runs policies as WebAssembly. The only [`PolicyHost`] there is in production.
+///
+/// Everything here blocks: call it from threads that may wait, with 1 MiB of stack to spare.
+pub struct WasmHost {
+    runtime: Runtime,
+    cache: CodeCache,
+    compiler: Arc<dyn Compiler>,
+    known: Mutex<Known>,
+    /// Modules that some thread is getting ready just now.
+    in_flight: Mutex<HashSet<ModuleDigest>>,
+    landed: Condvar,
+    /// One upload compiles at a time: their limits are per process, not for all of them.
+    uploads: Mutex<()>,
+}
+
+/// What is known of a module.
+#[derive(Clone)]
+enum Loaded {
+    Ready(Arc<ReadyModule>),
+    /// It breaks a static limit, and no compiler ever saw it.
+    Invalid,
+}
+
+/// Why a module could not be made ready.
+enum LoadError {
+    Compile(CompileError),
+    Load(String),
+}
+
+impl WasmHost {
+    /// Starts the engine and opens the folder of native code.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub fn new(options: HostOptions) -> Result<Self, HostError> {
+        let HostOptions { cache_dir, compiler, settings } = options;
+        let cache = CodeCache::open(&cache_dir)
+            .map_err(|source| HostError::Cache { path: cache_dir, source })?;
+        Ok(Self {
+            runtime: Runtime::new(settings).map_err(HostError::Engine)?,
+            cache,
+            compiler,
+            known: Mutex::default(),
+            in_flight: Mutex::default(),
+            landed: Condvar::new(),
+            uploads: Mutex::default(),
+        })
+    }
+
+    /// Checks a module for upload and compiles it within the limits of an upload.
+    ///
+    /// # Errors
+    /// See [`UploadError`]; nothing was kept then.
+    pub fn prepare_upload(&self, bytes: &[u8]) -> Result<ModuleReport, UploadError> {
+        let report = inspect(bytes).map_err(UploadError::Refused)?;
+        let _turn = lock(&self.uploads);
+        match self.obtain(report.digest, bytes, CompileLimits::UPLOAD) {
+            Ok(_) => Ok(report),
+            Err(LoadError::Compile(CompileError::Refused(problem))) => {
+                Err(UploadError::Refused(problem))
+            }
+            Err(LoadError::Compile(error)) => Err(UploadError::Compile(error)),
+            Err(LoadError::Load(what)) => Err(UploadError::Load(what)),
+        }
+    }
+
+    /// Gets a module of the cluster ready ahead of its first evaluation.
+    ///
+    /// # Errors
+    /// [`LocalFault::Compile`] where this node cannot compile it; a module that breaks a static
+    /// limit is no error, its evaluations deny.
+    pub fn prefetch(&self, module: ModuleDigest, bytes: &[u8]) -> Result<(), LocalFault> {
+        self.load(module, || Ok(Some(bytes.to_vec()))).map(|_| ())
+    }
+
+    /// Whether the next evaluation of `module` needs no compiler: it is ready in memory, or sound
+    /// on disk.
+    #[must_use]
+    pub fn is_compiled(&self, module: ModuleDigest) -> bool {
+        matches!(self.ready_from_disk(module), Some(Loaded::Ready(_)))
+    }
+
+    fn recall(&self, module: ModuleDigest) -> Option<Loaded> {
+        lock(&self.known).get(module)
+    }
+
+    /// Makes `module` ready with what an apply may use; none where the state does not hold it.
+    fn load(
+        &self,
+        module: ModuleDigest,
+        bytes: impl FnOnce() -> Result<Option<Vec<u8>>, LocalFault>,
+    ) -> Result<Option<Loaded>, LocalFault> {
+        if let Some(known) = self.recall(module) {
+            return Ok(Some(known));
+        }
+        let compile_fault = |detail| LocalFault::Compile { module: module.to_string(), detail };
+        if let Some(ready) = self.ready_from_disk(module) {
+            return Ok(Some(ready));
+        }
+        let Some(bytes) = bytes()? else { return Ok(None) };
+        if module_digest(&bytes) != module {
+            let detail = format!("the bytes of module {module} have another digest");
+            return Err(LocalFault::CorruptRow { table: "modules", detail });
+        }
+        match self.obtain(module, &bytes, CompileLimits::APPLY) {
+            Ok(loaded) => Ok(Some(loaded)),
+            Err(LoadError::Compile(CompileError::Refused(_))) => {
+                lock(&self.known).insert(module, Loaded::Invalid);
+                Ok(Some(Loaded::Invalid))
+            }
+            Err(LoadError::Compile(error)) => Err(compile_fault(error.to_string())),
+            Err(LoadError::Load(what)) => Err(compile_fault(what)),
+        }
+    }
+
+    /// A module that is ready without its bytes.
+    fn ready_from_disk(&self, module: ModuleDigest) -> Option<Loaded> {
+        let _landing = self.take_off(module);
+        self.recall(module).or_else(|| self.from_disk(module))
+    }
+
+    /// Makes a module ready: from memory, from disk, or with the compiler.
+    fn obtain(
+        &self,
+        module: ModuleDigest,
+        bytes: &[u8],
+        limits: CompileLimits,
+    ) -> Result<Loaded, LoadError> {
+        let _landing = self.take_off(module);
+        if let Some(known) = self.recall(module) {
+            return Ok(known);
+        }
+        if let Some(ready) = self.from_disk(module) {
+            return Ok(ready);
+        }
+        let code = self.compiler.compile(bytes, limits).map_err(LoadError::Compile)?;
+        let engine = self.runtime.engine();
+        if let Err(error) = self.cache.store(CodeKey::new(module, engine), &code) {
+            // A cache that cannot be written costs time after the next restart, nothing else.
+            tracing::warn!(%module, %error, "compiled policy not kept on disk");
+        }
+        let compiled = cache::adopt(&code, engine).map_err(LoadError::Load)?;
+        self.adopt(module, &compiled).map_err(LoadError::Load)
+    }
+
+    fn from_disk(&self, module: ModuleDigest) -> Option<Loaded> {
+        let engine = self.runtime.engine();
+        let compiled = self.cache.load(CodeKey::new(module, engine), engine)?;
+        self.adopt(module, &compiled).ok()
+    }
+
+    fn adopt(&self, module: ModuleDigest, compiled: &Module) -> Result<Loaded, String> {
+        let loaded = Loaded::Ready(Arc::new(self.runtime.ready(compiled)?));
+        lock(&self.known).insert(module, loaded.clone());
+        Ok(loaded)
+    }
+
+    /// Waits until no other thread gets `module` ready, and claims it.
+    fn take_off(&self, module: ModuleDigest) -> Landing<'_> {
+        let mut in_flight = lock(&self.in_flight);
+        while !in_flight.insert(module) {
+            in_flight = self.landed.wait(in_flight).unwrap_or_else(PoisonError::into_inner);
+        }
+        Landing { host: self, module }
+    }
+}
+
+/// Gives a claimed module free again.
+struct Landing<'a> {
+    host: &'a WasmHost,
+    module: ModuleDigest,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        lock(&self.host.in_flight).remove(&self.module);
+        self.host.landed.notify_all();
+    }
+}
+
+impl PolicyHost for WasmHost {
+    /// Invariant: the caller has made sure that the state holds `call.module`. A module that is
+    /// ready here is not looked up again, so one that was deleted would still answer on this
+    /// replica and not on one that restarted.
+    fn evaluate(
+        &self,
+        call: &PolicyCall<'_>,
+        modules: &dyn ModuleSource,
+    ) -> Result<Evaluation, LocalFault> {
+        let denied = |error| Ok(Evaluation { gas: 0, output: Err(error) });
+        match self.load(call.module, || modules.module_bytes(call.module))? {
+            None => denied(PolicyError::UnknownModule),
+            Some(Loaded::Invalid) => denied(PolicyError::InvalidModule),
+            Some(Loaded::Ready(ready)) => self.runtime.evaluate(&ready, call.export, call.input),
+        }
+    }
+}
+
+/// The modules known in memory; the one unused for longest goes first.
+#[derive(Default)]
+struct Known {
+    modules: HashMap<ModuleDigest, (Loaded, u64)>,
+    uses: u64,
+}
+
+impl Known {
+    fn get(&mut self, module: ModuleDigest) -> Option<Loaded> {
+        self.uses += 1;
+        let (loaded, used) = self.modules.get_mut(&module)?;
+        *used = self.uses;
+        Some(loaded.clone())
+    }
+
+    fn insert(&mut self, module: ModuleDigest, loaded: Loaded) {
+        self.uses += 1;
+        self.modules.insert(module, (loaded, self.uses));
+        if self.modules.len() > READY_MODULES_MAX {
+            let oldest = self.modules.iter().min_by_key(|(_, (_, used))| *used);
+            if let Some(oldest) = oldest.map(|(module, _)| *module) {
+                self.modules.remove(&oldest);
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The compiling child as a real process: this test binary plays its role too.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft3d_core::{Export, PolicyCall, PolicyHost};
+use raft3d_engine::policy::{
+    ChildCompiler, CompileError, CompileLimits, Compiler, EngineSettings, HostOptions, WasmHost,
+    compile, module_digest,
+};
+use raft3d_sdk::Hook;
+
+use crate::support::{Source, guest};
+
+/// What the role below does instead of compiling.
+const MISCHIEF: &str = "RAFT3D_TEST_MISCHIEF";
+
+/// Not a test: the child's side. The harness writes to stdout, so the shell that starts it keeps
+/// the real one as descriptor 3.
+#[test]
+#[ignore = "the role of the compiling child"]
+fn role_of_the_worker() {
+    let mut output = File::options().write(true).open("/proc/self/fd/3").unwrap();
+    match std::env::var(MISCHIEF).as_deref() {
+        Ok("sleep") => std::thread::sleep(Duration::from_secs(600)),
+        Ok("abort") => std::process::abort(),
+        Ok("silence") => std::process::exit(0),
+        Ok("half") => {
+            std::io::Write::write_all(&mut output, &[0, 1, 2, 3]).unwrap();
+            std::process::exit(3);
+        }
+        _ => {}
+    }
+    compile::serve(&mut std::io::stdin().lock(), &mut output).unwrap();
+    std::process::exit(0);
+}
+
+fn child() -> ChildCompiler {
+    let script = r#"exec "$0" "$@" 3>&1 1>/dev/null"#;
+    let program = std::env::current_exe().unwrap();
+    let words = ["child::role_of_the_worker", "--exact", "--ignored", "--nocapture"];
+    let args = [OsString::from("-c"), script.into(), program.into()];
+    let args = args.into_iter().chain(words.map(OsString::from));
+    ChildCompiler::new("/bin/sh".into(), args)
+}
+
+fn error(compiler: &ChildCompiler, limits: CompileLimits) -> CompileError {
+    compiler.compile(&guest("(i64.const 4)", ""), limits).unwrap_err()
+}
+
+#[test]
+fn code_from_the_child_runs_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = WasmHost::new(HostOptions {
+        cache_dir: dir.path().to_owned(),
+        compiler: Arc::new(child()),
+        settings: EngineSettings { slots: 1, ..EngineSettings::default() },
+    })
+    .unwrap();
+    let bytes = guest("(i64.const 4)", "");
+    host.prepare_upload(&bytes).unwrap();
+    let call = PolicyCall {
+        module: module_digest(&bytes),
+        export: Export::Hook(Hook::Admission),
+        input: b"",
+    };
+    let evaluation = host.evaluate(&call, &Source(None)).unwrap();
+    assert_eq!(evaluation.output.unwrap().len(), 4);
+}
+
+#[test]
+fn a_module_that_is_refused_starts_no_process() {
+    let nobody = ChildCompiler::new("/nonexistent".into(), []);
+    let refused = nobody.compile(b"nonsense", CompileLimits::UPLOAD).unwrap_err();
+    assert!(matches!(refused, CompileError::Refused(problem) if problem.code == "not_wasm"));
+    assert!(matches!(error(&nobody, CompileLimits::UPLOAD), CompileError::Spawn(_)));
+}
+
+#[test]
+fn a_child_that_takes_too_long_is_killed() {
+    let limits = CompileLimits { wall: Duration::from_millis(300), ..CompileLimits::UPLOAD };
+    let error = error(&child().with_env(MISCHIEF, "sleep"), limits);
+    assert!(matches!(error, CompileError::OverLimit { .. }), "{error}");
+}
+
+#[test]
+fn a_child_without_memory_is_over_its_limit() {
+    // Less than the process has mapped already: its next allocation fails.
+    let limits = CompileLimits { address_space_bytes: 1024 * 1024, ..CompileLimits::UPLOAD };
+    let error = error(&child(), limits);
+    assert!(matches!(error, CompileError::OverLimit { .. }), "{error}");
+}
+
+#[test]
+fn a_child_without_processor_time_is_over_its_limit() {
+    // The limit counts whole seconds; zero of them end at the first tick.
+    let limits = CompileLimits { cpu_seconds: 0, ..CompileLimits::UPLOAD };
+    let error = error(&child(), limits);
+    assert!(matches!(error, CompileError::OverLimit { .. }), "{error}");
+}
+
+#[test]
+fn a_child_that_dies_or_answers_by_half_is_a_crash() {
+    for mischief in ["abort", "silence", "half"] {
+        let error = error(&child().with_env(MISCHIEF, mischief), CompileLimits::UPLOAD);
+        assert!(matches!(error, CompileError::Crashed(_)), "{mischief}: {error}");
+    }
+}

@@ -1,0 +1,151 @@
+//! How a module gets from the state into the engine: cache, restart, faults of this node.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use raft3d_core::{Export, LocalFault, PolicyCall, PolicyError, PolicyHost};
+use raft3d_engine::policy::{
+    CompileError, CompileLimits, Compiler, EngineSettings, HostOptions, InProcessCompiler,
+    UploadError, WasmHost, module_digest,
+};
+use raft3d_sdk::Hook;
+
+use crate::support::{Source, TestHost, guest};
+
+const SETTINGS: EngineSettings =
+    EngineSettings { optimise: true, copy_on_write: true, slots: 1 };
+
+/// Counts how often it is asked.
+#[derive(Default)]
+struct Counting(AtomicU32);
+
+impl Compiler for Counting {
+    fn compile(&self, module: &[u8], limits: CompileLimits) -> Result<Vec<u8>, CompileError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        InProcessCompiler::new(SETTINGS).compile(module, limits)
+    }
+}
+
+struct Failing;
+
+impl Compiler for Failing {
+    fn compile(&self, _: &[u8], _: CompileLimits) -> Result<Vec<u8>, CompileError> {
+        Err(CompileError::OverLimit { limit: "1 s".into() })
+    }
+}
+
+fn host(dir: &Path, compiler: Arc<dyn Compiler>) -> WasmHost {
+    let cache_dir = dir.join("modules-cache");
+    WasmHost::new(HostOptions { cache_dir, compiler, settings: SETTINGS }).unwrap()
+}
+
+fn answer(host: &WasmHost, bytes: &[u8], source: &Source) -> Result<Vec<u8>, PolicyError> {
+    let call = PolicyCall {
+        module: module_digest(bytes),
+        export: Export::Hook(Hook::Admission),
+        input: b"",
+    };
+    host.evaluate(&call, source).unwrap().output
+}
+
+#[test]
+fn a_module_is_compiled_once_and_found_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let compiler = Arc::new(Counting::default());
+    let bytes = guest("(i64.const 4)", "");
+    let digest = module_digest(&bytes);
+    let first = host(dir.path(), compiler.clone());
+    assert!(!first.is_compiled(digest));
+    let report = first.prepare_upload(&bytes).unwrap();
+    assert_eq!(report.digest, digest);
+    assert!(first.is_compiled(digest));
+    drop(first);
+
+    let second = host(dir.path(), compiler.clone());
+    assert!(second.is_compiled(digest));
+    // Not even the bytes are asked for.
+    assert_eq!(answer(&second, &bytes, &Source(None)).unwrap().len(), 4);
+    assert_eq!(compiler.0.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn damaged_native_code_is_compiled_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let compiler = Arc::new(Counting::default());
+    let bytes = guest("(i64.const 4)", "");
+    host(dir.path(), compiler.clone()).prepare_upload(&bytes).unwrap();
+    let files = std::fs::read_dir(dir.path().join("modules-cache")).unwrap();
+    let native: Vec<_> = files
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|text| text == "native"))
+        .collect();
+    assert_eq!(native.len(), 1);
+    let mut code = std::fs::read(&native[0]).unwrap();
+    let middle = code.len() / 2;
+    code[middle] ^= 0x40;
+    std::fs::write(&native[0], &code).unwrap();
+
+    let again = host(dir.path(), compiler.clone());
+    assert!(!again.is_compiled(module_digest(&bytes)));
+    let source = Source(Some(bytes.clone()));
+    assert_eq!(answer(&again, &bytes, &source).unwrap().len(), 4);
+    assert_eq!(compiler.0.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn a_missing_module_denies_and_a_wrong_one_is_a_fault() {
+    let host = TestHost::new();
+    let bytes = guest("(i64.const 4)", "");
+    let denied = answer(&host.host, &bytes, &Source(None));
+    assert_eq!(denied, Err(PolicyError::UnknownModule));
+    let call = PolicyCall {
+        module: module_digest(b"other bytes"),
+        export: Export::Hook(Hook::Admission),
+        input: b"",
+    };
+    let fault = host.host.evaluate(&call, &Source(Some(bytes))).unwrap_err();
+    assert!(matches!(fault, LocalFault::CorruptRow { .. }), "{fault}");
+}
+
+#[test]
+fn a_hook_that_is_not_there_denies() {
+    let host = TestHost::new();
+    let bytes = guest("(i64.const 4)", "");
+    let evaluation = host.evaluate(&bytes, Export::Hook(Hook::Deduction), b"").unwrap();
+    assert_eq!(evaluation.output, Err(PolicyError::MissingExport));
+    let evaluation = host.evaluate(&bytes, Export::CheckConfig, b"").unwrap();
+    assert_eq!(evaluation.output, Ok(Vec::new()));
+}
+
+#[test]
+fn a_compiler_that_fails_is_a_local_fault_and_refuses_an_upload() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = host(dir.path(), Arc::new(Failing));
+    let bytes = guest("(i64.const 4)", "");
+    let call = PolicyCall {
+        module: module_digest(&bytes),
+        export: Export::Hook(Hook::Admission),
+        input: b"",
+    };
+    let fault = host.evaluate(&call, &Source(Some(bytes.clone()))).unwrap_err();
+    assert!(matches!(fault, LocalFault::Compile { .. }), "{fault}");
+    let error = host.prepare_upload(&bytes).unwrap_err();
+    assert!(matches!(error, UploadError::Compile(CompileError::OverLimit { .. })), "{error}");
+}
+
+#[test]
+fn more_threads_than_slots_wait_for_one_another() {
+    let host = TestHost::with(SETTINGS);
+    let bytes = guest("(i64.const 4)", "");
+    let expected = host.admission(&bytes, b"");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    assert_eq!(host.admission(&bytes, b""), expected);
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,19 @@
+//! The policy host from outside: hostile modules, equal answers, the compiling child, golden cases.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod child;
+mod damaged;
+mod determinism;
+mod golden;
+mod hostile;
+mod loading;
+mod refused;
+mod support;
