@@ -7,9 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use raft3d_engine::storage::log::{Disk, LogOptions, LogStore};
 
-use crate::support::{
-    Content, Image, Random, TestDisk, append, append_only, entry, log_id, options, vote,
-};
+use crate::support::{Content, Image, Random, TestDisk, append, append_only, entry, options, vote};
 
 const CASES: u32 = 96;
 

@@ -12,7 +12,7 @@ use raft3d_engine::storage::log::LogStore;
 
 use crate::support;
 
-type Meta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+type Meta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 
 /// A state machine that knows what it applied and nothing else.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Applied {
 
     async fn build_snapshot(
         &mut self,
-    ) -> Result<openraft::alias::SnapshotOf<TypeConfig, ()>, io::Error> {
+    ) -> Result<openraft::type_config::alias::SnapshotOf<TypeConfig, ()>, io::Error> {
         let mut state = self.0.lock().unwrap();
         let meta = SnapshotMeta {
             last_log_id: state.last,
@@ -79,7 +79,7 @@ impl RaftStateMachine<TypeConfig> for Applied {
 
     async fn get_current_snapshot(
         &mut self,
-    ) -> Result<Option<openraft::alias::SnapshotOf<TypeConfig, ()>>, io::Error> {
+    ) -> Result<Option<openraft::type_config::alias::SnapshotOf<TypeConfig, ()>>, io::Error> {
         let snapshot = self.0.lock().unwrap().snapshot.clone();
         Ok(snapshot.map(|meta| Snapshot { meta, snapshot: () }))
     }

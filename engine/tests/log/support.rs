@@ -94,7 +94,7 @@ impl TestDisk {
 impl Disk for TestDisk {
     fn write_all_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut gate = self.gate.lock().unwrap();
-        if name(path) != "watermark" {
+        if !name(path).starts_with("watermark") {
             if gate.failing_write {
                 return Err(io::Error::other("no space left (test)"));
             }
@@ -109,7 +109,7 @@ impl Disk for TestDisk {
 
     fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
         let mut gate = self.gate.lock().unwrap();
-        if name(path) == "watermark" {
+        if name(path).starts_with("watermark") {
             gate.watermark = fs::read(path)?;
             return Ok(());
         }
@@ -132,12 +132,16 @@ pub struct Image(pub BTreeMap<String, Vec<u8>>);
 
 impl Image {
     pub fn of(dir: &Path) -> Self {
-        let files = fs::read_dir(dir).unwrap().map(|entry| {
-            let path = entry.unwrap().path();
-            (name(&path), fs::read(&path).unwrap())
-        });
-        // The next segment may be in the making.
-        Self(files.filter(|(name, _)| !name.ends_with(".new")).collect())
+        let paths = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        // The next segment may be in the making, and be renamed meanwhile.
+        let whole = paths.filter(|path| !name(path).ends_with(".new"));
+        Self(
+            whole
+                .map(|path| (name(&path), fs::read(&path).unwrap()))
+                .collect(),
+        )
     }
 
     pub fn write(&self) -> tempfile::TempDir {
@@ -238,7 +242,7 @@ pub async fn append(store: &mut LogStore, entries: Vec<Entry>) {
 pub async fn append_only(
     store: &mut LogStore,
     entries: Vec<Entry>,
-) -> impl Future<Output = io::Result<()>> {
+) -> impl Future<Output = io::Result<()>> + use<> {
     let (tx, rx) = TypeConfig::oneshot();
     store.append(entries, IOFlushed::signal(tx)).await.unwrap();
     async { rx.await.unwrap() }
