@@ -174,12 +174,12 @@ impl Run {
         let write = self.disk.writes().last().unwrap().clone();
         let from = random.below(write.bytes) as usize;
         let bytes = &mut image.bytes(&write)[from..];
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             bytes.fill(0);
         } else {
             bytes[0] ^= 1 << random.below(8);
         }
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             // The watermark, too, as it was synced last.
             image
                 .0
