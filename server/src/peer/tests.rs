@@ -35,7 +35,9 @@ struct Echo {
     handled: AtomicUsize,
 }
 
-impl PeerService for Arc<Echo> {
+struct Service(Arc<Echo>);
+
+impl PeerService for Service {
     fn greet(&self, hello: &Hello) -> Result<Welcome, Refusal> {
         let welcome = Welcome {
             cluster_id: Some(ClusterId([1; 16])),
@@ -45,7 +47,7 @@ impl PeerService for Arc<Echo> {
     }
 
     fn handle(&self, _hello: Hello, body: Bytes) -> BoxFuture<'static, Option<Bytes>> {
-        let echo = Arc::clone(self);
+        let echo = Arc::clone(&self.0);
         async move {
             echo.handled.fetch_add(1, Ordering::SeqCst);
             if body.starts_with(b"hold") {
@@ -70,7 +72,7 @@ async fn serve_on(addr: &str) -> Server {
         gate: Semaphore::new(0),
         handled: AtomicUsize::new(0),
     });
-    let task = tokio::spawn(super::serve(listener, Arc::new(Arc::clone(&echo))));
+    let task = tokio::spawn(super::serve(listener, Arc::new(Service(Arc::clone(&echo)))));
     Server { addr, echo, task }
 }
 
