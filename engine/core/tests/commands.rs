@@ -12,19 +12,23 @@ use common::*;
 use raft3d_core::command::{CreateFilament, CreateJob, CreatePrinter, SetJobStatus};
 use raft3d_core::event::EventKind;
 use raft3d_core::state::ledger::LedgerKind;
-use raft3d_core::state::{events, filaments, jobs, ledger, printers};
+use raft3d_core::state::{events, filaments, jobs, ledger, meta, printers};
 use raft3d_core::{Accepted, Command, FilamentId, JobId, PrinterId, RejectionKind, Revision};
 use raft3d_sdk::{DenyClass, Grams};
 
 fn check_printer(change: impl FnOnce(&mut CreatePrinter), field: &str) {
-    let Command::CreatePrinter(mut command) = printer("p9") else { panic!() };
+    let Command::CreatePrinter(mut command) = printer("p9") else {
+        panic!()
+    };
     change(&mut command);
     let rejection = Machine::new().reject(Command::CreatePrinter(command));
     assert_eq!(kind(&rejection), (RejectionKind::InvalidField, Some(field)));
 }
 
 fn check_filament(change: impl FnOnce(&mut CreateFilament), field: &str) {
-    let Command::CreateFilament(mut command) = filament("f9", 1_000) else { panic!() };
+    let Command::CreateFilament(mut command) = filament("f9", 1_000) else {
+        panic!()
+    };
     change(&mut command);
     let rejection = Machine::new().reject(Command::CreateFilament(command));
     assert_eq!(kind(&rejection), (RejectionKind::InvalidField, Some(field)));
@@ -61,7 +65,10 @@ fn fields_of_a_printer_have_limits() {
     check_printer(|p| p.company = "x".repeat(1_025), "/company");
     check_printer(|p| p.model = "a\u{7}".to_owned(), "/model");
     let label = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into();
-    check_printer(|p| p.labels = label("a/b~", &"x".repeat(65)), "/labels/a~1b~0");
+    check_printer(
+        |p| p.labels = label("a/b~", &"x".repeat(65)),
+        "/labels/a~1b~0",
+    );
     check_printer(|p| p.labels = label(&"x".repeat(65), "v"), "/labels");
     check_printer(|p| p.labels = label("", "v"), "/labels/");
     let many = (0..33).map(|n| (n.to_string(), String::new())).collect();
@@ -71,7 +78,16 @@ fn fields_of_a_printer_have_limits() {
 #[test]
 fn ids_are_free_otherwise() {
     let mut machine = Machine::new();
-    for good in ["1", "job1", "0191e7a6-7b1c", "Drücker Nr. 5", "a\\b", "%2F", "~", "R3D-1"] {
+    for good in [
+        "1",
+        "job1",
+        "0191e7a6-7b1c",
+        "Drücker Nr. 5",
+        "a\\b",
+        "%2F",
+        "~",
+        "R3D-1",
+    ] {
         machine.accept(printer(good));
     }
 }
@@ -83,8 +99,14 @@ fn fields_of_a_filament_have_limits() {
     check_filament(|f| f.color.clear(), "/color");
     check_filament(|f| f.total = Grams::ZERO, "/total_weight_in_grams");
     check_filament(|f| f.total = too_heavy(), "/total_weight_in_grams");
-    check_filament(|f| f.remaining = Some(grams(1_001)), "/remaining_weight_in_grams");
-    check_filament(|f| f.remaining = Some(too_heavy()), "/remaining_weight_in_grams");
+    check_filament(
+        |f| f.remaining = Some(grams(1_001)),
+        "/remaining_weight_in_grams",
+    );
+    check_filament(
+        |f| f.remaining = Some(too_heavy()),
+        "/remaining_weight_in_grams",
+    );
     check_filament(|f| f.vendor = Some("x".repeat(1_025)), "/vendor");
     check_filament(|f| f.lot = Some("\0".to_owned()), "/lot");
     check_filament(|f| f.density_mg_per_cm3 = Some(0), "/density_mg_per_cm3");
@@ -94,31 +116,75 @@ fn fields_of_a_filament_have_limits() {
 #[test]
 fn a_filament_is_full_unless_said_otherwise() {
     let mut machine = Machine::new();
-    let Accepted::Filament(full) = machine.accept(filament("f1", 1_000)) else { panic!() };
-    assert_eq!((full.remaining, full.available()), (grams(1_000), grams(1_000)));
-    let Command::CreateFilament(mut used) = filament("f2", 1_000) else { panic!() };
+    let Accepted::Filament(full) = machine.accept(filament("f1", 1_000)) else {
+        panic!()
+    };
+    assert_eq!(
+        (full.remaining, full.available()),
+        (grams(1_000), grams(1_000))
+    );
+    let Command::CreateFilament(mut used) = filament("f2", 1_000) else {
+        panic!()
+    };
     used.remaining = Some(Grams::ZERO);
-    let Accepted::Filament(used) = machine.accept(Command::CreateFilament(used)) else { panic!() };
+    let Accepted::Filament(used) = machine.accept(Command::CreateFilament(used)) else {
+        panic!()
+    };
     assert_eq!(used.remaining, Grams::ZERO);
     let lines = ledger::list(&machine.rows, &full.id, None, 10).unwrap();
-    assert_eq!((lines[0].kind, lines[0].amount), (LedgerKind::Loaded, grams(1_000)));
+    assert_eq!(
+        (lines[0].kind, lines[0].amount),
+        (LedgerKind::Loaded, grams(1_000))
+    );
 }
 
 #[test]
 fn fields_of_a_job_have_limits() {
     use RejectionKind::{InvalidField, UnknownReference, UnknownState};
     check_job(|j| j.id = Some(JobId::new("r3d-7")), InvalidField, "/id");
-    check_job(|j| j.printer_id = PrinterId::new(""), InvalidField, "/printer_id");
-    check_job(|j| j.printer_id = PrinterId::new("p2"), UnknownReference, "/printer_id");
-    check_job(|j| j.filament_id = FilamentId::new("f2"), UnknownReference, "/filament_id");
+    check_job(
+        |j| j.printer_id = PrinterId::new(""),
+        InvalidField,
+        "/printer_id",
+    );
+    check_job(
+        |j| j.printer_id = PrinterId::new("p2"),
+        UnknownReference,
+        "/printer_id",
+    );
+    check_job(
+        |j| j.filament_id = FilamentId::new("f2"),
+        UnknownReference,
+        "/filament_id",
+    );
     check_job(|j| j.filepath.clear(), InvalidField, "/filepath");
-    check_job(|j| j.print_weight = too_heavy(), InvalidField, "/print_weight_in_grams");
-    check_job(|j| j.status = Some("Running".to_owned()), InvalidField, "/status");
-    check_job(|j| j.status = Some("cancelled".to_owned()), InvalidField, "/status");
-    check_job(|j| j.status = Some("Frozen".to_owned()), UnknownState, "/status");
+    check_job(
+        |j| j.print_weight = too_heavy(),
+        InvalidField,
+        "/print_weight_in_grams",
+    );
+    check_job(
+        |j| j.status = Some("Running".to_owned()),
+        InvalidField,
+        "/status",
+    );
+    check_job(
+        |j| j.status = Some("cancelled".to_owned()),
+        InvalidField,
+        "/status",
+    );
+    check_job(
+        |j| j.status = Some("Frozen".to_owned()),
+        UnknownState,
+        "/status",
+    );
     check_job(|j| j.status = Some("x".repeat(33)), InvalidField, "/status");
     let expected = RejectionKind::ReservationExceedsAvailable;
-    check_job(|j| j.print_weight = grams(1_001), expected, "/print_weight_in_grams");
+    check_job(
+        |j| j.print_weight = grams(1_001),
+        expected,
+        "/print_weight_in_grams",
+    );
 }
 
 #[test]
@@ -127,18 +193,32 @@ fn an_id_is_taken_once_and_made_where_it_is_left_out() {
     machine.accept(job("j1", 10));
     for again in [printer("p1"), filament("f1", 5), job("j1", 10)] {
         let rejection = machine.reject(again);
-        assert_eq!(kind(&rejection), (RejectionKind::AlreadyExists, Some("/id")));
+        assert_eq!(
+            kind(&rejection),
+            (RejectionKind::AlreadyExists, Some("/id"))
+        );
     }
-    let command = CreateJob { id: None, ..new_job("", 10) };
-    let Accepted::Job(made) = machine.accept(Command::CreateJob(command)) else { panic!() };
+    let command = CreateJob {
+        id: None,
+        ..new_job("", 10)
+    };
+    let Accepted::Job(made) = machine.accept(Command::CreateJob(command)) else {
+        panic!()
+    };
     assert_eq!(made.id.as_str(), format!("r3d-{}", machine.index));
-    assert_eq!((made.revision, made.state.name.as_str()), (Revision(machine.index), "Queued"));
+    assert_eq!(
+        (made.revision, made.state.name.as_str()),
+        (Revision(machine.index), "Queued")
+    );
 }
 
 #[test]
 fn the_initial_status_may_be_named() {
     let mut machine = Machine::with_shop();
-    let command = CreateJob { status: Some("queued".to_owned()), ..new_job("j1", 10) };
+    let command = CreateJob {
+        status: Some("queued".to_owned()),
+        ..new_job("j1", 10)
+    };
     machine.accept(Command::CreateJob(command));
 }
 
@@ -149,8 +229,14 @@ fn a_policy_denies_with_its_own_words() {
     assert_eq!(kind(&rejection), (RejectionKind::PolicyDenied, None));
     assert_eq!(rejection.message, "nothing to print");
     let policy = rejection.policy.unwrap();
-    assert_eq!((policy.module_name.as_str(), policy.hook.as_str()), ("standard", "admission"));
-    assert_eq!((policy.class, policy.code.as_str()), (DenyClass::Denied, "weight_is_zero"));
+    assert_eq!(
+        (policy.module_name.as_str(), policy.hook.as_str()),
+        ("standard", "admission")
+    );
+    assert_eq!(
+        (policy.class, policy.code.as_str()),
+        (DenyClass::Denied, "weight_is_zero")
+    );
     assert_eq!(jobs::get(&machine.rows, &JobId::new("j1")).unwrap(), None);
 }
 
@@ -160,7 +246,10 @@ fn a_job_takes_its_weight_once() {
     let f1 = FilamentId::new("f1");
     machine.accept(job("j1", 120));
     let reserved = filaments::get(&machine.rows, &f1).unwrap().unwrap();
-    assert_eq!((reserved.reserved, reserved.available()), (grams(120), grams(880)));
+    assert_eq!(
+        (reserved.reserved, reserved.available()),
+        (grams(120), grams(880))
+    );
     machine.accept(status("j1", "printing"));
     let load = printers::load(&machine.rows, &PrinterId::new("p1")).unwrap();
     assert_eq!((load.open, load.occupying), (1, 1));
@@ -171,8 +260,16 @@ fn a_job_takes_its_weight_once() {
     assert_eq!(
         kinds,
         [
-            EventKind::JobStatusChanged { id: id.clone(), from, to },
-            EventKind::FilamentDeducted { id: f1.clone(), job: id.clone(), amount: grams(120) },
+            EventKind::JobStatusChanged {
+                id: id.clone(),
+                from,
+                to
+            },
+            EventKind::FilamentDeducted {
+                id: f1.clone(),
+                job: id.clone(),
+                amount: grams(120)
+            },
         ]
     );
     let after = filaments::get(&machine.rows, &f1).unwrap().unwrap();
@@ -180,11 +277,17 @@ fn a_job_takes_its_weight_once() {
     assert_eq!(after.revision, done.revision);
     let lines = ledger::list(&machine.rows, &f1, Some(Revision(3)), 10).unwrap();
     assert_eq!(lines.len(), 1);
-    assert_eq!((lines[0].job.as_ref(), lines[0].amount), (Some(&id), grams(120)));
+    assert_eq!(
+        (lines[0].job.as_ref(), lines[0].amount),
+        (Some(&id), grams(120))
+    );
     assert_eq!(lines[0].reason, "printed");
     for again in ["Done", "Running", "cancelled"] {
         let rejection = machine.reject(status("j1", again));
-        assert_eq!(kind(&rejection), (RejectionKind::IllegalTransition, Some("/status")));
+        assert_eq!(
+            kind(&rejection),
+            (RejectionKind::IllegalTransition, Some("/status"))
+        );
     }
     let after = filaments::get(&machine.rows, &f1).unwrap().unwrap();
     assert_eq!(after.remaining, grams(880));
@@ -195,10 +298,22 @@ fn a_transition_is_refused_where_it_must_be() {
     use RejectionKind::{InvalidField, PolicyDenied, UnknownState};
     check_status(|s| s.status = "Frozen".to_owned(), UnknownState, "/status");
     check_status(|s| s.status = String::new(), UnknownState, "/status");
-    check_status(|s| s.status = "queued".to_owned(), RejectionKind::IllegalTransition, "/status");
+    check_status(
+        |s| s.status = "queued".to_owned(),
+        RejectionKind::IllegalTransition,
+        "/status",
+    );
     check_status(|s| s.status = "done".to_owned(), PolicyDenied, "/status");
-    check_status(|s| s.used = Some(too_heavy()), InvalidField, "/used_weight_in_grams");
-    check_status(|s| s.reason = Some("x".repeat(1_025)), InvalidField, "/reason");
+    check_status(
+        |s| s.used = Some(too_heavy()),
+        InvalidField,
+        "/used_weight_in_grams",
+    );
+    check_status(
+        |s| s.reason = Some("x".repeat(1_025)),
+        InvalidField,
+        "/reason",
+    );
     let rejection = Machine::with_shop().reject(status("nobody", "Running"));
     assert_eq!(kind(&rejection), (RejectionKind::NotFound, None));
 }
@@ -210,16 +325,30 @@ fn a_deduction_above_what_remains_changes_nothing() {
     machine.accept(status("j1", "Running"));
     let before = filaments::get(&machine.rows, &FilamentId::new("f1")).unwrap();
     let job_before = jobs::get(&machine.rows, &JobId::new("j1")).unwrap();
-    let used = SetJobStatus { used: Some(grams(1_001)), ..new_status("j1", "Done") };
+    let used = SetJobStatus {
+        used: Some(grams(1_001)),
+        ..new_status("j1", "Done")
+    };
     let rejection = machine.reject(Command::SetJobStatus(used));
     assert_eq!(rejection.kind, RejectionKind::DeductionExceedsRemaining);
-    assert_eq!(filaments::get(&machine.rows, &FilamentId::new("f1")).unwrap(), before);
-    assert_eq!(jobs::get(&machine.rows, &JobId::new("j1")).unwrap(), job_before);
+    assert_eq!(
+        filaments::get(&machine.rows, &FilamentId::new("f1")).unwrap(),
+        before
+    );
+    assert_eq!(
+        jobs::get(&machine.rows, &JobId::new("j1")).unwrap(),
+        job_before
+    );
     // Above the reservation, and within what remains, is allowed: others are then over-reserved.
     machine.accept(job("j2", 900));
-    let used = SetJobStatus { used: Some(grams(500)), ..new_status("j1", "Done") };
+    let used = SetJobStatus {
+        used: Some(grams(500)),
+        ..new_status("j1", "Done")
+    };
     machine.accept(Command::SetJobStatus(used));
-    let after = filaments::get(&machine.rows, &FilamentId::new("f1")).unwrap().unwrap();
+    let after = filaments::get(&machine.rows, &FilamentId::new("f1"))
+        .unwrap()
+        .unwrap();
     assert_eq!((after.remaining, after.reserved), (grams(500), grams(900)));
     assert!(after.over_reserved() && after.available() == Grams::ZERO);
     // A job that holds its reservation may still start; a new one finds nothing.
@@ -241,7 +370,10 @@ fn as_many_jobs_are_accepted_as_fit() {
 fn the_queue_is_by_priority_then_age() {
     let mut machine = Machine::with_shop();
     for (id, priority) in [("a", 0), ("b", 5), ("c", -3), ("d", 5)] {
-        machine.accept(Command::CreateJob(CreateJob { priority, ..new_job(id, 1) }));
+        machine.accept(Command::CreateJob(CreateJob {
+            priority,
+            ..new_job(id, 1)
+        }));
     }
     let queue = |machine: &Machine| {
         printers::queue(&machine.rows, &PrinterId::new("p1"), "queued", 10)
@@ -261,7 +393,10 @@ fn lists_are_pages_in_the_order_of_ids() {
     for n in 0..300 {
         machine.accept(job(&format!("j{n:03}"), 1));
     }
-    let running = jobs::JobFilter { status: Some("running".to_owned()), ..Default::default() };
+    let running = jobs::JobFilter {
+        status: Some("running".to_owned()),
+        ..Default::default()
+    };
     machine.accept(status("j299", "Running"));
     let page = jobs::list(&machine.rows, &running, None, 10).unwrap();
     assert_eq!((page.jobs.len(), page.next), (1, None));
@@ -275,33 +410,54 @@ fn lists_are_pages_in_the_order_of_ids() {
             break;
         }
     }
-    assert_eq!(seen, (0..300).map(|n| format!("j{n:03}")).collect::<Vec<_>>());
+    assert_eq!(
+        seen,
+        (0..300).map(|n| format!("j{n:03}")).collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn events_are_kept_in_a_window() {
+    use raft3d_core::limits::EVENTS_KEPT_MAX;
     let mut machine = Machine::with_shop();
     let first = events::list(&machine.rows, None, 1).unwrap();
     assert_eq!(first[0].id.revision, Revision(1));
-    let mut totals = raft3d_core::state::meta::totals(&machine.rows).unwrap();
-    assert_eq!(totals.events, 6);
-    // As if the window were full: only its length is counted.
-    totals.events = raft3d_core::limits::EVENTS_KEPT_MAX;
-    put_totals(&mut machine, &totals);
-    machine.accept(printer("p2"));
-    let left = events::list(&machine.rows, None, 100).unwrap();
-    assert_eq!(left.len(), 6);
-    assert_eq!(events::deleted_to(&machine.rows).unwrap(), Some(first[0].id));
-    assert_eq!(left.last().unwrap().kind, EventKind::PrinterCreated(PrinterId::new("p2")));
-    let after = events::list(&machine.rows, Some(left[4].id), 100).unwrap();
-    assert_eq!(after.len(), 1);
+    let mut previous = meta::totals(&machine.rows).unwrap().events;
+    let mut deletions = 0;
+    for n in 0..EVENTS_KEPT_MAX + 40 {
+        // Records of requests expire all the while.
+        machine.now_ms += 1_000;
+        machine.index += 1;
+        let envelope = machine.envelope(printer(&format!("x{n}")));
+        let index = Revision(machine.index);
+        let (rows, digest) = (&mut machine.rows, &mut machine.digest);
+        raft3d_core::apply(rows, digest, index, &envelope, &NativeHost).unwrap();
+        let kept = meta::totals(&machine.rows).unwrap().events;
+        assert!(kept <= EVENTS_KEPT_MAX && kept + 15 >= EVENTS_KEPT_MAX.min(previous + 1));
+        deletions += u64::from(kept < previous);
+        previous = kept;
+    }
+    assert_eq!(
+        raft3d_core::state::digest::recompute(&machine.rows).unwrap(),
+        machine.digest
+    );
+    assert_eq!(deletions, 3, "sixteen at a time");
+    let left = events::list(&machine.rows, None, usize::MAX).unwrap();
+    assert_eq!(left.len() as u64, previous);
+    // What was deleted is what came just before the oldest that is left.
+    let deleted_to = events::deleted_to(&machine.rows).unwrap().unwrap();
+    assert_eq!(deleted_to.revision.0 + 1, left[0].id.revision.0);
+    let newest = left.last().unwrap();
+    assert_eq!(newest.id.revision, Revision(machine.index));
+    let after = events::list(&machine.rows, Some(left[left.len() - 3].id), 100).unwrap();
+    assert_eq!(after, left[left.len() - 2..]);
 }
 
 #[test]
 fn tables_have_caps() {
     use raft3d_core::limits::{FILAMENTS_MAX, JOBS_MAX, MODULES_MAX, PRINTERS_MAX};
     let mut machine = Machine::with_shop();
-    let mut totals = raft3d_core::state::meta::totals(&machine.rows).unwrap();
+    let mut totals = meta::totals(&machine.rows).unwrap();
     (totals.printers, totals.filaments) = (PRINTERS_MAX, FILAMENTS_MAX);
     (totals.jobs, totals.modules) = (JOBS_MAX, MODULES_MAX);
     put_totals(&mut machine, &totals);
@@ -316,11 +472,18 @@ fn a_checkpoint_changes_nothing_but_log_time() {
     let mut machine = Machine::with_shop();
     let before = machine.clone();
     machine.run(Command::Checkpoint);
-    assert_eq!((&machine.rows, machine.digest), (&before.rows, before.digest));
+    assert_eq!(
+        (&machine.rows, machine.digest),
+        (&before.rows, before.digest)
+    );
     machine.now_ms += 5;
     machine.run(Command::Checkpoint);
-    let changed = machine.rows.iter().zip(before.rows.iter()).filter(|(a, b)| a != b);
+    let changed = machine
+        .rows
+        .iter()
+        .zip(before.rows.iter())
+        .filter(|(a, b)| a != b);
     assert_eq!(changed.count(), 1);
-    let now_ms = raft3d_core::state::meta::log_time_ms(&machine.rows).unwrap();
+    let now_ms = meta::log_time_ms(&machine.rows).unwrap();
     assert_eq!(now_ms, START_MS + 5);
 }

@@ -1,61 +1,42 @@
 //! Asking the policies: which bindings are in scope, what they are sent, how an answer is read.
 
-use minicbor::{Decode, Encode};
-use raft3d_sdk::wire::Call;
+use minicbor::Encode;
+use raft3d_sdk::wire::{self, Call, OutputProblem};
 use raft3d_sdk::{ConfigVerdict, DeductionOutput, Deny, DenyClass, Grams, Hook, RuleOutput};
 
 use super::tx::Stop;
 use crate::error::LocalFault;
 use crate::event::EventKind;
 use crate::ids::{BindingId, JobId, ModuleDigest};
-use crate::limits::{
-    CODE_BYTES_MAX, MESSAGE_BYTES_MAX, OUTPUT_BYTES_MAX, TEXT_BYTES_MAX, WARNINGS_MAX,
-};
 use crate::policy::{Export, ModuleSource, PolicyCall, PolicyError, PolicyHost};
 use crate::rejection::{PolicyRefusal, Rejection, RejectionKind};
 use crate::state::filaments::Filament;
 use crate::state::printers::Printer;
 use crate::state::rows::ReadRows;
 use crate::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
-use crate::state::{decode_exactly, encode, modules};
+use crate::state::{encode, modules};
 
-/// An answer, and the limits that its fields keep.
-pub(super) trait Answer: for<'b> Decode<'b, ()> {
-    fn keeps_limits(&self) -> bool;
+/// An answer to a hook or to `check_config`, read with every limit of its fields.
+pub(super) trait Answer: Sized {
+    fn read(bytes: &[u8]) -> Result<Self, OutputProblem>;
 }
 
 impl Answer for RuleOutput {
-    fn keeps_limits(&self) -> bool {
-        let deny = |deny: &Deny| {
-            deny.code.len() <= CODE_BYTES_MAX
-                && deny.message.len() <= MESSAGE_BYTES_MAX
-                && fits(deny.field.as_ref())
-        };
-        self.deny.as_ref().is_none_or(deny)
-            && self.warnings.len() <= WARNINGS_MAX
-            && self.warnings.iter().all(|warning| {
-                warning.code.len() <= CODE_BYTES_MAX && warning.message.len() <= MESSAGE_BYTES_MAX
-            })
+    fn read(bytes: &[u8]) -> Result<Self, OutputProblem> {
+        wire::decode_rule_output(bytes)
     }
 }
 
 impl Answer for DeductionOutput {
-    fn keeps_limits(&self) -> bool {
-        self.take.is_none_or(|grams| grams <= Grams::MAX) && self.reason.len() <= TEXT_BYTES_MAX
+    fn read(bytes: &[u8]) -> Result<Self, OutputProblem> {
+        wire::decode_deduction_output(bytes)
     }
 }
 
 impl Answer for ConfigVerdict {
-    fn keeps_limits(&self) -> bool {
-        self.problem
-            .as_ref()
-            .is_none_or(|problem| problem.len() <= MESSAGE_BYTES_MAX)
-            && fits(self.pointer.as_ref())
+    fn read(bytes: &[u8]) -> Result<Self, OutputProblem> {
+        wire::decode_config_verdict(bytes)
     }
-}
-
-fn fits(pointer: Option<&String>) -> bool {
-    pointer.is_none_or(|pointer| pointer.len() <= TEXT_BYTES_MAX)
 }
 
 /// The rows, as the host sees them.
@@ -73,15 +54,8 @@ pub(super) fn evaluate<A: Answer>(
     rows: &dyn ReadRows,
     call: &PolicyCall<'_>,
 ) -> Result<Result<A, PolicyError>, LocalFault> {
-    let output = match host.evaluate(call, &Modules(rows))?.output {
-        Ok(output) => output,
-        Err(error) => return Ok(Err(error)),
-    };
-    if output.len() > OUTPUT_BYTES_MAX {
-        return Ok(Err(PolicyError::BadOutput));
-    }
-    let answer = decode_exactly(&output).ok().filter(A::keeps_limits);
-    Ok(answer.ok_or(PolicyError::BadOutput))
+    let output = host.evaluate(call, &Modules(rows))?.output;
+    Ok(output.and_then(|bytes| A::read(&bytes).map_err(|_| PolicyError::BadOutput)))
 }
 
 /// Everything that one question to the policies needs beside its input.

@@ -35,22 +35,24 @@ impl Digest {
 
     /// Adds the row.
     pub fn add(&mut self, key: &[u8], value: &[u8]) {
-        let mut carry = 0;
-        for (byte, addend) in self.0.iter_mut().zip(row_hash(key, value)) {
-            let sum = u16::from(*byte) + u16::from(addend) + carry;
-            [*byte, _] = sum.to_le_bytes();
-            carry = sum >> 8;
-        }
+        self.wrapping_add(row_hash(key, value), false);
     }
 
     /// Takes the row away.
     pub fn remove(&mut self, key: &[u8], value: &[u8]) {
-        // Subtracting is adding the two's complement: complement every byte, add one.
-        let mut carry = 1;
-        for (byte, subtrahend) in self.0.iter_mut().zip(row_hash(key, value)) {
-            let sum = u16::from(*byte) + u16::from(!subtrahend) + carry;
-            [*byte, _] = sum.to_le_bytes();
-            carry = sum >> 8;
+        // Subtracting is adding the two's complement: complement every bit, add one.
+        self.wrapping_add(row_hash(key, value).map(|byte| !byte), true);
+    }
+
+    fn wrapping_add(&mut self, addend: [u8; 32], mut carry: bool) {
+        let (limbs, _) = self.0.as_chunks_mut::<8>();
+        let (addends, _) = addend.as_chunks::<8>();
+        for (limb, addend) in limbs.iter_mut().zip(addends) {
+            let sum = u64::from_le_bytes(*limb);
+            let (sum, over) = sum.overflowing_add(u64::from_le_bytes(*addend));
+            let (sum, carried) = sum.overflowing_add(u64::from(carry));
+            *limb = sum.to_le_bytes();
+            carry = over || carried;
         }
     }
 }

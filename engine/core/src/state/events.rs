@@ -8,6 +8,9 @@ use crate::event::Event;
 use crate::ids::EventId;
 use crate::limits::EVENTS_KEPT_MAX;
 
+/// Events deleted beyond those that are too many, so that not every entry looks for the oldest.
+const DELETED_AHEAD: usize = 15;
+
 /// Up to `limit` events after `after`, oldest first.
 ///
 /// A reader that resumes asks [`deleted_to`] too: events after `after` are missing where that is
@@ -33,7 +36,7 @@ pub fn deleted_to(rows: &dyn ReadRows) -> Result<Option<EventId>, LocalFault> {
     Ok(meta::totals(rows)?.events_deleted_to)
 }
 
-/// Appends an entry's events and deletes as many of the oldest as the window is then too long.
+/// Appends an entry's events and deletes the oldest where the window is then too long.
 pub(crate) fn append(
     rows: &mut dyn Rows,
     totals: &mut Totals,
@@ -48,7 +51,9 @@ pub(crate) fn append(
         return Ok(());
     }
     let after = totals.events_deleted_to.map(keys::event);
-    let limit = usize::try_from(excess).unwrap_or(usize::MAX);
+    let limit = usize::try_from(excess)
+        .unwrap_or(usize::MAX)
+        .saturating_add(DELETED_AHEAD);
     for (key, value) in rows.scan(&[keys::EVENTS], after.as_deref(), limit)? {
         let oldest: Event = codec::decode("events", &value)?;
         rows.delete(&key);

@@ -9,7 +9,7 @@ use crate::ids::{ClusterId, EventId};
 
 /// Log time, how many rows the large tables hold, and how far their oldest rows were deleted.
 ///
-/// One row, because every entry changes it. The two marks are there for speed alone: a scan for the
+/// One row, because every entry changes it. The marks are there for speed alone: a scan for the
 /// oldest rows starts behind them, not among what a log-structured store keeps of deleted rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -44,6 +44,9 @@ pub struct Totals {
     /// Every exactly-once record that expired before this time was deleted.
     #[n(9)]
     pub requests_deleted_to_ms: u64,
+    /// No exactly-once record expires before this time: until then none is looked for.
+    #[n(10)]
+    pub requests_expire_from_ms: u64,
 }
 
 /// The totals; all zero before the first entry.

@@ -55,6 +55,7 @@ pub(crate) fn put(
         Some(expired) => rows.delete(&keys::request_expiry(expired.expires_at_ms, &key)),
         None => totals.requests += 1,
     }
+    totals.requests_expire_from_ms = totals.requests_expire_from_ms.min(record.expires_at_ms);
     rows.put(keys::request_expiry(record.expires_at_ms, &key), Vec::new());
     rows.put(key, codec::encode(record)?);
     Ok(())
@@ -62,10 +63,17 @@ pub(crate) fn put(
 
 /// Deletes the oldest expired records, at most [`EXPIRED_ROWS_PER_APPLY_MAX`].
 pub(crate) fn delete_expired(rows: &mut dyn Rows, totals: &mut Totals) -> Result<(), LocalFault> {
-    // Everything at or before this mark is gone, and every new record expires after it.
+    if totals.requests_expire_from_ms >= totals.log_time_ms {
+        return Ok(());
+    }
+    // Everything before this mark is gone, and every new record expires after it.
     let after = keys::request_expiry(totals.requests_deleted_to_ms, &[]);
     let prefix = [keys::REQUEST_EXPIRY];
-    for (key, _) in rows.scan(&prefix, Some(&after), EXPIRED_ROWS_PER_APPLY_MAX)? {
+    let oldest = rows.scan(&prefix, Some(&after), EXPIRED_ROWS_PER_APPLY_MAX)?;
+    if oldest.len() < EXPIRED_ROWS_PER_APPLY_MAX {
+        totals.requests_expire_from_ms = u64::MAX;
+    }
+    for (key, _) in oldest {
         let (expires_at_ms, request) = keys::split_expiry(&key).ok_or_else(|| {
             let detail = "a key is too short".to_owned();
             LocalFault::CorruptRow {
@@ -74,6 +82,7 @@ pub(crate) fn delete_expired(rows: &mut dyn Rows, totals: &mut Totals) -> Result
             }
         })?;
         if expires_at_ms >= totals.log_time_ms {
+            totals.requests_expire_from_ms = expires_at_ms;
             break;
         }
         rows.delete(&key);

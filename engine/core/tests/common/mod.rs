@@ -1,5 +1,9 @@
 //! A machine in memory and a native policy host, for every test of this package.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,7 +31,10 @@ use raft3d_sdk::{
     AdmissionInput, Claim, ConfigVerdict, DeductionOutput, Deny, DenyClass, Grams, Hook, HookSet,
     Lifecycle, Manifest, PrinterStatus, RuleOutput, State, TransitionInput,
 };
+use raft3d_sdk::{Policy as _, native::call_native};
 use sha2::{Digest as _, Sha256};
+use standard_deduction::StandardDeduction;
+use standard_lifecycle::StandardLifecycle;
 
 /// The first entry's log time.
 pub const START_MS: u64 = 1_000_000;
@@ -54,8 +61,22 @@ impl PolicyHost for NativeHost {
     }
 }
 
+/// The default policies, as they answer natively.
+fn shipped(name: &str, call: &PolicyCall<'_>) -> Option<Vec<u8>> {
+    let export = call.export.name();
+    let answer = match name {
+        "standard-lifecycle" => call_native::<StandardLifecycle>(export, call.input),
+        "standard-deduction" => call_native::<StandardDeduction>(export, call.input),
+        _ => return None,
+    };
+    Some(answer.unwrap())
+}
+
 fn answer(name: &str, call: &PolicyCall<'_>) -> Result<Result<Vec<u8>, PolicyError>, LocalFault> {
-    if call.export == Export::CheckConfig {
+    if let Some(answer) = shipped(name, call) {
+        return Ok(Ok(answer));
+    }
+    if call.export == Export::CheckConfig && name != "broken" {
         let problem = (name == "bad-config").then(|| "color is unknown".to_owned());
         let pointer = problem.as_ref().map(|_| "/color".to_owned());
         return Ok(Ok(bytes(&ConfigVerdict { problem, pointer })));
@@ -98,7 +119,10 @@ fn answer(name: &str, call: &PolicyCall<'_>) -> Result<Result<Vec<u8>, PolicyErr
             let due = input.job.print_weight.saturating_sub(input.job.deducted);
             let done = (input.to == "Done").then_some(due);
             let take = input.reported.used.or(done);
-            Ok(bytes(&DeductionOutput { take, reason: "printed".to_owned() }))
+            Ok(bytes(&DeductionOutput {
+                take,
+                reason: "printed".to_owned(),
+            }))
         }
         (name, export) => panic!("test module {name} has no {}", export.name()),
     })
@@ -106,8 +130,16 @@ fn answer(name: &str, call: &PolicyCall<'_>) -> Result<Result<Vec<u8>, PolicyErr
 
 fn deny(code: &str, message: &str) -> RuleOutput {
     let (code, message) = (code.to_owned(), message.to_owned());
-    let deny = Deny { class: DenyClass::Denied, code, message, field: None };
-    RuleOutput { deny: Some(deny), warnings: Vec::new() }
+    let deny = Deny {
+        class: DenyClass::Denied,
+        code,
+        message,
+        field: None,
+    };
+    RuleOutput {
+        deny: Some(deny),
+        warnings: Vec::new(),
+    }
 }
 
 fn admission(input: &AdmissionInput<'_>) -> RuleOutput {
@@ -125,7 +157,10 @@ pub fn may_move(pausing: bool, from: &str, to: &str) -> bool {
         (from, to),
         ("Queued", "Running" | "Canceled") | ("Running", "Done" | "Canceled")
     );
-    let paused = matches!((from, to), ("Running", "Paused") | ("Paused", "Running" | "Canceled"));
+    let paused = matches!(
+        (from, to),
+        ("Running", "Paused") | ("Paused", "Running" | "Canceled")
+    );
     standard || (pausing && paused)
 }
 
@@ -152,18 +187,28 @@ pub fn lifecycle(pausing: bool) -> Lifecycle {
     if pausing {
         states.insert(2, state("Paused", [false; 4], &[]));
     }
-    let claim = Claim { from: "Queued".to_owned(), to: "Running".to_owned() };
-    Lifecycle { states, claim: Some(claim) }
+    let claim = Claim {
+        from: "Queued".to_owned(),
+        to: "Running".to_owned(),
+    };
+    Lifecycle {
+        states,
+        claim: Some(claim),
+    }
 }
 
 /// The test module of that name; those that rule declare a lifecycle.
 pub fn module(name: &str) -> UploadModule {
     let hooks: &[Hook] = match name {
-        "deduction" | "take-all" => &[Hook::Deduction],
-        "standard" | "pausing" => &[Hook::Admission, Hook::Transition],
+        "deduction" | "take-all" | "standard-deduction" => &[Hook::Deduction],
+        "standard" | "pausing" | "standard-lifecycle" => &[Hook::Admission, Hook::Transition],
         _ => &Hook::ALL,
     };
-    let declares = matches!(name, "standard" | "pausing");
+    let declared = match name {
+        "standard" | "pausing" => Some(lifecycle(name == "pausing")),
+        "standard-lifecycle" => StandardLifecycle::lifecycle(),
+        _ => None,
+    };
     UploadModule {
         digest: ModuleDigest(Sha256::digest(name.as_bytes()).into()),
         bytes: name.as_bytes().to_vec(),
@@ -174,7 +219,7 @@ pub fn module(name: &str) -> UploadModule {
             description: "A test module.".to_owned(),
             hooks: HookSet::of(hooks),
             config_schema: None,
-            lifecycle: declares.then(|| lifecycle(name == "pausing")),
+            lifecycle: declared,
         },
     }
 }
@@ -195,7 +240,9 @@ pub fn binding(name: &str) -> Binding {
 }
 
 pub fn ruleset(names: &[&str]) -> Ruleset {
-    Ruleset { bindings: names.iter().map(|name| binding(name)).collect() }
+    Ruleset {
+        bindings: names.iter().map(|name| binding(name)).collect(),
+    }
 }
 
 pub fn bootstrap() -> Command {
@@ -207,7 +254,10 @@ pub fn bootstrap() -> Command {
 }
 
 pub fn actor() -> Actor {
-    Actor { name: "ann".to_owned(), verified: true }
+    Actor {
+        name: "ann".to_owned(),
+        verified: true,
+    }
 }
 
 pub fn printer(id: &str) -> Command {
@@ -272,7 +322,10 @@ pub struct Machine {
 impl Machine {
     /// Bootstrapped, at index 1.
     pub fn new() -> Self {
-        let mut machine = Self { now_ms: START_MS, ..Self::default() };
+        let mut machine = Self {
+            now_ms: START_MS,
+            ..Self::default()
+        };
         machine.accept(bootstrap());
         machine
     }
@@ -304,8 +357,18 @@ impl Machine {
         let envelope = Envelope::from_bytes(&envelope.to_bytes().unwrap()).unwrap();
         self.index += 1;
         let index = Revision(self.index);
-        let outcome = apply(&mut self.rows, &mut self.digest, index, &envelope, &NativeHost)?;
-        assert_eq!(digest::recompute(&self.rows).unwrap(), self.digest, "digest of the rows");
+        let outcome = apply(
+            &mut self.rows,
+            &mut self.digest,
+            index,
+            &envelope,
+            &NativeHost,
+        )?;
+        assert_eq!(
+            digest::recompute(&self.rows).unwrap(),
+            self.digest,
+            "digest of the rows"
+        );
         Ok(outcome)
     }
 
@@ -343,9 +406,13 @@ pub fn kind(rejection: &Rejection) -> (RejectionKind, Option<&str>) {
 pub fn seed(test: &str) -> u64 {
     use proptest::strategy::{Strategy, ValueTree};
     use proptest::test_runner::TestRunner;
-    let given = std::env::var("RAFT3D_SEED").ok().and_then(|seed| seed.parse().ok());
+    let given = std::env::var("RAFT3D_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| {
-        let any = proptest::num::u64::ANY.new_tree(&mut TestRunner::default()).unwrap();
+        let any = proptest::num::u64::ANY
+            .new_tree(&mut TestRunner::default())
+            .unwrap();
         any.current()
     });
     println!("seed {seed}; replay: RAFT3D_SEED={seed} cargo test -p raft3d-core --test {test}");
@@ -356,5 +423,13 @@ pub fn seed(test: &str) -> u64 {
 pub fn put_totals(machine: &mut Machine, totals: &raft3d_core::state::meta::Totals) {
     use raft3d_core::Rows;
     machine.rows.put(vec![0x01, 0x00], bytes(totals));
+    machine.digest = digest::recompute(&machine.rows).unwrap();
+}
+
+/// Overwrites the active ruleset's row, digest included.
+pub fn put_ruleset(machine: &mut Machine, active: &raft3d_core::state::rulesets::RulesetRevision) {
+    use raft3d_core::Rows;
+    let key = [&[0x40], active.revision.0.to_be_bytes().as_slice()].concat();
+    machine.rows.put(key, bytes(active));
     machine.digest = digest::recompute(&machine.rows).unwrap();
 }

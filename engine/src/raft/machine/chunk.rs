@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use openraft::storage::ApplyResponder;
-use raft3d_core::command::{Command, ENVELOPE_VERSION};
+use raft3d_core::command::Command;
 use raft3d_core::event::Event;
 use raft3d_core::state::digest::Digest;
 use raft3d_core::state::overlay::{Changes, Overlay};
@@ -134,11 +134,21 @@ impl Applying {
         bytes: &[u8],
         effects: &mut Effects,
     ) -> Result<Outcome, LocalFault> {
-        if self.deny_at.contains(&index.0) {
-            return Ok(denied(index));
-        }
-        let envelope = decode(index, bytes)?;
-        let outcome = raft3d_core::apply(rows, digest, index, &envelope, self.host.as_ref())?;
+        let is_denied = self.deny_at.contains(&index.0);
+        let envelope = match Envelope::from_bytes(bytes) {
+            Ok(envelope) => envelope,
+            // Denied, an entry that nobody can read is passed over.
+            Err(_) if is_denied => return Ok(denied_unread(index)),
+            Err(detail) => {
+                let (index, detail) = (index.0, detail.to_string());
+                return Err(LocalFault::CorruptEntry { index, detail });
+            }
+        };
+        let outcome = if is_denied {
+            raft3d_core::apply::deny(rows, digest, index, &envelope)?
+        } else {
+            raft3d_core::apply(rows, digest, index, &envelope, self.host.as_ref())?
+        };
         let is_checkpoint = matches!(envelope.command, Command::Checkpoint);
         if is_checkpoint {
             effects.checkpoints.push(Checkpoint {
@@ -149,7 +159,9 @@ impl Applying {
         if !outcome.replayed && matches!(outcome.response, Response::Accepted(_)) {
             effects.modules.extend(uploaded(envelope.command));
         }
-        effects.events.extend(outcome.events.iter().cloned());
+        if self.observer.is_some() {
+            effects.events.extend(outcome.events.iter().cloned());
+        }
         Ok(outcome)
     }
 }
@@ -167,27 +179,10 @@ fn uploaded(command: Command) -> Vec<(ModuleDigest, Vec<u8>)> {
     }
 }
 
-fn decode(index: Revision, bytes: &[u8]) -> Result<Envelope, LocalFault> {
-    let corrupt = |detail: String| LocalFault::CorruptEntry {
-        index: index.0,
-        detail,
-    };
-    let envelope: Envelope = minicbor::decode(bytes).map_err(|error| corrupt(error.to_string()))?;
-    if envelope.version == ENVELOPE_VERSION {
-        Ok(envelope)
-    } else {
-        let version = envelope.version;
-        Err(corrupt(format!(
-            "it has format {version}, and this build reads {ENVELOPE_VERSION} only"
-        )))
-    }
-}
-
-/// The answer to an entry that the operator denies: the same on every node that was told to.
-fn denied(index: Revision) -> Outcome {
-    let message = format!(
-        "the operator denied the log entry at index {index} with --deny-at; nothing was changed"
-    );
+/// The answer to an entry that the operator denies and that does not decode: the same on every
+/// node that was told to.
+fn denied_unread(index: Revision) -> Outcome {
+    let message = "the operators of this cluster denied this log entry (--deny-at)";
     Outcome {
         revision: index,
         replayed: false,

@@ -73,7 +73,8 @@ impl Watermark {
         let bytes = encode(&mark).repeat(2);
         fs::write(&unfinished, bytes).map_err(LogError::io("write", &unfinished))?;
         let file = open_file(&unfinished)?;
-        file.sync_all().map_err(LogError::io("sync", &unfinished))?;
+        disk.sync_data(&file, &unfinished)
+            .map_err(LogError::io("sync", &unfinished))?;
         fs::rename(&unfinished, &path).map_err(LogError::io("name", &path))?;
         sync_dir(dir)?;
         Ok(Self {

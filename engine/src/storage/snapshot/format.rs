@@ -37,6 +37,9 @@ const FRAME_BYTES_MAX: usize = ROWS_FRAME_BYTES + 2 * ENVELOPE_BYTES_MAX;
 /// Bytes before a frame's payload.
 const FRAME_HEAD_BYTES: usize = 9;
 
+/// What failed when the content of a file could not be read.
+const READ: &str = "read";
+
 const KIND_HEADER: u8 = 1;
 const KIND_ROWS: u8 = 2;
 const KIND_TRAILER: u8 = 3;
@@ -63,7 +66,10 @@ pub enum SnapshotError {
         detail: String,
     },
     /// The file has another format.
-    #[error("the snapshot file {path} has format {found}, and this build reads format 1 only")]
+    #[error(
+        "the snapshot file {path} has format {found}, and this build reads format \
+         {SNAPSHOT_FORMAT_VERSION} only"
+    )]
     WrongVersion {
         /// File.
         path: PathBuf,
@@ -82,6 +88,18 @@ pub enum SnapshotError {
     /// Reading the rows to write failed.
     #[error(transparent)]
     Rows(#[from] raft3d_core::LocalFault),
+}
+
+impl SnapshotError {
+    /// Whether the file is of no use, now or later. A sector that cannot be read is damage too; a
+    /// folder without permission is not.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::WrongVersion { .. } => true,
+            Self::Io { action, .. } => *action == READ,
+            Self::DigestMismatch { .. } | Self::Rows(_) => false,
+        }
+    }
 }
 
 /// What a snapshot is of.
@@ -341,7 +359,7 @@ impl SnapshotReader {
         match self.file.read(&mut more) {
             Ok(0) => Ok(()),
             Ok(_) => Err(self.damaged("bytes follow its end")),
-            Err(source) => Err(io_error("read", &self.path)(source)),
+            Err(source) => Err(io_error(READ, &self.path)(source)),
         }
     }
 
@@ -368,7 +386,7 @@ impl SnapshotReader {
             if source.kind() == io::ErrorKind::UnexpectedEof {
                 self.damaged("it is cut short")
             } else {
-                io_error("read", &self.path)(source)
+                io_error(READ, &self.path)(source)
             }
         })
     }

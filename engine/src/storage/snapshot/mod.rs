@@ -60,7 +60,7 @@ impl SnapshotStore {
                         newest = Some(handle);
                     }
                 }
-                Err(error @ SnapshotError::Damaged { .. }) => damaged.push((path, error)),
+                Err(error) if error.is_damage() => damaged.push((path, error)),
                 Err(error) => return Err(error),
             }
         }

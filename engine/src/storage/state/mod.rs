@@ -107,7 +107,8 @@ impl StateStore {
     /// Opens the database in `dir`, or makes an empty one. Reads every row and compares the digest
     /// with the stored one.
     ///
-    /// A full read costs some 0.6 s per million rows, and is done at every start: only it finds a
+    /// The full read took 2.6 s for a million rows of 256 bytes, optimised, on two cores that were
+    /// busy with other work. It is done at every start, after a clean stop too: only it finds a
     /// journal that lost a batch in the middle, which fjall does not.
     ///
     /// # Errors

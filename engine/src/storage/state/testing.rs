@@ -1,5 +1,11 @@
 //! What the tests of state and snapshots share: a plain model, made from a seed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed test is to panic"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,17 +1,24 @@
 //! Rows against a plain model; replacing them; opening what is damaged.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed test is to panic"
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use raft3d_core::state::digest::Digest;
 use raft3d_core::state::rows::ReadRows;
 use tempfile::tempdir;
 
 use super::recovery;
-use super::testing::{Model, Random, copy_dir, damage, files};
-use super::{StateError, StateStore, rows_keyspace};
+use super::testing::{Model, Random, copy_dir, damage, files, log_id};
+use super::{Head, StateError, StateStore, rows_keyspace};
 use crate::storage::snapshot::SnapshotStore;
 
 /// Writes table files, so that damage meets those as well as the journal.
@@ -365,7 +372,7 @@ fn a_process_killed_while_it_applies_reopens_at_a_whole_chunk() {
         loop {
             model.commit_next(&store);
             println!("\n{}", model.index);
-            if model.index % 64 == 0 {
+            if model.index.is_multiple_of(64) {
                 flush(&store);
             }
         }
@@ -416,4 +423,44 @@ fn a_process_killed_while_it_replaces_the_state_reopens_with_one_of_both() {
         Model::at(seed, opened).check(&store.view());
         assert_eq!(super::keyspace_names(&store.database).len(), 2);
     }
+}
+
+/// Format 1 of the record beside the rows, and of a snapshot file. A change needs a new version
+/// of the format.
+#[test]
+fn golden_bytes_of_the_formats() {
+    let head = Head {
+        generation: 2,
+        last_applied: Some(log_id(7)),
+        ..Head::default()
+    };
+    assert_eq!(
+        hex::encode(head.encode()),
+        concat!(
+            "85010244830301074582f68280a05820000000000000000000000000000000000000000000000000",
+            "0000000000000000",
+        )
+    );
+    let (dir, folder) = (tempdir().unwrap(), tempdir().unwrap());
+    let store = StateStore::open(dir.path()).unwrap();
+    let mut digest = Digest::default();
+    digest.add(b"key", b"value");
+    let head = Head {
+        last_applied: Some(log_id(7)),
+        digest,
+        ..Head::default()
+    };
+    let changes = [(b"key".to_vec(), Some(b"value".to_vec()))].into();
+    let view = store.commit(changes, head).unwrap();
+    let snapshot = snapshots(folder.path()).build(&view).unwrap();
+    let bytes = snapshot.read_at(0, usize::MAX).unwrap();
+    assert_eq!(
+        hex::encode(&bytes),
+        concat!(
+            "523344534e4150000100000001310000008f851361a3014483030107024582f68280a003582047e7",
+            "5ae82ec127cf900a5dc406c99a9c6bc7c04ab7779b9d8f5a21a24483bb87021000000045a4232d03",
+            "000000050000006b657976616c75650328000000a9a5ca7c01000000000000006c50f67ce9e9462c",
+            "9a760e52dfa112d96928be524594ec5b2f3b8d2b61839ddf",
+        )
+    );
 }
