@@ -586,6 +586,6 @@ mod tests {
         assert_eq!(hex::encode(ask), "01820a8108");
         let vote = asks().into_iter().nth(1).unwrap();
         let vote = Request::Ask(vote).encode();
-        assert_eq!(hex::encode(vote), "01820181a40044830502f5014002f503f4");
+        assert_eq!(hex::encode(vote), "01820181a30044830502f502f503f4");
     }
 }
