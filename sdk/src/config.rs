@@ -7,9 +7,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use minicbor::Decoder;
-
 use crate::quantity::Grams;
+use crate::reader::Reader;
 
 /// What is wrong with a configuration, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +73,7 @@ pub trait ConfigValue: Sized + Described {
     ///
     /// # Errors
     /// The value is of another type or out of range.
-    fn read(decoder: &mut Decoder<'_>) -> Result<Self, ConfigError>;
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ConfigError>;
 }
 
 /// A whole configuration.
@@ -87,9 +86,9 @@ pub trait PolicyConfig: ConfigValue {
     /// # Errors
     /// An unknown, missing, repeated or badly typed field, with its JSON Pointer.
     fn from_cbor(bytes: &[u8]) -> Result<Self, ConfigError> {
-        let mut decoder = Decoder::new(bytes);
-        let config = Self::read(&mut decoder)?;
-        if decoder.position() == bytes.len() {
+        let mut reader = Reader::new(bytes);
+        let config = Self::read(&mut reader)?;
+        if reader.is_at_end() {
             Ok(config)
         } else {
             Err(ConfigError::here("must be one map and nothing after it"))
@@ -101,21 +100,18 @@ pub trait PolicyConfig: ConfigValue {
 ///
 /// # Errors
 /// Something else comes next.
-pub fn read_map_len(decoder: &mut Decoder<'_>) -> Result<u64, ConfigError> {
-    match decoder.map() {
-        Ok(Some(len)) => Ok(len),
-        _ => Err(ConfigError::here("must be an object")),
-    }
+pub fn read_map_len(reader: &mut Reader<'_>) -> Result<u64, ConfigError> {
+    reader.map().ok_or(ConfigError::here("must be an object"))
 }
 
 /// The key that comes next.
 ///
 /// # Errors
 /// Something else comes next.
-pub fn read_key<'b>(decoder: &mut Decoder<'b>) -> Result<&'b str, ConfigError> {
-    decoder
-        .str()
-        .map_err(|_| ConfigError::here("must have text keys"))
+pub fn read_key<'b>(reader: &mut Reader<'b>) -> Result<&'b str, ConfigError> {
+    reader
+        .text()
+        .ok_or(ConfigError::here("must have text keys"))
 }
 
 /// Reads the value of field `key` into `slot`.
@@ -124,13 +120,13 @@ pub fn read_key<'b>(decoder: &mut Decoder<'b>) -> Result<&'b str, ConfigError> {
 /// The field was there before, or its value is not good.
 pub fn read_field<T: ConfigValue>(
     slot: &mut Option<T>,
-    decoder: &mut Decoder<'_>,
+    reader: &mut Reader<'_>,
     key: &str,
 ) -> Result<(), ConfigError> {
     if slot.is_some() {
         return Err(ConfigError::here("is given twice").under(key));
     }
-    *slot = Some(T::read(decoder).map_err(|error| error.under(key))?);
+    *slot = Some(T::read(reader).map_err(|error| error.under(key))?);
     Ok(())
 }
 
@@ -149,82 +145,79 @@ pub fn texts<const N: usize>(texts: [&str; N]) -> Vec<String> {
 }
 
 impl ConfigValue for bool {
-    fn read(decoder: &mut Decoder<'_>) -> Result<Self, ConfigError> {
-        decoder
-            .bool()
-            .map_err(|_| ConfigError::here("must be true or false"))
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ConfigError> {
+        reader
+            .boolean()
+            .ok_or(ConfigError::here("must be true or false"))
     }
 }
 
 impl ConfigValue for String {
-    fn read(decoder: &mut Decoder<'_>) -> Result<Self, ConfigError> {
-        match decoder.str() {
-            Ok(text) => Ok(Self::from(text)),
-            Err(_) => Err(ConfigError::here("must be text")),
-        }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ConfigError> {
+        reader
+            .text()
+            .map(Self::from)
+            .ok_or(ConfigError::here("must be text"))
     }
 }
 
 macro_rules! whole_numbers {
-    ($($type:ident: $problem:literal),+ $(,)?) => {$(
+    ($($type:ident by $read:ident: $problem:literal),+ $(,)?) => {$(
         impl ConfigValue for $type {
-            fn read(decoder: &mut Decoder<'_>) -> Result<Self, ConfigError> {
-                decoder.$type().map_err(|_| ConfigError::here($problem))
+            fn read(reader: &mut Reader<'_>) -> Result<Self, ConfigError> {
+                let number = reader.$read().and_then(|number| number.try_into().ok());
+                number.ok_or(ConfigError::here($problem))
             }
         }
     )+};
 }
 
 whole_numbers! {
-    u8: "must be a whole number from 0 to 255",
-    u16: "must be a whole number from 0 to 65535",
-    u32: "must be a whole number from 0 to 4294967295",
-    u64: "must be a whole number that is not negative",
-    i32: "must be a whole number from -2147483648 to 2147483647",
-    i64: "must be a whole number",
+    u8 by unsigned: "must be a whole number from 0 to 255",
+    u16 by unsigned: "must be a whole number from 0 to 65535",
+    u32 by unsigned: "must be a whole number from 0 to 4294967295",
+    u64 by unsigned: "must be a whole number that is not negative",
+    i32 by integer: "must be a whole number from -2147483648 to 2147483647",
+    i64 by integer: "must be a whole number",
 }
 
 /// In a configuration a weight is a whole number of milligrams.
 impl ConfigValue for Grams {
-    fn read(decoder: &mut Decoder<'_>) -> Result<Self, ConfigError> {
-        decoder.u64().ok().and_then(Self::from_mg).ok_or_else(|| {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ConfigError> {
+        reader.unsigned().and_then(Self::from_mg).ok_or_else(|| {
             ConfigError::here("must be a whole number of milligrams from 0 to 1000000000000")
         })
     }
 }
 
 impl<T: ConfigValue> ConfigValue for Option<T> {
-    fn read(decoder: &mut Decoder<'_>) -> Result<Self, ConfigError> {
-        if matches!(decoder.datatype(), Ok(minicbor::data::Type::Null)) {
-            decoder
-                .null()
-                .map_err(|_| ConfigError::here("must be null or a value"))?;
-            return Ok(None);
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ConfigError> {
+        if reader.null() {
+            Ok(None)
+        } else {
+            T::read(reader).map(Some)
         }
-        T::read(decoder).map(Some)
     }
 }
 
 impl<T: ConfigValue> ConfigValue for Vec<T> {
-    fn read(decoder: &mut Decoder<'_>) -> Result<Self, ConfigError> {
-        let Ok(Some(len)) = decoder.array() else {
-            return Err(ConfigError::here("must be a list"));
-        };
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ConfigError> {
+        let len = reader.array().ok_or(ConfigError::here("must be a list"))?;
         // The length is the sender's claim: the list grows with what is really there.
         let mut list = Self::new();
         for index in 0..len {
-            list.push(T::read(decoder).map_err(|error| error.under_index(index))?);
+            list.push(T::read(reader).map_err(|error| error.under_index(index))?);
         }
         Ok(list)
     }
 }
 
 impl<T: ConfigValue> ConfigValue for BTreeMap<String, T> {
-    fn read(decoder: &mut Decoder<'_>) -> Result<Self, ConfigError> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ConfigError> {
         let mut map = Self::new();
-        for _ in 0..read_map_len(decoder)? {
-            let key = read_key(decoder)?;
-            let value = T::read(decoder).map_err(|error| error.under(key))?;
+        for _ in 0..read_map_len(reader)? {
+            let key = read_key(reader)?;
+            let value = T::read(reader).map_err(|error| error.under(key))?;
             if map.insert(String::from(key), value).is_some() {
                 return Err(ConfigError::here("is given twice").under(key));
             }
@@ -236,8 +229,8 @@ impl<T: ConfigValue> ConfigValue for BTreeMap<String, T> {
 /// Declares a configuration: the struct, its decoder and, with feature `manifest`, its JSON Schema.
 ///
 /// A field with `= default` may be left out; one without must be there. Field types are those that
-/// implement [`ConfigValue`](crate::config::ConfigValue): `bool`, integers, `String`, `Grams` (whole
-/// milligrams), `Option`, `Vec`, `BTreeMap<String, _>` and other `config!` structs.
+/// implement [`ConfigValue`](crate::config::ConfigValue): `bool`, integers, `String`, `Grams`
+/// (whole milligrams), `Option`, `Vec`, `BTreeMap<String, _>` and other `config!` structs.
 ///
 /// ```
 /// use raft3d_sdk::config::{PolicyConfig, texts};
@@ -268,13 +261,13 @@ macro_rules! config {
 
         impl $crate::config::ConfigValue for $name {
             fn read(
-                decoder: &mut $crate::__private::minicbor::Decoder<'_>,
+                reader: &mut $crate::reader::Reader<'_>,
             ) -> ::core::result::Result<Self, $crate::config::ConfigError> {
                 $(let mut $field: ::core::option::Option<$type> = ::core::option::Option::None;)*
-                for _ in 0..$crate::config::read_map_len(decoder)? {
-                    match $crate::config::read_key(decoder)? {
+                for _ in 0..$crate::config::read_map_len(reader)? {
+                    match $crate::config::read_key(reader)? {
                         $(key @ ::core::stringify!($field) => {
-                            $crate::config::read_field(&mut $field, decoder, key)?;
+                            $crate::config::read_field(&mut $field, reader, key)?;
                         })*
                         unknown => $crate::config::refuse_field(unknown)?,
                     }

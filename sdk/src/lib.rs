@@ -22,6 +22,7 @@ pub mod model;
 pub mod native;
 pub mod policy;
 pub mod quantity;
+pub mod reader;
 #[cfg(feature = "manifest")]
 pub mod schema;
 #[cfg(not(target_arch = "wasm32"))]
@@ -45,8 +46,7 @@ pub use verdict::{ConfigVerdict, DeductionOutput, Deny, DenyClass, RuleOutput, W
 
 /// What the macros name; no part of the API.
 #[doc(hidden)]
+#[cfg(feature = "manifest")]
 pub mod __private {
-    pub use minicbor;
-    #[cfg(feature = "manifest")]
     pub use {schemars, serde};
 }

@@ -2,14 +2,14 @@
 
 use alloc::vec::Vec;
 
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 
 use crate::config::{ConfigError, PolicyConfig};
 use crate::lifecycle::Lifecycle;
 use crate::manifest::HookSet;
 use crate::model::{AdmissionInput, DeductionInput, TransitionInput};
+use crate::reader::{self, FromWire};
 use crate::verdict::{ConfigVerdict, DeductionOutput, RuleOutput};
-use crate::wire::Call;
 
 /// A policy: a set of pure functions over what they are given.
 ///
@@ -70,7 +70,7 @@ pub enum CallError {
     Config(ConfigError),
 }
 
-/// Answers `admission` for the bytes of a [`Call`].
+/// Answers `admission` for the bytes of a [`Call`](crate::wire::Call).
 ///
 /// # Errors
 /// The bytes are not a call, or its configuration is not `P`'s.
@@ -79,7 +79,7 @@ pub fn admission<P: Policy>(call: &[u8]) -> Result<Vec<u8>, CallError> {
     Ok(to_bytes(&P::admission(&input, &config).tidy()))
 }
 
-/// Answers `transition` for the bytes of a [`Call`].
+/// Answers `transition` for the bytes of a [`Call`](crate::wire::Call).
 ///
 /// # Errors
 /// The bytes are not a call, or its configuration is not `P`'s.
@@ -88,7 +88,7 @@ pub fn transition<P: Policy>(call: &[u8]) -> Result<Vec<u8>, CallError> {
     Ok(to_bytes(&P::transition(&input, &config).tidy()))
 }
 
-/// Answers `deduction` for the bytes of a [`Call`].
+/// Answers `deduction` for the bytes of a [`Call`](crate::wire::Call).
 ///
 /// # Errors
 /// The bytes are not a call, or its configuration is not `P`'s.
@@ -110,12 +110,11 @@ pub fn check_config<P: Policy>(config: &[u8]) -> Vec<u8> {
 
 fn read_call<'b, T, C>(bytes: &'b [u8]) -> Result<(T, C), CallError>
 where
-    T: Decode<'b, ()>,
+    T: FromWire<'b>,
     C: PolicyConfig,
 {
-    let call: Call<'b, T> = minicbor::decode(bytes).map_err(|_| CallError::Input)?;
-    let config = C::from_cbor(call.config).map_err(CallError::Config)?;
-    Ok((call.input, config))
+    let (input, config) = reader::read_call(bytes).ok_or(CallError::Input)?;
+    Ok((input, C::from_cbor(config).map_err(CallError::Config)?))
 }
 
 fn to_bytes<T: Encode<()>>(answer: &T) -> Vec<u8> {

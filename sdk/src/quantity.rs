@@ -1,4 +1,5 @@
-//! Weights as fixed-point numbers: whole milligrams inside, grams with up to three decimals outside.
+//! Weights as fixed-point numbers: whole milligrams inside, grams with up to three decimals
+//! outside.
 
 use alloc::string::String;
 use core::fmt;

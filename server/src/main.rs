@@ -1,1 +1,7 @@
-fn main() {}
+//! The `raft3d` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    raft3d_server::cli::run()
+}

@@ -5,6 +5,11 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 use raft3d_sdk::{Grams, Manifest, PrinterStatus};
 
+pub mod check;
+mod envelope;
+
+pub use envelope::EnvelopeError;
+
 use crate::ids::{ClusterId, FilamentId, JobId, ModuleDigest, PrinterId, RequestId, Revision};
 use crate::state::rulesets::Ruleset;
 

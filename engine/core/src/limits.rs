@@ -3,6 +3,14 @@
 
 pub use raft3d_sdk::limits::*;
 
+/// Densest filament, in milligrams per cubic centimetre: no metal comes near.
+pub const DENSITY_MG_PER_CM3_MAX: u64 = 100_000;
+/// Thickest filament, in micrometres.
+pub const DIAMETER_UM_MAX: u64 = 100_000;
+/// Deepest nesting of a binding's configuration.
+pub const CONFIG_NESTING_MAX: usize = 32;
+/// Longest name, version or description of a module, in bytes of UTF-8.
+pub const MANIFEST_TEXT_BYTES_MAX: usize = 1024;
 /// Longest request id, in bytes of UTF-8.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Largest module, in bytes.

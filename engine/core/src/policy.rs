@@ -1,5 +1,6 @@
 //! The door to the policies. The core knows what to ask and how to read the answer; it does not
-//! know WebAssembly. Production answers through the engine's WASM host; there is no native fallback.
+//! know WebAssembly. Production answers through the engine's WASM host; there is no native
+//! fallback.
 
 use minicbor::{Decode, Encode};
 use raft3d_sdk::Hook;

@@ -123,7 +123,13 @@ impl Rejection {
     /// A rejection without field, policy or details.
     #[must_use]
     pub fn new(kind: RejectionKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), field: None, policy: None, details: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            field: None,
+            policy: None,
+            details: Vec::new(),
+        }
     }
 
     /// The same with the field at fault.

@@ -1,8 +1,23 @@
 //! The cluster: types, the node, its network.
 
 pub mod api;
+pub mod bootstrap;
+mod duties;
+pub mod frame;
+mod health;
+pub mod machine;
+mod membership;
+pub mod message;
+mod network;
 pub mod node;
+pub mod parts;
+mod peers;
+mod read;
+mod service;
+mod snapshot_transfer;
+pub mod transport;
 pub mod types;
+mod write;
 
 pub use node::Node;
 pub use types::{Incarnation, Member, NodeId, Proposal, TypeConfig};

@@ -1,100 +1,433 @@
 //! The node: openraft, its storage and its network behind the calls that the server makes.
+//!
+//! `write.rs`, `read.rs`, `membership.rs` and `bootstrap.rs` hold the calls; `service.rs` answers
+//! peers; `duties.rs` is what a node does unasked.
 
-use crate::raft::api::{
-    ClusterStatus, MembershipError, NodeStatus, ReadError, ReadOptions, WriteError, WriteOutcome,
-    WriteRequest,
-};
-use crate::raft::types::{Member, NodeId};
-use crate::storage::state::StateView;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::WaitError;
+use openraft::storage::RaftLogStorage;
+use openraft::{Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
+use raft3d_core::LocalFault;
+use raft3d_core::command::Bootstrap;
+use raft3d_core::state::meta;
+use thiserror::Error;
+use tokio::sync::{Mutex, Semaphore, watch};
+
+use super::api::{NodeStatus, Role};
+use super::health::Health;
+use super::machine::{StateHandle, StateMachine};
+use super::network::Network;
+use super::parts::Parts;
+use super::peers::Peers;
+use super::read::ReadRounds;
+use super::snapshot_transfer::Receiver;
+use super::transport::Transport;
+use super::types::{Incarnation, Member, NodeId, StoredMembership, TypeConfig};
+use super::{duties, read};
+use crate::storage::data_dir::{DataDir, DataDirError};
+use crate::storage::log::LogStore;
+
+/// Most client writes that wait on one node at once, its own and forwarded ones each.
+pub const WRITES_IN_FLIGHT_MAX: usize = 4_096;
+/// How long a clean stop waits for another node to take over the leadership.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long Raft may take to show its state after it was started.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A clock: milliseconds since the Unix epoch.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Raft's timing (Raft, 5.6), in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two heartbeats of a leader.
+    pub heartbeat_ms: u64,
+    /// Shortest time without a leader before a follower asks for votes.
+    pub election_min_ms: u64,
+    /// Longest. It is also the leader's lease: votes are refused for so long after its last word.
+    pub election_max_ms: u64,
+}
+
+impl Default for Timing {
+    /// A leader that is killed is replaced within two times `election_max_ms`.
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 100,
+            election_min_ms: 500,
+            election_max_ms: 1_000,
+        }
+    }
+}
+
+/// What a node is started with.
+#[derive(Clone)]
+pub struct NodeOptions {
+    /// Its id.
+    pub node_id: NodeId,
+    /// Where its peers reach it, `host:port`.
+    pub peer_addr: String,
+    /// Where clients reach it, `host:port`.
+    pub http_addr: String,
+    /// Timing.
+    pub timing: Timing,
+    /// A snapshot is taken after so many entries.
+    pub snapshot_entries: u64,
+    /// So many entries stay in the log behind a snapshot, for followers that lag a little.
+    pub log_entries_kept: u64,
+    /// A checkpoint is proposed after so many entries, or when `checkpoint_ms` have passed since
+    /// the last and anything was applied.
+    pub checkpoint_entries: u64,
+    /// See `checkpoint_entries`; milliseconds.
+    pub checkpoint_ms: u64,
+    /// What to propose while the state belongs to no cluster yet.
+    pub bootstrap: Option<Bootstrap>,
+    /// The clock that stamps entries.
+    pub clock: Clock,
+    /// Version of the program, for people.
+    pub version: String,
+    /// Version of what apply computes.
+    pub engine_epoch: u32,
+}
+
+/// Why a node does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Timing or limits that contradict one another.
+    #[error("the Raft configuration is not valid: {0}")]
+    Config(#[from] openraft::ConfigError),
+    /// Raft's state cannot be read.
+    #[error("Raft does not start: {0}")]
+    Raft(String),
+    /// The state cannot be read.
+    #[error(transparent)]
+    State(#[from] LocalFault),
+    /// The data folder is another node's, or cannot be written.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+}
 
 /// A running node. Cheap to clone; all clones are the same node.
-#[derive(Clone, Debug)]
-pub struct Node {}
+#[derive(Clone)]
+pub struct Node {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) options: NodeOptions,
+    pub(super) member: Member,
+    pub(super) log: LogStore,
+    pub(super) raft: Raft<TypeConfig, StateMachine>,
+    pub(super) machine: StateHandle,
+    pub(super) data_dir: Arc<DataDir>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) fault: watch::Sender<Option<String>>,
+    pub(super) recovered: watch::Sender<bool>,
+    pub(super) stopping: watch::Sender<bool>,
+    pub(super) own_writes: Semaphore,
+    pub(super) forwarded_writes: Semaphore,
+    pub(super) read_rounds: ReadRounds,
+    pub(super) membership_changes: Mutex<()>,
+    pub(super) incoming: Mutex<Option<Receiver>>,
+    pub(super) health: Health,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("id", &self.inner.options.node_id)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Node {
-    /// Makes a write, wherever the leader is, and waits for its outcome.
+    /// Starts Raft on the stores. Peers are answered through the returned node's
+    /// [`PeerService`](super::transport::PeerService); serve it before or right after.
     ///
     /// # Errors
-    /// See [`WriteError`].
-    pub async fn write(&self, _request: WriteRequest) -> Result<WriteOutcome, WriteError> {
-        Err(WriteError::NoLeader)
+    /// See [`StartError`].
+    pub async fn start(
+        options: NodeOptions,
+        parts: Parts,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, StartError> {
+        let id = options.node_id;
+        parts.data_dir.set_node_id(id)?;
+        let identity = parts.data_dir.identity();
+        let member = Member {
+            peer_addr: options.peer_addr.clone(),
+            http_addr: options.http_addr.clone(),
+            incarnation: identity.incarnation,
+        };
+        let peers = Arc::new(Peers::new(transport, id, identity.incarnation));
+        let machine = parts.machine.handle();
+        let stored = meta::cluster_id(&machine.view())?.or(identity.cluster_id);
+        if let Some(cluster_id) = stored {
+            parts.data_dir.set_cluster_id(cluster_id)?;
+            // The first value cannot contradict.
+            let _ = peers.set_cluster_id(cluster_id);
+        }
+        let mut log = parts.log.clone();
+        let log_state = log.get_log_state().await;
+        let log_state = log_state.map_err(|e| StartError::Raft(e.to_string()))?;
+        let last_log_index = log_state.last_log_id.map_or(0, |id| id.index);
+        let config = Arc::new(raft_config(&options).validate()?);
+        let network = Network::new(Arc::clone(&peers), id);
+        let raft = Raft::new(id, config, network, parts.log, parts.machine)
+            .await
+            .map_err(|e| StartError::Raft(e.to_string()))?;
+        wait_until_shown(&raft).await?;
+        let (read_rounds, read_queue) = ReadRounds::new();
+        let inner = Arc::new(Inner {
+            options,
+            member,
+            raft,
+            log,
+            machine,
+            data_dir: parts.data_dir,
+            peers,
+            fault: watch::Sender::new(None),
+            recovered: watch::Sender::new(false),
+            stopping: watch::Sender::new(false),
+            own_writes: Semaphore::new(WRITES_IN_FLIGHT_MAX),
+            forwarded_writes: Semaphore::new(WRITES_IN_FLIGHT_MAX),
+            read_rounds,
+            membership_changes: Mutex::new(()),
+            incoming: Mutex::new(None),
+            health: Health::default(),
+        });
+        let node = Self { inner };
+        tokio::spawn(read::run_rounds(node.clone(), read_queue));
+        duties::spawn(&node, last_log_index);
+        Ok(node)
     }
 
-    /// A view of the state to read from.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn read(&self, _options: ReadOptions) -> Result<StateView, ReadError> {
-        Err(ReadError::NoLeader)
+    /// This node's id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.inner.options.node_id
     }
 
     /// This node, without asking anybody.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
+        let inner = &self.inner;
+        let metrics = inner.metrics();
+        let view = inner.machine.view();
         NodeStatus {
-            node_id: 0,
-            incarnation: crate::raft::Incarnation::default(),
-            role: super::api::Role::Stopped,
-            leader: None,
-            term: 0,
-            last_log_index: 0,
-            applied: raft3d_core::Revision(0),
-            digest: raft3d_core::state::digest::Digest::default(),
-            snapshot_index: 0,
-            purged_index: 0,
-            version: String::new(),
-            engine_epoch: 1,
-            not_ready: None,
+            node_id: self.id(),
+            incarnation: inner.member.incarnation,
+            role: self.role(&metrics),
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            applied: view.revision(),
+            digest: view.digest(),
+            snapshot_index: metrics.snapshot.map_or(0, |id| id.index),
+            purged_index: metrics.purged.map_or(0, |id| id.index),
+            version: inner.options.version.clone(),
+            engine_epoch: inner.options.engine_epoch,
+            not_ready: self.not_ready(&metrics),
         }
     }
 
-    /// Every member, each asked over the peer connections.
-    pub async fn cluster_status(&self) -> ClusterStatus {
-        ClusterStatus {
-            cluster_id: None,
-            leader: None,
-            membership_revision: 0,
-            members: Vec::new(),
+    fn role(&self, metrics: &RaftMetrics<TypeConfig>) -> Role {
+        if self.inner.closed_by().is_some() {
+            return Role::Stopped;
+        }
+        match metrics.state {
+            ServerState::Leader => Role::Leader,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Follower => Role::Follower,
+            ServerState::Learner => Role::Learner,
+            ServerState::Shutdown => Role::Stopped,
         }
     }
 
-    /// Adds a node as a learner and answers its id. The same incarnation gets the same id again.
-    ///
-    /// # Errors
-    /// See [`MembershipError`].
-    pub async fn add_learner(&self, _member: Member) -> Result<NodeId, MembershipError> {
-        Err(MembershipError::NoLeader)
+    fn not_ready(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<String> {
+        if let Some(reason) = self.inner.unavailable() {
+            return Some(reason);
+        }
+        if self.inner.peers.cluster_id().is_none() {
+            return Some("the cluster is not bootstrapped yet".to_owned());
+        }
+        if metrics.current_leader.is_none() {
+            return Some("there is no leader".to_owned());
+        }
+        None
     }
 
-    /// Makes a learner a voter, once it has caught up.
-    ///
-    /// # Errors
-    /// See [`MembershipError`].
-    pub async fn promote(
-        &self,
-        _node_id: NodeId,
-        _expected_membership: Option<u64>,
-    ) -> Result<(), MembershipError> {
-        Err(MembershipError::NoLeader)
+    /// Waits until this node has failed, and answers why. The process must then end: nothing is
+    /// served any more.
+    pub async fn fault(&self) -> String {
+        let mut fault = self.inner.fault.subscribe();
+        loop {
+            if let Some(reason) = fault.borrow_and_update().clone() {
+                return reason;
+            }
+            if fault.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
-    /// Removes a member.
-    ///
-    /// # Errors
-    /// See [`MembershipError`].
-    pub async fn remove(
-        &self,
-        _node_id: NodeId,
-        _expected_membership: Option<u64>,
-    ) -> Result<(), MembershipError> {
-        Err(MembershipError::NoLeader)
+    /// Stops: hands the leadership over if another voter can take it, then stops Raft. What was
+    /// appended is durable, and the log is sealed.
+    pub async fn shutdown(&self) {
+        if self.inner.closed_by().is_none() {
+            self.hand_over(HANDOVER_TIMEOUT).await;
+        }
+        self.halt().await;
     }
 
-    /// Hands the leadership to `to`.
-    ///
-    /// # Errors
-    /// See [`MembershipError`].
-    pub async fn transfer_leader(&self, _to: NodeId) -> Result<(), MembershipError> {
-        Err(MembershipError::NoLeader)
+    /// Stops without a word to anybody.
+    pub async fn halt(&self) {
+        self.inner.stopping.send_replace(true);
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::warn!(%error, "Raft did not stop cleanly");
+        }
+        if let Err(error) = self.inner.log.close().await {
+            tracing::warn!(%error, "the log was not closed cleanly");
+        }
+    }
+
+    /// Gives the leadership away, if this node has it and another voter is up to date.
+    pub(super) async fn hand_over(&self, timeout: Duration) {
+        let metrics = self.inner.metrics();
+        if metrics.state != ServerState::Leader {
+            return;
+        }
+        let Some(to) = best_successor(&metrics) else {
+            return;
+        };
+        if self.inner.raft.trigger().transfer_leader(to).await.is_err() {
+            return;
+        }
+        let wait = self.inner.raft.wait(Some(timeout));
+        let gone = |m: &RaftMetrics<TypeConfig>| m.state != ServerState::Leader;
+        if wait.metrics(gone, "leadership handed over").await.is_err() {
+            tracing::warn!(to, "no node took over the leadership in time");
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn metrics(&self) -> RaftMetrics<TypeConfig> {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    pub(super) fn membership(&self) -> Arc<StoredMembership> {
+        Arc::clone(&self.raft.metrics().borrow_watched().membership_config)
+    }
+
+    pub(super) fn member(&self, id: NodeId) -> Option<Member> {
+        self.membership().get_node(&id).cloned()
+    }
+
+    pub(super) fn recorded_incarnation(&self, id: NodeId) -> Option<Incarnation> {
+        self.membership()
+            .get_node(&id)
+            .map(|member| member.incarnation)
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        (self.options.clock)()
+    }
+
+    /// Why the node is closed for good, if it is.
+    pub(super) fn closed_by(&self) -> Option<String> {
+        if let Some(fault) = self.fault.borrow().as_ref() {
+            return Some(fault.clone());
+        }
+        self.stopping.borrow().then(|| "it is stopping".to_owned())
+    }
+
+    /// Why the node takes no writes and changes, if so.
+    pub(super) fn closed_or_fenced(&self) -> Option<String> {
+        self.closed_by().or_else(|| self.health.fenced())
+    }
+
+    /// Why the node serves no reads, if so.
+    pub(super) fn unavailable(&self) -> Option<String> {
+        if let Some(reason) = self.closed_or_fenced() {
+            return Some(reason);
+        }
+        let recovered = *self.recovered.borrow();
+        (!recovered).then(|| "it applies what was committed before it restarted".to_owned())
+    }
+
+    /// Closes the node because of a fault of its own.
+    pub(super) fn fail(&self, reason: String) {
+        self.fault.send_if_modified(|fault| {
+            let first = fault.is_none();
+            if first {
+                tracing::error!(reason, "the node has failed");
+                *fault = Some(reason);
+            }
+            first
+        });
+    }
+}
+
+/// Waits until Raft's metrics show the membership that it was started with, so that nobody takes
+/// this node for an uninitialised one.
+async fn wait_until_shown(raft: &Raft<TypeConfig, StateMachine>) -> Result<(), StartError> {
+    let index = |membership: &StoredMembership| membership.log_id().map(|id| id.index);
+    let started_with = raft
+        .with_raft_state(move |state| {
+            state
+                .membership_state
+                .effective()
+                .log_id()
+                .map(|id| id.index)
+        })
+        .await
+        .map_err(|e| StartError::Raft(e.to_string()))?;
+    let shown = |m: &RaftMetrics<TypeConfig>| index(&m.membership_config) >= started_with;
+    let waited = raft
+        .wait(Some(METRICS_TIMEOUT))
+        .metrics(shown, "Raft has started")
+        .await;
+    match waited {
+        Err(WaitError::ShuttingDown) => Err(StartError::Raft("Raft has ended".to_owned())),
+        // A leader may have cut that membership off in the meantime.
+        Ok(_) | Err(WaitError::Timeout(..)) => Ok(()),
+    }
+}
+
+/// The voter other than the leader that has most of the log.
+fn best_successor(metrics: &RaftMetrics<TypeConfig>) -> Option<NodeId> {
+    let replication = metrics.replication.as_ref()?;
+    metrics
+        .membership_config
+        .voter_ids()
+        .filter(|id| *id != metrics.id)
+        .filter_map(|id| Some((replication.get(&id)?.as_ref()?.index, id)))
+        .max()
+        .map(|(_, id)| id)
+}
+
+fn raft_config(options: &NodeOptions) -> Config {
+    Config {
+        cluster_name: "raft3d".to_owned(),
+        heartbeat_interval: options.timing.heartbeat_ms,
+        election_timeout_min: options.timing.election_min_ms,
+        election_timeout_max: options.timing.election_max_ms,
+        enable_pre_vote: Some(true),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
+        max_in_snapshot_log_to_keep: options.log_entries_kept,
+        // A follower is sent a snapshot instead of entries where those would be more than what
+        // two snapshots are apart.
+        replication_lag_threshold: options
+            .snapshot_entries
+            .saturating_mul(2)
+            .saturating_add(options.log_entries_kept),
+        max_payload_entries: 1_024,
+        purge_batch_size: 256,
+        backoff: "50ms 100ms 200ms ...1s".to_owned(),
+        ..Config::default()
     }
 }

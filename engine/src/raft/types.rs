@@ -75,3 +75,18 @@ impl fmt::Debug for Proposal {
 
 /// What apply answers openraft: the outcome of a command; none for blank and membership entries.
 pub type Applied = Option<Outcome>;
+
+/// A Raft term's leader.
+pub type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, NodeId>;
+/// Where an entry stands in the log.
+pub type LogId = openraft::LogId<LeaderId>;
+/// A log entry's payload.
+pub type EntryPayload = openraft::EntryPayload<Proposal, NodeId, Member>;
+/// A log entry.
+pub type Entry = openraft::Entry<LeaderId, EntryPayload>;
+/// A vote.
+pub type Vote = openraft::impls::Vote<LeaderId>;
+/// Voters and learners.
+pub type Membership = openraft::Membership<NodeId, Member>;
+/// A membership with the log id that made it so.
+pub type StoredMembership = openraft::StoredMembership<LeaderId, NodeId, Member>;

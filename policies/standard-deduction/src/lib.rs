@@ -18,8 +18,8 @@ raft3d_sdk::export!(StandardDeduction: deduction);
 impl Policy for StandardDeduction {
     const NAME: &'static str = "standard-deduction";
     const VERSION: &'static str = "1.0.0";
-    const DESCRIPTION: &'static str = "Done takes the grams reported as used, or else the print weight; Canceled only what is \
-         reported.";
+    const DESCRIPTION: &'static str = "Done takes the grams reported as used, or else \
+         the print weight; Canceled only what is reported.";
     const HOOKS: HookSet = HookSet::of(&[Hook::Deduction]);
 
     type Config = NoConfig;

@@ -27,7 +27,7 @@ const RUSTC_MIN: (u32, u32) = (1, 95);
 const PROFILE: &str = "guest";
 const PROFILE_SETTINGS: [&str; 7] = [
     "inherits='release'",
-    "opt-level='s'",
+    "opt-level=3",
     "lto=true",
     "codegen-units=1",
     "panic='abort'",
@@ -83,7 +83,8 @@ impl Toolchain {
         let rustlib = sysroot.join("lib/rustlib");
         let has_target = rustlib.join(TARGET).join("lib").is_dir();
         let has_source = rustlib.join("src/rust/library/core/Cargo.toml").is_file();
-        if !has_target && !(has_source && linker.is_some()) {
+        let can_build_std = has_source && linker.is_some();
+        if !has_target && !can_build_std {
             return None;
         }
         let version = format!(
@@ -132,40 +133,39 @@ impl Toolchain {
             command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
         }
         command.env("RUSTC", &self.rustc);
-        command.env("CARGO_ENCODED_RUSTFLAGS", self.remap_flags(package)?);
+        command.env("CARGO_ENCODED_RUSTFLAGS", self.remap_flags()?);
         command
             .arg("--")
             .arg(format!("-Clink-arg=-zstack-size={STACK_BYTES}"));
+        command.arg(remap_flag(&package.dir, "/policy"));
         run(&mut command)?;
         let file = format!("{}.wasm", package.name.replace('-', "_"));
         let path = target_dir.join(TARGET).join(PROFILE).join(file);
         fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Flags that keep this machine's folders out of the module.
-    fn remap_flags(&self, package: &Package) -> Result<OsString> {
+    /// Flags that keep this machine's folders out of the module. They are the same for every
+    /// policy, or `core` would be built anew for each.
+    fn remap_flags(&self) -> Result<OsString> {
         let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
         let cargo_home = cargo_home.or_else(|| Some(home()?.join(".cargo")));
-        // The last match wins, so the widest prefix comes first.
-        let prefixes = [
-            (cargo_home, "/cargo"),
-            (Some(self.sysroot.clone()), "/rust"),
-            (Some(workspace_dir()?), "/raft3d"),
-            (Some(package.dir.clone()), "/policy"),
-        ];
-        let mut flags = OsString::new();
-        for (prefix, name) in prefixes {
-            let Some(prefix) = prefix else { continue };
-            if !flags.is_empty() {
+        let mut flags = remap_flag(&self.sysroot, "/rust");
+        for (prefix, name) in [(cargo_home, "/cargo"), (Some(workspace_dir()?), "/raft3d")] {
+            if let Some(prefix) = prefix {
                 flags.push("\u{1f}");
+                flags.push(remap_flag(&prefix, name));
             }
-            flags.push("--remap-path-prefix=");
-            flags.push(prefix);
-            flags.push("=");
-            flags.push(name);
         }
         Ok(flags)
     }
+}
+
+fn remap_flag(prefix: &Path, name: &str) -> OsString {
+    let mut flag = OsString::from("--remap-path-prefix=");
+    flag.push(prefix);
+    flag.push("=");
+    flag.push(name);
+    flag
 }
 
 /// A policy crate.
@@ -252,7 +252,10 @@ pub fn build_with(toolchain: &Toolchain, crate_dir: &Path, target_dir: &Path) ->
 }
 
 /// The root of this workspace.
-pub(crate) fn workspace_dir() -> Result<PathBuf> {
+///
+/// # Errors
+/// This package does not stand where it did.
+pub fn workspace_dir() -> Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here
         .ancestors()

@@ -3,7 +3,8 @@
 use minicbor::{Decode, Encode};
 use raft3d_sdk::Grams;
 
-use super::rows::ReadRows;
+use super::rows::{ReadRows, Rows};
+use super::{codec, keys};
 use crate::error::LocalFault;
 use crate::ids::{FilamentId, Revision};
 
@@ -70,8 +71,48 @@ impl Filament {
 ///
 /// # Errors
 /// A fault of this replica's store.
-pub fn get(_rows: &dyn ReadRows, _id: &FilamentId) -> Result<Option<Filament>, LocalFault> {
-    Ok(None)
+pub fn get(rows: &dyn ReadRows, id: &FilamentId) -> Result<Option<Filament>, LocalFault> {
+    let stored: Option<Filament> = codec::get(rows, "filaments", &keys::filament(id))?;
+    stored
+        .map(|filament| with_reserved(rows, filament))
+        .transpose()
+}
+
+fn with_reserved(rows: &dyn ReadRows, filament: Filament) -> Result<Filament, LocalFault> {
+    let reserved = reserved(rows, &filament.id)?;
+    Ok(Filament {
+        reserved,
+        ..filament
+    })
+}
+
+/// What open jobs reserve of a filament: a sum that is a row of its own.
+pub(super) fn reserved(rows: &dyn ReadRows, id: &FilamentId) -> Result<Grams, LocalFault> {
+    Ok(codec::get(rows, "reserved grams", &keys::filament_reserved(id))?.unwrap_or_default())
+}
+
+/// Puts the filament's own row; what is reserved of it has one of its own.
+pub(crate) fn put(rows: &mut dyn Rows, filament: &Filament) -> Result<(), LocalFault> {
+    let stored = Filament {
+        reserved: Grams::ZERO,
+        ..filament.clone()
+    };
+    rows.put(keys::filament(&filament.id), codec::encode(&stored)?);
+    Ok(())
+}
+
+pub(crate) fn put_reserved(
+    rows: &mut dyn Rows,
+    id: &FilamentId,
+    reserved: Grams,
+) -> Result<(), LocalFault> {
+    let key = keys::filament_reserved(id);
+    if reserved == Grams::ZERO {
+        rows.delete(&key);
+    } else {
+        rows.put(key, codec::encode(&reserved)?);
+    }
+    Ok(())
 }
 
 /// Up to `limit` filaments after `after`, by id.
@@ -79,9 +120,19 @@ pub fn get(_rows: &dyn ReadRows, _id: &FilamentId) -> Result<Option<Filament>, L
 /// # Errors
 /// A fault of this replica's store.
 pub fn list(
-    _rows: &dyn ReadRows,
-    _after: Option<&FilamentId>,
-    _limit: usize,
+    rows: &dyn ReadRows,
+    after: Option<&FilamentId>,
+    limit: usize,
 ) -> Result<Vec<Filament>, LocalFault> {
-    Ok(Vec::new())
+    let after = after.map(keys::filament);
+    let page: Vec<Filament> = codec::scan(
+        rows,
+        "filaments",
+        &[keys::FILAMENTS],
+        after.as_deref(),
+        limit,
+    )?;
+    page.into_iter()
+        .map(|filament| with_reserved(rows, filament))
+        .collect()
 }

@@ -3,10 +3,16 @@
 use minicbor::{Decode, Encode};
 use raft3d_sdk::Grams;
 
-use super::rows::ReadRows;
+use super::rows::{ReadRows, Rows};
+use super::{codec, keys, sums};
 use crate::command::{Actor, Labels};
 use crate::error::LocalFault;
 use crate::ids::{FilamentId, JobId, PrinterId, Revision};
+
+/// Rows that [`list`] reads at once.
+const LIST_PAGE_ROWS: usize = 128;
+/// Rows that one call of [`list`] looks at before it hands back a place to go on.
+const LIST_ROWS_MAX: usize = 4_096;
 
 /// A job's state with the flags it had when the job entered it; a new lifecycle's flags apply from
 /// the next transition.
@@ -75,6 +81,18 @@ pub struct Job {
     pub created_revision: Revision,
 }
 
+impl Job {
+    /// What it reserves of its filament: what it may still need, while its state reserves.
+    #[must_use]
+    pub fn reservation(&self) -> Grams {
+        if self.state.reserves {
+            self.print_weight.saturating_sub(self.deducted)
+        } else {
+            Grams::ZERO
+        }
+    }
+}
+
 /// Which jobs to list. All that is given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobFilter {
@@ -102,8 +120,18 @@ pub struct JobPage {
 ///
 /// # Errors
 /// A fault of this replica's store.
-pub fn get(_rows: &dyn ReadRows, _id: &JobId) -> Result<Option<Job>, LocalFault> {
-    Ok(None)
+pub fn get(rows: &dyn ReadRows, id: &JobId) -> Result<Option<Job>, LocalFault> {
+    codec::get(rows, "jobs", &keys::job(id))
+}
+
+/// Puts the job and keeps every sum in step; `before` is its row as it was.
+pub(crate) fn put(rows: &mut dyn Rows, job: &Job, before: Option<&Job>) -> Result<(), LocalFault> {
+    if let Some(before) = before {
+        sums::leave(rows, before)?;
+    }
+    sums::enter(rows, job)?;
+    rows.put(keys::job(&job.id), codec::encode(job)?);
+    Ok(())
 }
 
 /// Up to `limit` jobs after `after` that `filter` lets through, by id.
@@ -111,10 +139,106 @@ pub fn get(_rows: &dyn ReadRows, _id: &JobId) -> Result<Option<Job>, LocalFault>
 /// # Errors
 /// A fault of this replica's store.
 pub fn list(
-    _rows: &dyn ReadRows,
-    _filter: &JobFilter,
-    _after: Option<&JobId>,
-    _limit: usize,
+    rows: &dyn ReadRows,
+    filter: &JobFilter,
+    after: Option<&JobId>,
+    limit: usize,
 ) -> Result<JobPage, LocalFault> {
-    Ok(JobPage { jobs: Vec::new(), next: None })
+    let mut found = Vec::new();
+    let mut last = after.cloned();
+    let mut looked_at = 0;
+    while found.len() < limit && looked_at < LIST_ROWS_MAX {
+        let key = last.as_ref().map(keys::job);
+        let page: Vec<Job> =
+            codec::scan(rows, "jobs", &[keys::JOBS], key.as_deref(), LIST_PAGE_ROWS)?;
+        let at_end = page.len() < LIST_PAGE_ROWS;
+        looked_at += page.len();
+        for job in page {
+            if found.len() == limit {
+                return Ok(JobPage {
+                    jobs: found,
+                    next: last,
+                });
+            }
+            last = Some(job.id.clone());
+            if filter.lets_through(&job) {
+                found.push(job);
+            }
+        }
+        if at_end {
+            return Ok(JobPage {
+                jobs: found,
+                next: None,
+            });
+        }
+    }
+    Ok(JobPage {
+        jobs: found,
+        next: last,
+    })
+}
+
+impl JobFilter {
+    fn lets_through(&self, job: &Job) -> bool {
+        let label = |(key, value): &(String, Option<String>)| {
+            job.labels
+                .get(key)
+                .is_some_and(|v| value.as_ref().is_none_or(|value| v == value))
+        };
+        self.status
+            .as_ref()
+            .is_none_or(|name| job.state.name.eq_ignore_ascii_case(name))
+            && self
+                .printer_id
+                .as_ref()
+                .is_none_or(|id| job.printer_id == *id)
+            && self
+                .filament_id
+                .as_ref()
+                .is_none_or(|id| job.filament_id == *id)
+            && self.label.as_ref().is_none_or(label)
+    }
+}
+
+/// Open jobs in one state.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct StateCount {
+    /// The state's display name, as the job that entered it last has it.
+    #[n(0)]
+    pub state: String,
+    /// How many jobs are in it.
+    #[n(1)]
+    pub jobs: u64,
+}
+
+/// How many open jobs there are in each state that has any, by the state's name.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn open_by_state(rows: &dyn ReadRows) -> Result<Vec<StateCount>, LocalFault> {
+    let mut counts: Vec<StateCount> = Vec::new();
+    loop {
+        let after = counts.last().map(|count| keys::open_by_state(&count.state));
+        let prefix = [keys::OPEN_BY_STATE];
+        let page: Vec<StateCount> = codec::scan(
+            rows,
+            "open jobs by state",
+            &prefix,
+            after.as_deref(),
+            LIST_PAGE_ROWS,
+        )?;
+        if page.is_empty() {
+            return Ok(counts);
+        }
+        counts.extend(page);
+    }
+}
+
+/// How many open jobs an actor has created.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn open_by_actor(rows: &dyn ReadRows, actor: &Actor) -> Result<u64, LocalFault> {
+    Ok(codec::get(rows, "open jobs by actor", &keys::open_by_actor(actor))?.unwrap_or_default())
 }

@@ -3,7 +3,8 @@
 use minicbor::{Decode, Encode};
 use raft3d_sdk::Grams;
 
-use super::rows::ReadRows;
+use super::rows::{ReadRows, Rows};
+use super::{codec, keys};
 use crate::command::Actor;
 use crate::error::LocalFault;
 use crate::ids::{FilamentId, JobId, Revision};
@@ -58,10 +59,30 @@ pub struct LedgerEntry {
 /// # Errors
 /// A fault of this replica's store.
 pub fn list(
-    _rows: &dyn ReadRows,
-    _filament: &FilamentId,
-    _after: Option<Revision>,
-    _limit: usize,
+    rows: &dyn ReadRows,
+    filament: &FilamentId,
+    after: Option<Revision>,
+    limit: usize,
 ) -> Result<Vec<LedgerEntry>, LocalFault> {
-    Ok(Vec::new())
+    let after = after.map(|revision| keys::ledger(filament, revision));
+    codec::scan(
+        rows,
+        "ledger",
+        &keys::ledger_prefix(filament),
+        after.as_deref(),
+        limit,
+    )
+}
+
+/// Appends a line. An entry of the log writes at most one per filament.
+pub(crate) fn append(
+    rows: &mut dyn Rows,
+    filament: &FilamentId,
+    entry: &LedgerEntry,
+) -> Result<(), LocalFault> {
+    rows.put(
+        keys::ledger(filament, entry.revision),
+        codec::encode(entry)?,
+    );
+    Ok(())
 }

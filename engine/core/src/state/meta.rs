@@ -1,21 +1,84 @@
 //! Single rows: the cluster's identity, log time, counters.
 
-use super::rows::ReadRows;
+use minicbor::{Decode, Encode};
+
+use super::rows::{ReadRows, Rows};
+use super::{codec, keys};
 use crate::error::LocalFault;
-use crate::ids::ClusterId;
+use crate::ids::{ClusterId, EventId};
+
+/// Log time, how many rows the large tables hold, and how far their oldest rows were deleted.
+///
+/// One row, because every entry changes it. The marks are there for speed alone: a scan for the
+/// oldest rows starts behind them, not among what a log-structured store keeps of deleted rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Totals {
+    /// The latest `proposed_at_ms` of any applied entry, milliseconds since the Unix epoch.
+    #[n(0)]
+    pub log_time_ms: u64,
+    /// Printers.
+    #[n(1)]
+    pub printers: u64,
+    /// Filaments.
+    #[n(2)]
+    pub filaments: u64,
+    /// Jobs, open or not.
+    #[n(3)]
+    pub jobs: u64,
+    /// Modules.
+    #[n(4)]
+    pub modules: u64,
+    /// Ruleset revisions kept.
+    #[n(5)]
+    pub rulesets: u64,
+    /// Exactly-once records, expired or not.
+    #[n(6)]
+    pub requests: u64,
+    /// Events kept.
+    #[n(7)]
+    pub events: u64,
+    /// The newest event that was deleted.
+    #[n(8)]
+    pub events_deleted_to: Option<EventId>,
+    /// Every exactly-once record that expired before this time was deleted.
+    #[n(9)]
+    pub requests_deleted_to_ms: u64,
+    /// No exactly-once record expires before this time: until then none is looked for.
+    #[n(10)]
+    pub requests_expire_from_ms: u64,
+}
+
+/// The totals; all zero before the first entry.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn totals(rows: &dyn ReadRows) -> Result<Totals, LocalFault> {
+    Ok(codec::get(rows, "totals", &keys::TOTALS)?.unwrap_or_default())
+}
+
+pub(crate) fn put_totals(rows: &mut dyn Rows, totals: &Totals) -> Result<(), LocalFault> {
+    rows.put(keys::TOTALS.to_vec(), codec::encode(totals)?);
+    Ok(())
+}
 
 /// The cluster's identity; none before the bootstrap.
 ///
 /// # Errors
 /// A fault of this replica's store.
-pub fn cluster_id(_rows: &dyn ReadRows) -> Result<Option<ClusterId>, LocalFault> {
-    Ok(None)
+pub fn cluster_id(rows: &dyn ReadRows) -> Result<Option<ClusterId>, LocalFault> {
+    codec::get(rows, "cluster id", &keys::CLUSTER_ID)
+}
+
+pub(crate) fn put_cluster_id(rows: &mut dyn Rows, id: ClusterId) -> Result<(), LocalFault> {
+    rows.put(keys::CLUSTER_ID.to_vec(), codec::encode(&id)?);
+    Ok(())
 }
 
 /// Log time: the latest `proposed_at_ms` of any applied entry, milliseconds since the Unix epoch.
 ///
 /// # Errors
 /// A fault of this replica's store.
-pub fn log_time_ms(_rows: &dyn ReadRows) -> Result<u64, LocalFault> {
-    Ok(0)
+pub fn log_time_ms(rows: &dyn ReadRows) -> Result<u64, LocalFault> {
+    Ok(totals(rows)?.log_time_ms)
 }

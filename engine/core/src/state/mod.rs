@@ -1,9 +1,13 @@
 //! The state as sorted rows: what is stored under which key, and how to read it.
 
+mod codec;
 pub mod digest;
+pub mod events;
 pub mod filaments;
 pub mod jobs;
+mod keys;
 pub mod ledger;
+pub mod memory;
 pub mod meta;
 pub mod modules;
 pub mod overlay;
@@ -11,3 +15,6 @@ pub mod printers;
 pub mod requests;
 pub mod rows;
 pub mod rulesets;
+mod sums;
+
+pub(crate) use codec::{decode_exactly, encode};

@@ -3,7 +3,8 @@
 use minicbor::{Decode, Encode};
 use raft3d_sdk::Manifest;
 
-use super::rows::ReadRows;
+use super::rows::{ReadRows, Rows};
+use super::{codec, keys};
 use crate::command::Actor;
 use crate::error::LocalFault;
 use crate::ids::{ModuleDigest, Revision};
@@ -36,16 +37,31 @@ pub struct ModuleInfo {
 ///
 /// # Errors
 /// A fault of this replica's store.
-pub fn get(_rows: &dyn ReadRows, _id: ModuleDigest) -> Result<Option<ModuleInfo>, LocalFault> {
-    Ok(None)
+pub fn get(rows: &dyn ReadRows, id: ModuleDigest) -> Result<Option<ModuleInfo>, LocalFault> {
+    codec::get(rows, "modules", &keys::module(id))
 }
 
 /// The module's original bytes.
 ///
 /// # Errors
 /// A fault of this replica's store.
-pub fn bytes(_rows: &dyn ReadRows, _id: ModuleDigest) -> Result<Option<Vec<u8>>, LocalFault> {
-    Ok(None)
+pub fn bytes(rows: &dyn ReadRows, id: ModuleDigest) -> Result<Option<Vec<u8>>, LocalFault> {
+    rows.get(&keys::module_bytes(id))
+}
+
+pub(crate) fn put(
+    rows: &mut dyn Rows,
+    info: &ModuleInfo,
+    bytes: Vec<u8>,
+) -> Result<(), LocalFault> {
+    rows.put(keys::module(info.digest), codec::encode(info)?);
+    rows.put(keys::module_bytes(info.digest), bytes);
+    Ok(())
+}
+
+pub(crate) fn delete(rows: &mut dyn Rows, id: ModuleDigest) {
+    rows.delete(&keys::module(id));
+    rows.delete(&keys::module_bytes(id));
 }
 
 /// Up to `limit` modules after `after`, by digest.
@@ -53,9 +69,10 @@ pub fn bytes(_rows: &dyn ReadRows, _id: ModuleDigest) -> Result<Option<Vec<u8>>,
 /// # Errors
 /// A fault of this replica's store.
 pub fn list(
-    _rows: &dyn ReadRows,
-    _after: Option<ModuleDigest>,
-    _limit: usize,
+    rows: &dyn ReadRows,
+    after: Option<ModuleDigest>,
+    limit: usize,
 ) -> Result<Vec<ModuleInfo>, LocalFault> {
-    Ok(Vec::new())
+    let after = after.map(keys::module);
+    codec::scan(rows, "modules", &[keys::MODULES], after.as_deref(), limit)
 }

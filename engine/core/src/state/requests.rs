@@ -1,1 +1,94 @@
 //! Exactly-once records: (actor, request id) to the stored response, with the times they expire.
+
+use minicbor::{Decode, Encode};
+
+use super::meta::Totals;
+use super::rows::{ReadRows, Rows};
+use super::{codec, keys};
+use crate::command::Actor;
+use crate::error::LocalFault;
+use crate::ids::{RequestId, Revision};
+use crate::limits::EXPIRED_ROWS_PER_APPLY_MAX;
+use crate::outcome::Response;
+
+/// What a request came to, kept for its retries.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RequestRecord {
+    /// Hash of what the client asked for.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub hash: [u8; 32],
+    /// Log index of the entry that did it.
+    #[n(1)]
+    pub revision: Revision,
+    /// What the client was told.
+    #[n(2)]
+    pub response: Response,
+    /// Log time after which it counts as absent, milliseconds since the Unix epoch.
+    #[n(3)]
+    pub expires_at_ms: u64,
+}
+
+/// The record of that request that has not expired at `now_ms`.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn get(
+    rows: &dyn ReadRows,
+    actor: &Actor,
+    id: &RequestId,
+    now_ms: u64,
+) -> Result<Option<RequestRecord>, LocalFault> {
+    let record: Option<RequestRecord> = codec::get(rows, "requests", &keys::request(actor, id))?;
+    Ok(record.filter(|record| record.expires_at_ms >= now_ms))
+}
+
+/// Puts the record of a request that has none, or an expired one.
+pub(crate) fn put(
+    rows: &mut dyn Rows,
+    totals: &mut Totals,
+    (actor, id): (&Actor, &RequestId),
+    record: &RequestRecord,
+) -> Result<(), LocalFault> {
+    let key = keys::request(actor, id);
+    match codec::get::<RequestRecord>(rows, "requests", &key)? {
+        Some(expired) => rows.delete(&keys::request_expiry(expired.expires_at_ms, &key)),
+        None => totals.requests += 1,
+    }
+    totals.requests_expire_from_ms = totals.requests_expire_from_ms.min(record.expires_at_ms);
+    rows.put(keys::request_expiry(record.expires_at_ms, &key), Vec::new());
+    rows.put(key, codec::encode(record)?);
+    Ok(())
+}
+
+/// Deletes the oldest expired records, at most [`EXPIRED_ROWS_PER_APPLY_MAX`].
+pub(crate) fn delete_expired(rows: &mut dyn Rows, totals: &mut Totals) -> Result<(), LocalFault> {
+    if totals.requests_expire_from_ms >= totals.log_time_ms {
+        return Ok(());
+    }
+    // Everything before this mark is gone, and every new record expires after it.
+    let after = keys::request_expiry(totals.requests_deleted_to_ms, &[]);
+    let prefix = [keys::REQUEST_EXPIRY];
+    let oldest = rows.scan(&prefix, Some(&after), EXPIRED_ROWS_PER_APPLY_MAX)?;
+    if oldest.len() < EXPIRED_ROWS_PER_APPLY_MAX {
+        totals.requests_expire_from_ms = u64::MAX;
+    }
+    for (key, _) in oldest {
+        let (expires_at_ms, request) = keys::split_expiry(&key).ok_or_else(|| {
+            let detail = "a key is too short".to_owned();
+            LocalFault::CorruptRow {
+                table: "request expiry",
+                detail,
+            }
+        })?;
+        if expires_at_ms >= totals.log_time_ms {
+            totals.requests_expire_from_ms = expires_at_ms;
+            break;
+        }
+        rows.delete(&key);
+        rows.delete(&request);
+        totals.requests = totals.requests.saturating_sub(1);
+        totals.requests_deleted_to_ms = expires_at_ms;
+    }
+    Ok(())
+}

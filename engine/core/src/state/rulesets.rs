@@ -3,10 +3,13 @@
 use minicbor::{Decode, Encode};
 use raft3d_sdk::{HookSet, Lifecycle};
 
-use super::rows::ReadRows;
+use super::meta::Totals;
+use super::rows::{ReadRows, Rows};
+use super::{codec, keys};
 use crate::command::Actor;
 use crate::error::LocalFault;
 use crate::ids::{BindingId, ModuleDigest, Revision};
+use crate::limits::RULESET_REVISIONS_MAX;
 
 /// What a binding applies to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -42,6 +45,9 @@ pub enum Mode {
     #[n(1)]
     Shadow,
 }
+
+/// Every kept revision fits one page.
+const REVISIONS_PAGE_ROWS: usize = RULESET_REVISIONS_MAX as usize + 1;
 
 /// Parts of 10,000 that make the whole.
 pub const SHARE_ALL: u16 = 10_000;
@@ -116,8 +122,51 @@ pub struct RulesetRevision {
 ///
 /// # Errors
 /// A fault of this replica's store.
-pub fn active(_rows: &dyn ReadRows) -> Result<Option<RulesetRevision>, LocalFault> {
-    Ok(None)
+pub fn active(rows: &dyn ReadRows) -> Result<Option<RulesetRevision>, LocalFault> {
+    let Some(revision) = codec::get(rows, "active ruleset", &keys::ACTIVE_RULESET)? else {
+        return Ok(None);
+    };
+    match get(rows, revision)? {
+        Some(active) => Ok(Some(active)),
+        None => {
+            let detail = format!("the active revision {revision} is missing");
+            Err(LocalFault::CorruptRow {
+                table: "rulesets",
+                detail,
+            })
+        }
+    }
+}
+
+/// The revision of that log index, if it is kept.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn get(rows: &dyn ReadRows, revision: Revision) -> Result<Option<RulesetRevision>, LocalFault> {
+    codec::get(rows, "rulesets", &keys::ruleset(revision))
+}
+
+/// Puts a revision, newer than all, and makes it the active one; drops the oldest ones that are
+/// then too many. Invariant: the active revision is the newest and so never dropped (guarded by
+/// `the_oldest_of_too_many_revisions_is_dropped` in `tests/rulesets.rs`).
+pub(crate) fn activate(
+    rows: &mut dyn Rows,
+    totals: &mut Totals,
+    ruleset: &RulesetRevision,
+) -> Result<(), LocalFault> {
+    rows.put(keys::ruleset(ruleset.revision), codec::encode(ruleset)?);
+    rows.put(
+        keys::ACTIVE_RULESET.to_vec(),
+        codec::encode(&ruleset.revision)?,
+    );
+    totals.rulesets += 1;
+    let excess = totals.rulesets.saturating_sub(RULESET_REVISIONS_MAX);
+    let excess_rows = usize::try_from(excess).unwrap_or(usize::MAX);
+    for (key, _) in rows.scan(&[keys::RULESETS], None, excess_rows)? {
+        rows.delete(&key);
+        totals.rulesets -= 1;
+    }
+    Ok(())
 }
 
 /// Up to `limit` revisions before `before`, newest first.
@@ -125,9 +174,18 @@ pub fn active(_rows: &dyn ReadRows) -> Result<Option<RulesetRevision>, LocalFaul
 /// # Errors
 /// A fault of this replica's store.
 pub fn history(
-    _rows: &dyn ReadRows,
-    _before: Option<Revision>,
-    _limit: usize,
+    rows: &dyn ReadRows,
+    before: Option<Revision>,
+    limit: usize,
 ) -> Result<Vec<RulesetRevision>, LocalFault> {
-    Ok(Vec::new())
+    // Rows are read forwards alone; there are at most RULESET_REVISIONS_MAX of these.
+    let mut kept = rows.scan(&[keys::RULESETS], None, REVISIONS_PAGE_ROWS)?;
+    if let Some(before) = before {
+        let before = keys::ruleset(before);
+        kept.retain(|(key, _)| *key < before);
+    }
+    let newest = kept.iter().rev().take(limit);
+    newest
+        .map(|(_, value)| codec::decode("rulesets", value))
+        .collect()
 }

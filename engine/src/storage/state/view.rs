@@ -1,41 +1,152 @@
 //! A consistent view of the rows, to read while applies go on.
 
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use fjall::{Keyspace, Readable, Snapshot};
 use raft3d_core::state::digest::Digest;
 use raft3d_core::state::rows::{ReadRows, Row};
 use raft3d_core::{LocalFault, Revision};
 
-/// The rows as they were after one revision.
-#[derive(Debug)]
+use super::head::Head;
+use crate::raft::types::{LogId, StoredMembership};
+
+/// The rows as they were after one revision: an MVCC snapshot of the database.
+///
+/// Cheap to clone and readable from any thread. It keeps the versions of the rows that it shows
+/// from being cleaned up, so it is to be dropped when the request that reads it is answered.
+#[derive(Clone)]
 pub struct StateView {
-    revision: Revision,
-    digest: Digest,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    snapshot: Snapshot,
+    rows: Keyspace,
+    head: Head,
 }
 
 impl StateView {
-    /// The revision that it shows.
+    pub(super) fn new(snapshot: Snapshot, rows: Keyspace, head: Head) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                snapshot,
+                rows,
+                head,
+            }),
+        }
+    }
+
+    /// The revision that it shows; 0 before the first entry was applied.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.revision
+        self.inner.head.revision()
     }
 
     /// The digest of the rows.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.inner.head.digest
+    }
+
+    /// The last entry that is applied in it.
+    #[must_use]
+    pub fn last_applied(&self) -> Option<LogId> {
+        self.inner.head.last_applied
+    }
+
+    /// The last membership that is applied in it.
+    #[must_use]
+    pub fn membership(&self) -> &StoredMembership {
+        &self.inner.head.membership
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        &self.inner.head
+    }
+
+    /// Every row, ascending. For whoever reads all of them: snapshots and checks.
+    pub(crate) fn for_each_row<E: From<LocalFault>>(
+        &self,
+        mut row: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for guard in self.inner.snapshot.iter(&self.inner.rows) {
+            let (key, value) = guard.into_inner().map_err(fault)?;
+            row(&key, &value)?;
+        }
+        Ok(())
+    }
+
+    /// The digest of the rows as they are on disk.
+    pub(crate) fn recompute_digest(&self) -> Result<Digest, LocalFault> {
+        let mut digest = Digest::default();
+        self.for_each_row(|key, value| {
+            digest.add(key, value);
+            Ok::<_, LocalFault>(())
+        })?;
+        Ok(digest)
     }
 }
 
 impl ReadRows for StateView {
-    fn get(&self, _key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault> {
-        Ok(None)
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault> {
+        let value = self
+            .inner
+            .snapshot
+            .get(&self.inner.rows, key)
+            .map_err(fault)?;
+        Ok(value.map(|value| value.to_vec()))
     }
 
     fn scan(
         &self,
-        _prefix: &[u8],
-        _after: Option<&[u8]>,
-        _limit: usize,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
     ) -> Result<Vec<Row>, LocalFault> {
-        Ok(Vec::new())
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after.to_vec()),
+            _ => Bound::Included(prefix.to_vec()),
+        };
+        let end = end_of_prefix(prefix);
+        if let (Bound::Excluded(start), Bound::Excluded(end)) = (&start, &end)
+            && start >= end
+        {
+            return Ok(Vec::new());
+        }
+        let range = self.inner.snapshot.range(&self.inner.rows, (start, end));
+        range
+            .take(limit)
+            .map(|guard| {
+                let (key, value) = guard.into_inner().map_err(fault)?;
+                Ok((key.to_vec(), value.to_vec()))
+            })
+            .collect()
     }
+}
+
+impl fmt::Debug for StateView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateView")
+            .field("revision", &self.revision())
+            .field("digest", &self.digest())
+            .finish()
+    }
+}
+
+/// The first key after all keys that start with `prefix`; none where there is no such key.
+fn end_of_prefix(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return Bound::Excluded(end);
+        }
+    }
+    Bound::Unbounded
+}
+
+fn fault(error: fjall::Error) -> LocalFault {
+    LocalFault::Storage(error.to_string())
 }

@@ -1,0 +1,34 @@
+//! `CreatePrinter`: adds a printer.
+
+use super::tx::{Done, Tx, already_exists, check_cap};
+use crate::command::{CreatePrinter, check};
+use crate::event::EventKind;
+use crate::ids::PrinterId;
+use crate::limits::PRINTERS_MAX;
+use crate::outcome::Accepted;
+use crate::state::printers::{self, Printer};
+
+pub(super) fn run(tx: &mut Tx<'_>, command: &CreatePrinter) -> Done {
+    check::create_printer(command)?;
+    let id = command
+        .id
+        .clone()
+        .unwrap_or_else(|| PrinterId::new(tx.generated_id()));
+    if printers::get(&tx.rows, &id)?.is_some() {
+        return Err(already_exists("printer", id.as_str()).into());
+    }
+    check_cap("printers", tx.totals.printers, PRINTERS_MAX)?;
+    let printer = Printer {
+        id,
+        company: command.company.clone(),
+        model: command.model.clone(),
+        labels: command.labels.clone(),
+        status: command.status,
+        revision: tx.revision,
+        created_at_ms: tx.now_ms(),
+    };
+    printers::put(&mut tx.rows, &printer)?;
+    tx.totals.printers += 1;
+    tx.emit(EventKind::PrinterCreated(printer.id.clone()));
+    Ok(Accepted::Printer(printer))
+}

@@ -1,0 +1,281 @@
+//! Asking the policies: which bindings are in scope, what they are sent, how an answer is read.
+
+use minicbor::Encode;
+use raft3d_sdk::wire::{self, Call, OutputProblem};
+use raft3d_sdk::{ConfigVerdict, DeductionOutput, Deny, DenyClass, Grams, Hook, RuleOutput};
+
+use super::tx::Stop;
+use crate::error::LocalFault;
+use crate::event::EventKind;
+use crate::ids::{BindingId, JobId, ModuleDigest};
+use crate::policy::{Export, ModuleSource, PolicyCall, PolicyError, PolicyHost};
+use crate::rejection::{PolicyRefusal, Rejection, RejectionKind};
+use crate::state::filaments::Filament;
+use crate::state::printers::Printer;
+use crate::state::rows::ReadRows;
+use crate::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
+use crate::state::{encode, modules};
+
+/// An answer to a hook or to `check_config`, read with every limit of its fields.
+pub(super) trait Answer: Sized {
+    fn read(bytes: &[u8]) -> Result<Self, OutputProblem>;
+}
+
+impl Answer for RuleOutput {
+    fn read(bytes: &[u8]) -> Result<Self, OutputProblem> {
+        wire::decode_rule_output(bytes)
+    }
+}
+
+impl Answer for DeductionOutput {
+    fn read(bytes: &[u8]) -> Result<Self, OutputProblem> {
+        wire::decode_deduction_output(bytes)
+    }
+}
+
+impl Answer for ConfigVerdict {
+    fn read(bytes: &[u8]) -> Result<Self, OutputProblem> {
+        wire::decode_config_verdict(bytes)
+    }
+}
+
+/// The rows, as the host sees them.
+struct Modules<'a>(&'a dyn ReadRows);
+
+impl ModuleSource for Modules<'_> {
+    fn module_bytes(&self, module: ModuleDigest) -> Result<Option<Vec<u8>>, LocalFault> {
+        modules::bytes(self.0, module)
+    }
+}
+
+/// Makes one evaluation and reads its answer.
+pub(super) fn evaluate<A: Answer>(
+    host: &dyn PolicyHost,
+    rows: &dyn ReadRows,
+    call: &PolicyCall<'_>,
+) -> Result<Result<A, PolicyError>, LocalFault> {
+    let output = host.evaluate(call, &Modules(rows))?.output;
+    Ok(output.and_then(|bytes| A::read(&bytes).map_err(|_| PolicyError::BadOutput)))
+}
+
+/// Everything that one question to the policies needs beside its input.
+pub(super) struct Panel<'a> {
+    pub(super) host: &'a dyn PolicyHost,
+    pub(super) rows: &'a dyn ReadRows,
+    pub(super) ruleset: &'a Ruleset,
+    pub(super) job: &'a JobId,
+    pub(super) printer: &'a Printer,
+    pub(super) filament: &'a Filament,
+}
+
+impl<'a> Panel<'a> {
+    /// Asks the enforcing bindings in order; the first denial is the answer. Answers how many were
+    /// asked: what none means is for the caller to say.
+    pub(super) fn rule<T: Encode<()>>(&self, hook: Hook, input: &T) -> Result<usize, Stop> {
+        let mut asked = 0;
+        for binding in self.bound(hook, Mode::Enforce) {
+            asked += 1;
+            match self.ask::<T, RuleOutput>(binding, hook, input)? {
+                Ok(RuleOutput { deny: None, .. }) => {}
+                Ok(RuleOutput {
+                    deny: Some(deny), ..
+                }) => {
+                    return Err(self.denied(binding, hook, deny)?.into());
+                }
+                Err(error) => return Err(self.failed(binding, hook, error)?.into()),
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Asks the enforcing bindings in order what to take; the first that does not pass decides.
+    pub(super) fn deduction<T: Encode<()>>(
+        &self,
+        input: &T,
+    ) -> Result<Option<(Grams, String)>, Stop> {
+        let hook = Hook::Deduction;
+        for binding in self.bound(hook, Mode::Enforce) {
+            match self.ask::<T, DeductionOutput>(binding, hook, input)? {
+                Ok(DeductionOutput { take: None, .. }) => {}
+                Ok(DeductionOutput {
+                    take: Some(grams),
+                    reason,
+                }) => {
+                    return Ok(Some((grams, reason)));
+                }
+                Err(error) => return Err(self.failed(binding, hook, error)?.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks the shadow bindings what they would have said to an allowed question.
+    pub(super) fn shadow_rule<T: Encode<()>>(
+        &self,
+        hook: Hook,
+        input: &T,
+    ) -> Result<Vec<EventKind>, LocalFault> {
+        let mut verdicts = Vec::new();
+        for binding in self.bound(hook, Mode::Shadow) {
+            match self.ask::<T, RuleOutput>(binding, hook, input)? {
+                Ok(RuleOutput { deny: None, .. }) => {}
+                Ok(RuleOutput {
+                    deny: Some(deny), ..
+                }) => {
+                    verdicts.push(self.verdict(binding, hook, &deny.code));
+                }
+                Err(error) => verdicts.push(self.verdict(binding, hook, error.code())),
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// Asks the shadow bindings what they would have taken; another amount than `taken` is recorded
+    /// under the code [`OTHER_DEDUCTION`]. One that passes has no opinion.
+    pub(super) fn shadow_deduction<T: Encode<()>>(
+        &self,
+        input: &T,
+        taken: Grams,
+    ) -> Result<Vec<EventKind>, LocalFault> {
+        let hook = Hook::Deduction;
+        let mut verdicts = Vec::new();
+        for binding in self.bound(hook, Mode::Shadow) {
+            match self.ask::<T, DeductionOutput>(binding, hook, input)? {
+                Ok(DeductionOutput {
+                    take: Some(grams), ..
+                }) if grams != taken => {
+                    verdicts.push(self.verdict(binding, hook, OTHER_DEDUCTION));
+                }
+                Ok(_) => {}
+                Err(error) => verdicts.push(self.verdict(binding, hook, error.code())),
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// The bindings that answer `hook` in this mode for this job.
+    fn bound(&self, hook: Hook, mode: Mode) -> impl Iterator<Item = &'a Binding> {
+        let in_scope = |scope: &Scope| match scope {
+            Scope::All => true,
+            Scope::PrinterLabel { key, value } => self.printer.labels.get(key) == Some(value),
+            Scope::FilamentType(material) => self.filament.material.eq_ignore_ascii_case(material),
+        };
+        self.ruleset.bindings.iter().filter(move |binding| {
+            binding.mode == mode
+                && binding.hooks.contains(hook)
+                && in_scope(&binding.scope)
+                && in_share(&binding.id, binding.share, self.job)
+        })
+    }
+
+    fn ask<T: Encode<()>, A: Answer>(
+        &self,
+        binding: &Binding,
+        hook: Hook,
+        input: &T,
+    ) -> Result<Result<A, PolicyError>, LocalFault> {
+        let input = encode(&Call {
+            input,
+            config: &binding.config,
+        })?;
+        let export = Export::Hook(hook);
+        let call = PolicyCall {
+            module: binding.module,
+            export,
+            input: &input,
+        };
+        evaluate(self.host, self.rows, &call)
+    }
+
+    fn denied(&self, binding: &Binding, hook: Hook, deny: Deny) -> Result<Rejection, LocalFault> {
+        let policy = self.refusal(binding, hook, deny.class, deny.code)?;
+        let mut rejection = Rejection::new(RejectionKind::PolicyDenied, deny.message);
+        rejection.field = deny.field;
+        rejection.policy = Some(policy);
+        Ok(rejection)
+    }
+
+    fn failed(
+        &self,
+        binding: &Binding,
+        hook: Hook,
+        error: PolicyError,
+    ) -> Result<Rejection, LocalFault> {
+        let code = error.code();
+        let policy = self.refusal(binding, hook, DenyClass::Denied, code.to_owned())?;
+        let message = format!(
+            "the policy '{}' (binding '{}') gave no answer to {}: {code}",
+            policy.module_name,
+            binding.id,
+            hook.name()
+        );
+        let mut rejection = Rejection::new(RejectionKind::PolicyFailed, message);
+        rejection.policy = Some(policy);
+        Ok(rejection)
+    }
+
+    fn refusal(
+        &self,
+        binding: &Binding,
+        hook: Hook,
+        class: DenyClass,
+        code: String,
+    ) -> Result<PolicyRefusal, LocalFault> {
+        let info = modules::get(self.rows, binding.module)?;
+        Ok(PolicyRefusal {
+            binding: binding.id.clone(),
+            module: binding.module,
+            module_name: info.map(|info| info.manifest.name).unwrap_or_default(),
+            hook: hook.name().to_owned(),
+            class,
+            code,
+        })
+    }
+
+    fn verdict(&self, binding: &Binding, hook: Hook, code: &str) -> EventKind {
+        EventKind::ShadowVerdict {
+            binding: binding.id.clone(),
+            job: self.job.clone(),
+            hook,
+            code: Some(code.to_owned()),
+        }
+    }
+}
+
+/// Code of a shadow verdict: it would have taken another amount.
+const OTHER_DEDUCTION: &str = "other_deduction";
+
+/// Whether `job` belongs to the binding's share of all jobs: the first eight bytes of
+/// BLAKE3(binding id, 0, job id) as a little-endian number, modulo 10,000, is below the share.
+fn in_share(binding: &BindingId, share: u16, job: &JobId) -> bool {
+    if share >= SHARE_ALL {
+        return true;
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(binding.as_str().as_bytes())
+        .update(&[0])
+        .update(job.as_str().as_bytes());
+    let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h]) % u64::from(SHARE_ALL) < u64::from(share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_the_same_jobs_every_time() {
+        let binding = BindingId::new("b1");
+        let chosen = |share| {
+            let jobs = (0..10_000).map(|n| JobId::new(format!("job{n}")));
+            jobs.filter(|job| in_share(&binding, share, job)).count()
+        };
+        assert_eq!(chosen(0), 0);
+        assert_eq!(chosen(SHARE_ALL), 10_000);
+        // A replicated choice: this number changes only if the formula does.
+        assert_eq!(chosen(2_500), SHARE_GOLDEN);
+    }
+
+    const SHARE_GOLDEN: usize = 2_542;
+}

@@ -1,0 +1,184 @@
+//! `SetJobStatus`: moves a job to another state, if the policies allow it, and takes the filament
+//! that they say.
+//!
+//! A *stranded* job is in a state that the active lifecycle does not know, because a ruleset was
+//! activated by force. No transition policy can be expected to know that state, so an operator may
+//! move such a job by override to a terminal state of the active lifecycle: transition policies are
+//! then not asked. Deduction policies are, and every other invariant holds. In all other cases
+//! `override` is only passed on to the policies, which decide what it means.
+
+use raft3d_sdk::{Grams, Hook, Reported, State, TransitionInput};
+
+use super::create_job::{check_reservation, entered, unknown_state};
+use super::policies::Panel;
+use super::tx::{Done, Stop, Tx};
+use super::views;
+use crate::command::{SetJobStatus, check};
+use crate::error::LocalFault;
+use crate::event::EventKind;
+use crate::outcome::Accepted;
+use crate::policy::PolicyHost;
+use crate::rejection::{Rejection, RejectionKind};
+use crate::state::filaments::{self, Filament};
+use crate::state::jobs::{self, Job};
+use crate::state::ledger::{self, LedgerEntry, LedgerKind};
+use crate::state::printers;
+
+pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost) -> Done {
+    check::set_job_status(command)?;
+    let job = jobs::get(&tx.rows, &command.id)?.ok_or_else(|| {
+        let message = format!("there is no print job '{}'", command.id);
+        Rejection::new(RejectionKind::NotFound, message)
+    })?;
+    let active = tx.ruleset()?;
+    let to = active.lifecycle.find(&command.status);
+    let to = to.ok_or_else(|| unknown_state(&active.lifecycle, &command.status))?;
+    check_move(&job, to)?;
+    let (printer, filament) = tx.parts_of_job(&job.printer_id, &job.filament_id)?;
+
+    let input = TransitionInput {
+        now_ms: tx.now_ms(),
+        actor: &tx.actor.name,
+        job: views::job(&job),
+        printer: views::printer(&printer, printers::load(&tx.rows, &printer.id)?, Some(&job)),
+        filament: views::filament(&filament, Some(&job)),
+        to: &to.name,
+        reported: Reported {
+            used: command.used,
+            reason: command.reason.as_deref(),
+            wants_override: command.wants_override,
+        },
+    };
+    let panel = Panel {
+        host,
+        rows: &tx.rows,
+        ruleset: &active.ruleset,
+        job: &job.id,
+        printer: &printer,
+        filament: &filament,
+    };
+    let stranded = !active
+        .lifecycle
+        .states
+        .iter()
+        .any(|state| is_same(state, &job));
+    let asks_rules = !(stranded && command.wants_override && to.terminal);
+    if asks_rules && panel.rule(Hook::Transition, &input)? == 0 {
+        let message = "no policy is bound that could allow this transition";
+        return Err(Rejection::new(RejectionKind::NoPolicyBound, message).into());
+    }
+    let (taken, why) = panel.deduction(&input)?.unwrap_or_default();
+    let (moved, left) = moved(tx, &job, to, &filament, taken)?;
+    let mut verdicts = if asks_rules {
+        panel.shadow_rule(Hook::Transition, &input)?
+    } else {
+        Vec::new()
+    };
+    verdicts.extend(panel.shadow_deduction(&input, taken)?);
+
+    jobs::put(&mut tx.rows, &moved, Some(&job))?;
+    tx.emit(EventKind::JobStatusChanged {
+        id: job.id.clone(),
+        from: job.state.name.clone(),
+        to: to.name.clone(),
+    });
+    if taken > Grams::ZERO {
+        let reason = if why.is_empty() {
+            command.reason.clone().unwrap_or_default()
+        } else {
+            why
+        };
+        take(tx, &moved, &left, taken, reason)?;
+    }
+    verdicts.into_iter().for_each(|verdict| tx.emit(verdict));
+    Ok(Accepted::Job(moved))
+}
+
+/// A state is its name, without regard to case; an alias is not enough, because policies compare
+/// names.
+fn is_same(state: &State, job: &Job) -> bool {
+    state.name.eq_ignore_ascii_case(&job.state.name)
+}
+
+/// What the engine forbids whatever policies say.
+fn check_move(job: &Job, to: &State) -> Result<(), Stop> {
+    let from = &job.state.name;
+    let message = if is_same(to, job) {
+        format!("the job is '{from}' already")
+    } else if job.state.terminal {
+        format!("the job is '{from}', which no job ever leaves")
+    } else {
+        return Ok(());
+    };
+    Err(Rejection::new(RejectionKind::IllegalTransition, message)
+        .at("/status")
+        .into())
+}
+
+/// The job and the filament as they are after the move.
+fn moved(
+    tx: &Tx<'_>,
+    job: &Job,
+    to: &State,
+    filament: &Filament,
+    taken: Grams,
+) -> Result<(Job, Filament), Stop> {
+    let remaining = filament.remaining.checked_sub(taken);
+    let deducted = job.deducted.checked_add(taken);
+    let (Some(remaining), Some(deducted)) = (remaining, deducted) else {
+        let message = format!(
+            "the transition would take {taken} g, and only {} g of the filament remain",
+            filament.remaining
+        );
+        return Err(Rejection::new(RejectionKind::DeductionExceedsRemaining, message).into());
+    };
+    let moved = Job {
+        state: entered(to),
+        deducted,
+        updated_at_ms: tx.now_ms(),
+        revision: tx.revision,
+        ..job.clone()
+    };
+    // A job that reserves already keeps what it has, even where an adjustment took it away below:
+    // it is not to be stuck because of that.
+    if moved.state.reserves && !job.state.reserves {
+        check_reservation(moved.reservation(), remaining, filament.reserved)?;
+    }
+    let revision = tx.revision;
+    Ok((
+        moved,
+        Filament {
+            remaining,
+            revision,
+            ..filament.clone()
+        },
+    ))
+}
+
+/// Writes what was taken: the filament, its ledger, the event.
+fn take(
+    tx: &mut Tx<'_>,
+    job: &Job,
+    left: &Filament,
+    taken: Grams,
+    reason: String,
+) -> Result<(), LocalFault> {
+    filaments::put(&mut tx.rows, left)?;
+    let line = LedgerEntry {
+        revision: tx.revision,
+        kind: LedgerKind::Deducted,
+        amount: taken,
+        job: Some(job.id.clone()),
+        reason,
+        actor: tx.actor.clone(),
+        at_ms: tx.now_ms(),
+    };
+    ledger::append(&mut tx.rows, &left.id, &line)?;
+    let id = left.id.clone();
+    tx.emit(EventKind::FilamentDeducted {
+        id,
+        job: job.id.clone(),
+        amount: taken,
+    });
+    Ok(())
+}

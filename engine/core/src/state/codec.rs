@@ -1,0 +1,54 @@
+//! Values of rows: CBOR with integer keys, by minicbor. Golden bytes of one row of each kind are
+//! tested (`tests/golden.rs`).
+
+use minicbor::{Decode, Encode};
+
+use super::rows::ReadRows;
+use crate::error::LocalFault;
+
+/// The bytes of a value. Writing to memory does not fail; an encoder that says so is broken, and
+/// that is a fault of this program, not of the entry.
+pub(crate) fn encode<T: Encode<()>>(value: &T) -> Result<Vec<u8>, LocalFault> {
+    minicbor::to_vec(value).map_err(|error| LocalFault::Runtime(format!("encoding: {error}")))
+}
+
+/// The value of a row of `table`.
+pub(crate) fn decode<'b, T: Decode<'b, ()>>(
+    table: &'static str,
+    bytes: &'b [u8],
+) -> Result<T, LocalFault> {
+    decode_exactly(bytes).map_err(|detail| LocalFault::CorruptRow { table, detail })
+}
+
+/// The value that fills `bytes` to the last one.
+pub(crate) fn decode_exactly<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, String> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let value = decoder.decode().map_err(|error| error.to_string())?;
+    match bytes.len().saturating_sub(decoder.position()) {
+        0 => Ok(value),
+        rest => Err(format!("{rest} bytes follow the value")),
+    }
+}
+
+/// The value under `key`, if there is one.
+pub(crate) fn get<T: for<'b> Decode<'b, ()>>(
+    rows: &dyn ReadRows,
+    table: &'static str,
+    key: &[u8],
+) -> Result<Option<T>, LocalFault> {
+    rows.get(key)?
+        .map(|bytes| decode(table, &bytes))
+        .transpose()
+}
+
+/// The values of one page of rows.
+pub(crate) fn scan<T: for<'b> Decode<'b, ()>>(
+    rows: &dyn ReadRows,
+    table: &'static str,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<T>, LocalFault> {
+    let page = rows.scan(prefix, after, limit)?;
+    page.iter().map(|(_, bytes)| decode(table, bytes)).collect()
+}

@@ -1,0 +1,224 @@
+//! The key layout, all of it: one tag byte per table, then the parts of the id.
+//!
+//! | tag | table | rest of the key | value |
+//! |---|---|---|---|
+//! | `01` | single rows | one byte: 0 totals, 1 cluster id, 2 active ruleset | CBOR |
+//! | `10` | printers | text id | CBOR `Printer` |
+//! | `11` | load of a printer | text id | CBOR `PrinterLoad` |
+//! | `12` | queue of a printer | text id, state, priority (descending), created revision | job id |
+//! | `20` | filaments | text id | CBOR `Filament`, `reserved` zero |
+//! | `21` | grams reserved of a filament | text id | CBOR `Grams` |
+//! | `22` | ledger | text filament id, revision | CBOR `LedgerEntry` |
+//! | `30` | jobs | text id | CBOR `Job` |
+//! | `31` | open jobs per state | state | CBOR `StateCount` |
+//! | `32` | open jobs per actor | actor | CBOR count |
+//! | `40` | ruleset revisions | revision | CBOR `RulesetRevision` |
+//! | `50` | modules | 32 bytes SHA-256 | CBOR `ModuleInfo` |
+//! | `51` | bytes of modules | 32 bytes SHA-256 | the original bytes |
+//! | `60` | exactly-once records | actor, text request id | CBOR `RequestRecord` |
+//! | `61` | their expiry | expiry in ms, then as `60` | empty |
+//! | `70` | events | revision, sequence | CBOR `Event` |
+//!
+//! Numbers are big-endian, so that they sort as numbers. A text may hold any byte: `00` becomes
+//! `00 ff` and the end is `00 01`, so that keys sort as the texts do and no text's key is a prefix
+//! of another's (the tuple layer of FoundationDB escapes so). A state is its name in ASCII lower
+//! case, as text; an actor is one byte (verified or not) and its name as text.
+
+use crate::command::Actor;
+use crate::ids::{EventId, FilamentId, JobId, ModuleDigest, PrinterId, RequestId, Revision};
+
+pub(crate) const PRINTERS: u8 = 0x10;
+pub(crate) const FILAMENTS: u8 = 0x20;
+pub(crate) const JOBS: u8 = 0x30;
+pub(crate) const OPEN_BY_STATE: u8 = 0x31;
+pub(crate) const RULESETS: u8 = 0x40;
+pub(crate) const MODULES: u8 = 0x50;
+pub(crate) const REQUEST_EXPIRY: u8 = 0x61;
+pub(crate) const EVENTS: u8 = 0x70;
+
+const SINGLE: u8 = 0x01;
+const PRINTER_LOAD: u8 = 0x11;
+const PRINTER_QUEUE: u8 = 0x12;
+const FILAMENT_RESERVED: u8 = 0x21;
+const LEDGER: u8 = 0x22;
+const OPEN_BY_ACTOR: u8 = 0x32;
+const MODULE_BYTES: u8 = 0x51;
+const REQUESTS: u8 = 0x60;
+
+pub(crate) const TOTALS: [u8; 2] = [SINGLE, 0];
+pub(crate) const CLUSTER_ID: [u8; 2] = [SINGLE, 1];
+pub(crate) const ACTIVE_RULESET: [u8; 2] = [SINGLE, 2];
+
+/// A key under construction.
+struct Key(Vec<u8>);
+
+impl Key {
+    fn table(tag: u8) -> Self {
+        Self(vec![tag])
+    }
+
+    fn text(mut self, text: &str) -> Self {
+        for byte in text.bytes() {
+            self.0.push(byte);
+            if byte == 0 {
+                self.0.push(0xff);
+            }
+        }
+        self.0.extend_from_slice(&[0x00, 0x01]);
+        self
+    }
+
+    fn number(mut self, number: u64) -> Self {
+        self.0.extend_from_slice(&number.to_be_bytes());
+        self
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn actor(self, actor: &Actor) -> Self {
+        self.bytes(&[u8::from(actor.verified)]).text(&actor.name)
+    }
+
+    fn state(self, name: &str) -> Self {
+        self.text(&name.to_ascii_lowercase())
+    }
+}
+
+pub(crate) fn printer(id: &PrinterId) -> Vec<u8> {
+    Key::table(PRINTERS).text(id.as_str()).0
+}
+
+pub(crate) fn printer_load(id: &PrinterId) -> Vec<u8> {
+    Key::table(PRINTER_LOAD).text(id.as_str()).0
+}
+
+/// Prefix of the queue of `printer`'s jobs in `state`.
+pub(crate) fn queue_prefix(printer: &PrinterId, state: &str) -> Vec<u8> {
+    Key::table(PRINTER_QUEUE)
+        .text(printer.as_str())
+        .state(state)
+        .0
+}
+
+/// Place in the queue: higher priority first, then the older job.
+pub(crate) fn queue(printer: &PrinterId, state: &str, priority: i32, created: Revision) -> Vec<u8> {
+    // Flipping the sign bit makes the order of i32 that of u32; complementing it, descending.
+    let descending = !(priority.cast_unsigned() ^ 0x8000_0000);
+    Key(queue_prefix(printer, state))
+        .bytes(&descending.to_be_bytes())
+        .number(created.0)
+        .0
+}
+
+pub(crate) fn filament(id: &FilamentId) -> Vec<u8> {
+    Key::table(FILAMENTS).text(id.as_str()).0
+}
+
+pub(crate) fn filament_reserved(id: &FilamentId) -> Vec<u8> {
+    Key::table(FILAMENT_RESERVED).text(id.as_str()).0
+}
+
+/// Prefix of a filament's ledger.
+pub(crate) fn ledger_prefix(filament: &FilamentId) -> Vec<u8> {
+    Key::table(LEDGER).text(filament.as_str()).0
+}
+
+pub(crate) fn ledger(filament: &FilamentId, revision: Revision) -> Vec<u8> {
+    Key(ledger_prefix(filament)).number(revision.0).0
+}
+
+pub(crate) fn job(id: &JobId) -> Vec<u8> {
+    Key::table(JOBS).text(id.as_str()).0
+}
+
+pub(crate) fn open_by_state(state: &str) -> Vec<u8> {
+    Key::table(OPEN_BY_STATE).state(state).0
+}
+
+pub(crate) fn open_by_actor(actor: &Actor) -> Vec<u8> {
+    Key::table(OPEN_BY_ACTOR).actor(actor).0
+}
+
+pub(crate) fn ruleset(revision: Revision) -> Vec<u8> {
+    Key::table(RULESETS).number(revision.0).0
+}
+
+pub(crate) fn module(digest: ModuleDigest) -> Vec<u8> {
+    Key::table(MODULES).bytes(&digest.0).0
+}
+
+pub(crate) fn module_bytes(digest: ModuleDigest) -> Vec<u8> {
+    Key::table(MODULE_BYTES).bytes(&digest.0).0
+}
+
+pub(crate) fn request(actor: &Actor, id: &RequestId) -> Vec<u8> {
+    Key::table(REQUESTS).actor(actor).text(id.as_str()).0
+}
+
+/// The expiry row of the record under `request` (a key made by [`request`]).
+pub(crate) fn request_expiry(expires_at_ms: u64, request: &[u8]) -> Vec<u8> {
+    Key::table(REQUEST_EXPIRY)
+        .number(expires_at_ms)
+        .bytes(request.get(1..).unwrap_or_default())
+        .0
+}
+
+/// The time of an expiry row's key and the key of its record; none where it is not one.
+pub(crate) fn split_expiry(key: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let (time, rest) = key.strip_prefix(&[REQUEST_EXPIRY])?.split_first_chunk()?;
+    Some((
+        u64::from_be_bytes(*time),
+        Key::table(REQUESTS).bytes(rest).0,
+    ))
+}
+
+pub(crate) fn event(id: EventId) -> Vec<u8> {
+    Key::table(EVENTS)
+        .number(id.revision.0)
+        .bytes(&id.sequence.to_be_bytes())
+        .0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_keys_sort_as_texts_and_are_no_prefixes(
+            a in "[\0\u{1}a\u{ff}b]{0,5}|.{0,6}",
+            b in "[\0\u{1}a\u{ff}b]{0,5}",
+        ) {
+            let (ka, kb) = (Key::table(1).text(&a).0, Key::table(1).text(&b).0);
+            prop_assert_eq!(a.as_bytes().cmp(b.as_bytes()), ka.cmp(&kb));
+            prop_assert!(a == b || !(ka.starts_with(&kb) || kb.starts_with(&ka)));
+        }
+
+        #[test]
+        fn the_queue_sorts_by_priority_then_age(
+            a in any::<(i32, u64)>(),
+            b in any::<(i32, u64)>(),
+        ) {
+            let key = |(priority, age)| {
+                queue(&PrinterId::new("p"), "Queued", priority, Revision(age))
+            };
+            let expected = b.0.cmp(&a.0).then(a.1.cmp(&b.1));
+            prop_assert_eq!(key(a).cmp(&key(b)), expected);
+        }
+    }
+
+    #[test]
+    fn an_expiry_key_leads_back_to_its_record() {
+        let actor = Actor {
+            name: "a\0b".to_owned(),
+            verified: true,
+        };
+        let key = request(&actor, &RequestId::new("r1"));
+        assert_eq!(split_expiry(&request_expiry(77, &key)), Some((77, key)));
+        assert_eq!(split_expiry(b"short"), None);
+    }
+}

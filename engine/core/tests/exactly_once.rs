@@ -1,0 +1,291 @@
+//! Exactly once: retries, mismatches, deadlines, expiry and the cap.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed test is to panic"
+)]
+
+mod common;
+
+use common::*;
+use raft3d_core::command::{Actor, RequestOrigin};
+use raft3d_core::limits::REQUEST_RECORDS_MAX;
+use raft3d_core::state::{meta, requests};
+use raft3d_core::{Command, Envelope, LocalFault, RejectionKind, RequestId, Response};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+fn by_client(machine: &Machine, key: &str, command: Command) -> Envelope {
+    let request_id = RequestId::new(key);
+    let request_origin = RequestOrigin::Client;
+    Envelope {
+        request_id,
+        request_origin,
+        ..machine.envelope(command)
+    }
+}
+
+fn rejected(response: &Response) -> RejectionKind {
+    match response {
+        Response::Rejected(rejection) => rejection.kind,
+        Response::Accepted(accepted) => panic!("accepted: {accepted:?}"),
+    }
+}
+
+fn records(machine: &Machine) -> u64 {
+    meta::totals(&machine.rows).unwrap().requests
+}
+
+#[test]
+fn a_retry_gets_the_stored_answer() {
+    let mut machine = Machine::with_shop();
+    let first = by_client(&machine, "k", job("j1", 10));
+    let done = machine.apply(&first);
+    machine.accept(status("j1", "Running"));
+    let again = machine.apply(&first);
+    assert!(again.replayed && again.events.is_empty());
+    assert_eq!(
+        (again.revision, &again.response),
+        (done.revision, &done.response)
+    );
+    // A rejection is remembered as well, though the reason has gone.
+    let refused = by_client(&machine, "k2", job("j2", 5_000));
+    let no = machine.apply(&refused);
+    machine.accept(filament("f2", 9_000));
+    let again = machine.apply(&refused);
+    assert_eq!((again.replayed, &again.response), (true, &no.response));
+}
+
+#[test]
+fn an_id_is_the_actors_own() {
+    let mut machine = Machine::new();
+    let ann = by_client(&machine, "k", printer("p1"));
+    machine.apply(&ann);
+    for (name, verified) in [("ann", false), ("bob", true)] {
+        let actor = Actor {
+            name: name.to_owned(),
+            verified,
+        };
+        let other = Envelope {
+            actor,
+            ..ann.clone()
+        };
+        assert_eq!(
+            rejected(&machine.apply(&other).response),
+            RejectionKind::AlreadyExists
+        );
+    }
+}
+
+#[test]
+fn another_request_under_the_same_id_is_refused() {
+    let mut machine = Machine::new();
+    let first = by_client(&machine, "k", printer("p1"));
+    machine.apply(&first);
+    let other = by_client(&machine, "k", printer("p2"));
+    assert_eq!(
+        rejected(&machine.apply(&other).response),
+        RejectionKind::RequestMismatch
+    );
+    // And the first answer is still there.
+    assert!(machine.apply(&first).replayed);
+}
+
+#[test]
+fn a_late_entry_does_not_run() {
+    let mut machine = Machine::new();
+    let late = machine.envelope(printer("p1"));
+    machine.now_ms += 10_001;
+    machine.run(Command::Checkpoint);
+    let before = records(&machine);
+    assert_eq!(
+        rejected(&machine.apply(&late).response),
+        RejectionKind::DeadlineExceeded
+    );
+    assert!(records(&machine) <= before, "it is not remembered");
+    // With a new deadline the same request runs.
+    let again = Envelope {
+        deadline_ms: machine.now_ms,
+        ..late
+    };
+    assert!(matches!(
+        machine.apply(&again).response,
+        Response::Accepted(_)
+    ));
+}
+
+#[test]
+fn no_deadline_is_later_than_the_limit() {
+    let mut machine = Machine::new();
+    let forever = Envelope {
+        deadline_ms: u64::MAX,
+        ..machine.envelope(printer("p1"))
+    };
+    machine.now_ms += 60_001;
+    machine.run(Command::Checkpoint);
+    assert_eq!(
+        rejected(&machine.apply(&forever).response),
+        RejectionKind::DeadlineExceeded
+    );
+}
+
+/// However a copy of an entry is delayed, it does not run twice: not a millisecond lies between
+/// "remembered" and "too late".
+#[test]
+fn a_copy_never_runs_twice() {
+    for delay_ms in [
+        0, 1, 9_999, 10_000, 10_001, 19_999, 20_000, 20_001, 20_002, DAY_MS,
+    ] {
+        let mut machine = Machine::with_shop();
+        let first = machine.envelope(job("j1", 10));
+        machine.apply(&first);
+        machine.now_ms += delay_ms;
+        machine.run(Command::Checkpoint);
+        let copy = machine.apply(&first);
+        let refused = matches!(
+            &copy.response,
+            Response::Rejected(rejection) if rejection.kind == RejectionKind::DeadlineExceeded
+        );
+        assert!(copy.replayed || refused, "after {delay_ms} ms: {copy:?}");
+        assert_eq!(copy.replayed, delay_ms <= 20_000);
+    }
+}
+
+#[test]
+fn a_client_s_id_is_kept_a_day() {
+    let mut machine = Machine::new();
+    let first = by_client(&machine, "k", printer("p1"));
+    machine.apply(&first);
+    machine.now_ms += DAY_MS;
+    let same = Envelope {
+        proposed_at_ms: machine.now_ms,
+        deadline_ms: machine.now_ms + 10_000,
+        ..first.clone()
+    };
+    assert!(machine.apply(&same).replayed);
+    machine.now_ms += 1;
+    let forgotten = Envelope {
+        proposed_at_ms: machine.now_ms,
+        deadline_ms: machine.now_ms + 10_000,
+        ..first.clone()
+    };
+    let response = machine.apply(&forgotten);
+    assert!(!response.replayed);
+    assert_eq!(rejected(&response.response), RejectionKind::AlreadyExists);
+    let now_ms = machine.now_ms;
+    let record = requests::get(&machine.rows, &actor(), &RequestId::new("k"), now_ms);
+    assert_eq!(record.unwrap().unwrap().revision.0, machine.index);
+}
+
+#[test]
+fn expired_records_go_sixteen_at_a_time() {
+    let mut machine = Machine::new();
+    for n in 0..40 {
+        machine.accept(printer(&format!("p{n}")));
+    }
+    assert_eq!(records(&machine), 41);
+    machine.now_ms += 20_001;
+    machine.accept(printer("q1"));
+    assert_eq!(records(&machine), 41 - 16 + 1);
+    // An expired record that is still there counts as absent, and is replaced, not counted twice.
+    let reused = Envelope {
+        request_id: RequestId::new("auto-41"),
+        ..machine.envelope(printer("q2"))
+    };
+    assert!(matches!(
+        machine.apply(&reused).response,
+        Response::Accepted(_)
+    ));
+    assert_eq!(records(&machine), 41 - 32 + 1 + 1 - 1);
+    machine.accept(printer("q3"));
+    assert_eq!(records(&machine), 4 - 1, "the rest of the old ones is gone");
+    let expiries = machine
+        .rows
+        .iter()
+        .filter(|(key, _)| key[0] == 0x61)
+        .count();
+    assert_eq!(expiries as u64, records(&machine));
+}
+
+#[test]
+fn the_cap_refuses_and_forgets_nothing() {
+    let mut machine = Machine::new();
+    let first = by_client(&machine, "k", printer("p1"));
+    machine.apply(&first);
+    let mut totals = meta::totals(&machine.rows).unwrap();
+    totals.requests = REQUEST_RECORDS_MAX;
+    put_totals(&mut machine, &totals);
+    let rejection = machine.reject(printer("p2"));
+    assert_eq!(rejection.kind, RejectionKind::TooManyRequests);
+    assert!(machine.apply(&first).replayed);
+    assert_eq!(records(&machine), REQUEST_RECORDS_MAX);
+}
+
+#[test]
+fn who_asks_and_the_id_have_limits() {
+    let mut machine = Machine::new();
+    let good = machine.envelope(printer("p1"));
+    let actor = |name: String| Envelope {
+        actor: Actor {
+            name,
+            verified: true,
+        },
+        ..good.clone()
+    };
+    let id = |id: String| Envelope {
+        request_id: RequestId::new(id),
+        ..good.clone()
+    };
+    let before = records(&machine);
+    for bad in [
+        actor(String::new()),
+        actor("x".repeat(129)),
+        actor("a\nb".to_owned()),
+        id(String::new()),
+        id("x".repeat(129)),
+        id("\u{7}".to_owned()),
+    ] {
+        assert_eq!(
+            rejected(&machine.apply(&bad).response),
+            RejectionKind::InvalidField
+        );
+    }
+    assert_eq!(records(&machine), before);
+}
+
+#[test]
+fn log_time_never_runs_back() {
+    let mut machine = Machine::new();
+    machine.now_ms += 5_000;
+    machine.accept(printer("p1"));
+    machine.now_ms -= 3_000;
+    let outcome = machine.run(printer("p2"));
+    assert_eq!(outcome.events[0].at_ms, START_MS + 5_000);
+    assert_eq!(meta::log_time_ms(&machine.rows).unwrap(), START_MS + 5_000);
+}
+
+#[test]
+fn an_envelope_of_another_version_is_a_fault() {
+    let mut machine = Machine::new();
+    let before = machine.clone();
+    let envelope = Envelope {
+        version: 2,
+        ..machine.envelope(printer("p1"))
+    };
+    let fault = raft3d_core::apply(
+        &mut machine.rows,
+        &mut machine.digest,
+        raft3d_core::Revision(2),
+        &envelope,
+        &NativeHost,
+    );
+    assert!(matches!(
+        fault,
+        Err(LocalFault::CorruptEntry { index: 2, .. })
+    ));
+    assert_eq!(
+        (&machine.rows, machine.digest),
+        (&before.rows, before.digest)
+    );
+}

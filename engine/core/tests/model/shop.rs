@@ -1,0 +1,524 @@
+//! The model.
+
+use std::collections::BTreeMap;
+
+use crate::common::*;
+use raft3d_core::command::{Actor, RequestOrigin};
+use raft3d_core::state::ledger::LedgerKind;
+use raft3d_core::state::memory::MemoryRows;
+use raft3d_core::state::{events, filaments, jobs, ledger, meta, modules, printers, rulesets};
+use raft3d_core::{
+    Accepted, Command, Envelope, JobId, PrinterId, RejectionKind, Response, Revision,
+};
+
+use crate::steps::{Ask, DAY_MS};
+
+/// What an entry comes to, as far as the model knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Accepted(&'static str),
+    Rejected(RejectionKind),
+}
+
+impl Verdict {
+    pub(crate) fn of(response: &Response) -> Self {
+        match response {
+            Response::Rejected(rejection) => Self::Rejected(rejection.kind),
+            Response::Accepted(accepted) => Self::Accepted(match accepted {
+                Accepted::Printer(_) => "printer",
+                Accepted::Filament(_) => "filament",
+                Accepted::Job(_) => "job",
+                Accepted::Module(_, true) => "new module",
+                Accepted::Module(_, false) => "known module",
+                Accepted::ModuleDeleted(_) => "deleted",
+                Accepted::Ruleset(_) => "ruleset",
+                Accepted::Done => "done",
+            }),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Spool {
+    total: u64,
+    loaded: u64,
+    remaining: u64,
+    deducted: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Print {
+    printer: String,
+    filament: String,
+    weight: u64,
+    priority: i32,
+    state: &'static str,
+    deducted: u64,
+    created: u64,
+    actor: String,
+}
+
+impl Print {
+    fn terminal(&self) -> bool {
+        matches!(self.state, "Done" | "Canceled")
+    }
+
+    fn reserved(&self) -> u64 {
+        let reserves = matches!(self.state, "Queued" | "Running");
+        if reserves {
+            self.weight.saturating_sub(self.deducted)
+        } else {
+            0
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    hash: [u8; 32],
+    index: u64,
+    verdict: Verdict,
+    pub(crate) response: Response,
+    expires_ms: u64,
+}
+
+/// The model.
+#[derive(Clone, Debug)]
+pub(crate) struct Shop {
+    now_ms: u64,
+    printers: Vec<String>,
+    spools: BTreeMap<String, Spool>,
+    prints: BTreeMap<String, Print>,
+    modules: Vec<&'static str>,
+    /// Revision and whether its lifecycle knows `Paused`.
+    rulesets: Vec<(u64, bool)>,
+    pub(crate) records: BTreeMap<(String, String), Record>,
+    events: usize,
+}
+
+type Ruling = Result<&'static str, RejectionKind>;
+
+impl Shop {
+    pub(crate) fn new() -> Self {
+        let mut modules = vec!["standard", "pausing", "deduction"];
+        modules.sort_unstable();
+        let bootstrapped = Record {
+            hash: [0; 32],
+            index: 1,
+            verdict: Verdict::Accepted("ruleset"),
+            response: Response::Accepted(Accepted::Done),
+            expires_ms: START_MS + 20_000,
+        };
+        Self {
+            now_ms: START_MS,
+            printers: Vec::new(),
+            spools: BTreeMap::new(),
+            prints: BTreeMap::new(),
+            modules,
+            rulesets: vec![(1, false)],
+            records: [(("ann".to_owned(), "auto-1".to_owned()), bootstrapped)].into(),
+            events: 4,
+        }
+    }
+
+    fn pausing(&self) -> bool {
+        self.rulesets.last().unwrap().1
+    }
+
+    fn reserved(&self, filament: &str) -> u64 {
+        self.prints
+            .values()
+            .filter(|p| p.filament == filament)
+            .map(Print::reserved)
+            .sum()
+    }
+
+    /// What the entry must come to: verdict, revision, whether it is a retry.
+    pub(crate) fn expect(
+        &mut self,
+        index: u64,
+        envelope: &Envelope,
+        ask: &Ask,
+    ) -> (Verdict, u64, bool) {
+        self.now_ms = self.now_ms.max(envelope.proposed_at_ms);
+        if matches!(ask, Ask::Checkpoint) {
+            return (Verdict::Accepted("done"), index, false);
+        }
+        let now_ms = self.now_ms;
+        let mut expired: Vec<_> = self
+            .records
+            .iter()
+            .filter(|(_, record)| record.expires_ms < now_ms)
+            .map(|(key, record)| (record.expires_ms, key.clone()))
+            .collect();
+        expired.sort();
+        for (_, key) in expired.into_iter().take(16) {
+            self.records.remove(&key);
+        }
+        let key = (envelope.actor.name.clone(), envelope.request_id.to_string());
+        if let Some(record) = self.records.get(&key).filter(|r| r.expires_ms >= now_ms) {
+            if record.hash == envelope.request_hash {
+                return (record.verdict.clone(), record.index, true);
+            }
+            return (
+                Verdict::Rejected(RejectionKind::RequestMismatch),
+                index,
+                false,
+            );
+        }
+        let deadline_ms = envelope.deadline_ms.min(envelope.proposed_at_ms + 60_000);
+        if now_ms > deadline_ms {
+            return (
+                Verdict::Rejected(RejectionKind::DeadlineExceeded),
+                index,
+                false,
+            );
+        }
+        let active = self.rulesets.last().unwrap().0;
+        let stale = match &envelope.command {
+            Command::ActivateRuleset(command) => command.expected != Some(Revision(active)),
+            _ => false,
+        };
+        let ruling = if stale {
+            Err(RejectionKind::RevisionMismatch)
+        } else {
+            self.rule(index, ask, &envelope.actor.name)
+        };
+        let verdict = match ruling {
+            Ok(what) => Verdict::Accepted(what),
+            Err(kind) => Verdict::Rejected(kind),
+        };
+        (verdict, index, false)
+    }
+
+    pub(crate) fn remember(
+        &mut self,
+        index: u64,
+        envelope: &Envelope,
+        verdict: &Verdict,
+        told: &Response,
+    ) {
+        let kept_ms = match envelope.request_origin {
+            RequestOrigin::Client => DAY_MS.unsigned_abs(),
+            RequestOrigin::Node => {
+                2 * (envelope.deadline_ms.saturating_sub(envelope.proposed_at_ms)).min(60_000)
+            }
+        };
+        let record = Record {
+            hash: envelope.request_hash,
+            index,
+            verdict: verdict.clone(),
+            response: told.clone(),
+            expires_ms: self.now_ms + kept_ms,
+        };
+        let key = (envelope.actor.name.clone(), envelope.request_id.to_string());
+        self.records.insert(key, record);
+    }
+
+    fn rule(&mut self, index: u64, ask: &Ask, actor: &str) -> Ruling {
+        match *ask {
+            Ask::Printer(id) => self.printer(id),
+            Ask::Filament {
+                id,
+                total,
+                remaining,
+            } => self.filament(id, total, remaining),
+            Ask::Job { .. } => self.job(index, ask, actor),
+            Ask::Status {
+                id,
+                status,
+                used,
+                wants_override,
+            } => self.status(id, status, used, wants_override),
+            Ask::Activate { pausing, force, .. } => self.activate(index, pausing, force),
+            Ask::Rollback { force } => match self.rulesets.iter().rev().nth(1) {
+                Some(&(_, pausing)) => self.activate(index, pausing, force),
+                None => Err(RejectionKind::NotFound),
+            },
+            Ask::Upload { wrong: true, .. } => Err(RejectionKind::InvalidField),
+            Ask::Upload { name, .. } if self.modules.contains(&name) => Ok("known module"),
+            Ask::Upload { name, .. } => {
+                self.modules.push(name);
+                self.events += 1;
+                Ok("new module")
+            }
+            Ask::Delete { name } if !self.modules.contains(&name) => Err(RejectionKind::NotFound),
+            Ask::Delete { name: "standard" } => Err(RejectionKind::ModuleInUse),
+            Ask::Delete { name } => {
+                self.modules.retain(|known| *known != name);
+                self.events += 1;
+                Ok("deleted")
+            }
+            Ask::Checkpoint => Ok("done"),
+        }
+    }
+
+    fn printer(&mut self, id: &str) -> Ruling {
+        if id.contains('/') {
+            return Err(RejectionKind::InvalidField);
+        }
+        if self.printers.iter().any(|known| known == id) {
+            return Err(RejectionKind::AlreadyExists);
+        }
+        self.printers.push(id.to_owned());
+        self.printers.sort();
+        self.events += 1;
+        Ok("printer")
+    }
+
+    fn filament(&mut self, id: &str, total: u64, remaining: Option<u64>) -> Ruling {
+        let loaded = remaining.unwrap_or(total);
+        if total == 0 || loaded > total {
+            return Err(RejectionKind::InvalidField);
+        }
+        if self.spools.contains_key(id) {
+            return Err(RejectionKind::AlreadyExists);
+        }
+        let spool = Spool {
+            total,
+            loaded,
+            remaining: loaded,
+            deducted: 0,
+        };
+        self.spools.insert(id.to_owned(), spool);
+        self.events += 1;
+        Ok("filament")
+    }
+
+    fn job(&mut self, index: u64, ask: &Ask, actor: &str) -> Ruling {
+        let &Ask::Job {
+            id,
+            printer,
+            filament,
+            weight,
+            priority,
+            status,
+        } = ask
+        else {
+            panic!()
+        };
+        let id = id.map_or_else(|| format!("r3d-{index}"), str::to_owned);
+        if id.contains('\n') {
+            return Err(RejectionKind::InvalidField);
+        }
+        if self.prints.contains_key(&id) {
+            return Err(RejectionKind::AlreadyExists);
+        }
+        let known = self.printers.iter().any(|known| known == printer);
+        let (true, Some(spool)) = (known, self.spools.get(filament)) else {
+            return Err(RejectionKind::UnknownReference);
+        };
+        match status.map(|status| self.state(status)) {
+            None | Some(Some("Queued")) => {}
+            Some(Some(_)) => return Err(RejectionKind::InvalidField),
+            Some(None) => return Err(RejectionKind::UnknownState),
+        }
+        if weight == 0 {
+            return Err(RejectionKind::PolicyDenied);
+        }
+        if self.reserved(filament) + weight > spool.remaining {
+            return Err(RejectionKind::ReservationExceedsAvailable);
+        }
+        let print = Print {
+            printer: printer.to_owned(),
+            filament: filament.to_owned(),
+            weight,
+            priority,
+            state: "Queued",
+            deducted: 0,
+            created: index,
+            actor: actor.to_owned(),
+        };
+        self.prints.insert(id, print);
+        self.events += 1;
+        Ok("job")
+    }
+
+    fn state(&self, status: &str) -> Option<&'static str> {
+        Some(match status.to_ascii_lowercase().as_str() {
+            "queued" => "Queued",
+            "running" | "printing" => "Running",
+            "done" => "Done",
+            "canceled" | "cancelled" => "Canceled",
+            "paused" if self.pausing() => "Paused",
+            _ => return None,
+        })
+    }
+
+    fn status(&mut self, id: &str, to: &str, used: Option<u64>, wants_override: bool) -> Ruling {
+        let print = self.prints.get(id).ok_or(RejectionKind::NotFound)?.clone();
+        let to = self.state(to).ok_or(RejectionKind::UnknownState)?;
+        if print.state == to || print.terminal() {
+            return Err(RejectionKind::IllegalTransition);
+        }
+        let stranded = print.state == "Paused" && !self.pausing();
+        let finishes = matches!(to, "Done" | "Canceled");
+        let asked = !(stranded && wants_override && finishes);
+        if asked && !may_move(self.pausing(), print.state, to) {
+            return Err(RejectionKind::PolicyDenied);
+        }
+        let due = if to == "Done" {
+            print.weight.saturating_sub(print.deducted)
+        } else {
+            0
+        };
+        let taken = used.unwrap_or(due);
+        let others = self.reserved(&print.filament) - print.reserved();
+        let spool = self.spools.get_mut(&print.filament).unwrap();
+        if taken > spool.remaining {
+            return Err(RejectionKind::DeductionExceedsRemaining);
+        }
+        let moved = Print {
+            state: to,
+            deducted: print.deducted + taken,
+            ..print.clone()
+        };
+        let enters = print.state == "Paused" && !finishes;
+        if enters && moved.reserved() > (spool.remaining - taken).saturating_sub(others) {
+            return Err(RejectionKind::ReservationExceedsAvailable);
+        }
+        spool.remaining -= taken;
+        spool.deducted += taken;
+        self.events += if taken > 0 { 2 } else { 1 };
+        self.prints.insert(id.to_owned(), moved);
+        Ok("job")
+    }
+
+    fn activate(&mut self, index: u64, pausing: bool, force: bool) -> Ruling {
+        let paused = self.prints.values().any(|print| print.state == "Paused");
+        if paused && !pausing && !force {
+            return Err(RejectionKind::ActivationBlocked);
+        }
+        self.rulesets.push((index, pausing));
+        self.events += 1;
+        Ok("ruleset")
+    }
+
+    /// Everything that can be read is what the model says.
+    pub(crate) fn compare(&self, rows: &MemoryRows) {
+        let totals = meta::totals(rows).unwrap();
+        assert_eq!(totals.log_time_ms, self.now_ms, "log time");
+        assert_eq!(totals.requests as usize, self.records.len(), "records");
+        assert_eq!(
+            events::list(rows, None, 10_000).unwrap().len(),
+            self.events,
+            "events"
+        );
+        let printers: Vec<_> = printers::list(rows, None, 100).unwrap();
+        let ids: Vec<_> = printers
+            .iter()
+            .map(|printer| printer.id.to_string())
+            .collect();
+        assert_eq!(ids, self.printers);
+        for id in &self.printers {
+            self.compare_printer(rows, &PrinterId::new(id));
+        }
+        let names: Vec<_> = modules::list(rows, None, 100).unwrap();
+        let mut names: Vec<_> = names.into_iter().map(|info| info.manifest.name).collect();
+        names.sort();
+        let mut expected = self.modules.clone();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+        let history = rulesets::history(rows, None, 100).unwrap();
+        let revisions: Vec<_> = history.iter().map(|revision| revision.revision.0).collect();
+        assert_eq!(
+            revisions,
+            self.rulesets.iter().rev().map(|r| r.0).collect::<Vec<_>>()
+        );
+        self.compare_filaments(rows);
+        self.compare_jobs(rows);
+    }
+
+    fn compare_printer(&self, rows: &MemoryRows, id: &PrinterId) {
+        let here = || {
+            self.prints
+                .iter()
+                .filter(|(_, print)| print.printer == id.as_str())
+        };
+        let load = printers::load(rows, id).unwrap();
+        assert_eq!(
+            load.open as usize,
+            here().filter(|(_, p)| !p.terminal()).count()
+        );
+        assert_eq!(
+            load.occupying as usize,
+            here().filter(|(_, p)| p.state == "Running").count()
+        );
+        for state in ["Queued", "Running", "Paused", "Done"] {
+            let mut queue: Vec<_> = here()
+                .filter(|(_, p)| p.state == state && !p.terminal())
+                .collect();
+            queue.sort_by_key(|(_, print)| (-print.priority, print.created));
+            let queue: Vec<_> = queue.into_iter().map(|(id, _)| JobId::new(id)).collect();
+            assert_eq!(printers::queue(rows, id, state, 100).unwrap(), queue);
+        }
+    }
+
+    fn compare_filaments(&self, rows: &MemoryRows) {
+        let found = filaments::list(rows, None, 100).unwrap();
+        assert_eq!(found.len(), self.spools.len());
+        for (filament, (id, spool)) in found.iter().zip(&self.spools) {
+            assert_eq!(filament.id.as_str(), id);
+            assert_eq!(filament.total.mg(), spool.total);
+            assert_eq!(filament.remaining.mg(), spool.remaining);
+            assert_eq!(
+                filament.reserved.mg(),
+                self.reserved(id),
+                "the open jobs' reservations"
+            );
+            assert!(filament.remaining <= filament.total);
+            let lines = ledger::list(rows, &filament.id, None, 1_000).unwrap();
+            let sum = |kind| -> u64 {
+                lines
+                    .iter()
+                    .filter(|line| line.kind == kind)
+                    .map(|line| line.amount.mg())
+                    .sum()
+            };
+            let (loaded, deducted) = (sum(LedgerKind::Loaded), sum(LedgerKind::Deducted));
+            assert_eq!((loaded, deducted), (spool.loaded, spool.deducted));
+            assert_eq!(
+                loaded,
+                filament.remaining.mg() + deducted,
+                "no gram is lost or made"
+            );
+        }
+    }
+
+    fn compare_jobs(&self, rows: &MemoryRows) {
+        let found = jobs::list(rows, &jobs::JobFilter::default(), None, 1_000).unwrap();
+        assert_eq!((found.jobs.len(), found.next), (self.prints.len(), None));
+        let mut states: BTreeMap<&str, u64> = BTreeMap::new();
+        for (job, (id, print)) in found.jobs.iter().zip(&self.prints) {
+            assert_eq!(job.id.as_str(), id);
+            assert_eq!(job.state.name, print.state);
+            assert_eq!(job.state.terminal, print.terminal());
+            assert_eq!(job.deducted.mg(), print.deducted);
+            assert_eq!(job.reservation().mg(), print.reserved());
+            assert_eq!((job.created_by.name.as_str()), print.actor);
+            if !print.terminal() {
+                *states.entry(print.state).or_default() += 1;
+            }
+        }
+        let open = jobs::open_by_state(rows).unwrap();
+        let open: BTreeMap<&str, u64> = open
+            .iter()
+            .map(|count| (count.state.as_str(), count.jobs))
+            .collect();
+        assert_eq!(open, states);
+        for name in ["ann", "bob"] {
+            let actor = Actor {
+                name: name.to_owned(),
+                verified: true,
+            };
+            let mine = self
+                .prints
+                .values()
+                .filter(|p| p.actor == name && !p.terminal());
+            assert_eq!(
+                jobs::open_by_actor(rows, &actor).unwrap() as usize,
+                mine.count()
+            );
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Whether this replica may serve and propose, judged by what its peers say: digests at
+//! checkpoints, and clocks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use raft3d_core::state::digest::Digest;
+
+use super::message::CheckpointDigest;
+
+/// A node whose clock is further from the median of the voters does not propose, milliseconds.
+pub(super) const CLOCK_SKEW_MS_MAX: u64 = 10_000;
+/// Clocks are judged where at least so many voters told theirs: of two, neither is the odd one.
+const CLOCKS_MIN: usize = 3;
+
+/// What is wrong with this replica.
+#[derive(Default)]
+pub(super) struct Health {
+    fence: Mutex<Option<String>>,
+    clock_off: AtomicBool,
+    diverged: AtomicBool,
+}
+
+/// What the digests of the voters say about this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing speaks against it.
+    Sound,
+    /// A majority has another digest at this log index.
+    Odd {
+        /// Checkpoint.
+        index: u64,
+    },
+    /// A majority answered, and no digest has one.
+    NoMajority {
+        /// Checkpoint.
+        index: u64,
+    },
+}
+
+impl Health {
+    /// Why nothing is served, if so.
+    pub(super) fn fenced(&self) -> Option<String> {
+        self.fence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Closes the replica for good: its state is not what the majority has.
+    pub(super) fn set_fence(&self, index: u64) {
+        let reason = format!(
+            "its state differs from the majority's at revision {index}: stop it, delete the \
+             folder `state` in its data folder, and start it again to rebuild the state"
+        );
+        tracing::error!(reason, "this replica is fenced");
+        *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+
+    /// Notes whether the clock is off, or no digest has a majority.
+    pub(super) fn set_suspect(&self, clock_off: bool, diverged: bool) {
+        self.clock_off.store(clock_off, Ordering::Relaxed);
+        self.diverged.store(diverged, Ordering::Relaxed);
+    }
+
+    /// Whether this node's clock is too far off.
+    pub(super) fn clock_off(&self) -> bool {
+        self.clock_off.load(Ordering::Relaxed)
+    }
+
+    /// Whether this node, if it leads, must not stamp and propose entries.
+    pub(super) fn may_not_propose(&self) -> bool {
+        self.clock_off() || self.diverged.load(Ordering::Relaxed) || self.fenced().is_some()
+    }
+}
+
+/// Compares this replica's checkpoints with those of the other voters that answered.
+pub(super) fn judge(
+    mine: &[CheckpointDigest],
+    others: &[Vec<CheckpointDigest>],
+    voters: usize,
+) -> Verdict {
+    let majority = voters / 2 + 1;
+    // The newest that a majority has reached tells.
+    for own in mine.iter().rev() {
+        let theirs = others.iter().filter_map(|reported| {
+            reported
+                .iter()
+                .find(|c| c.index == own.index)
+                .map(|c| c.digest)
+        });
+        let digests: Vec<Digest> = std::iter::once(own.digest).chain(theirs).collect();
+        if digests.len() < majority {
+            continue;
+        }
+        let mut votes: BTreeMap<String, usize> = BTreeMap::new();
+        for digest in &digests {
+            *votes.entry(digest.to_string()).or_default() += 1;
+        }
+        let index = own.index;
+        return match votes.iter().find(|(_, votes)| **votes >= majority) {
+            Some((digest, _)) if *digest == own.digest.to_string() => Verdict::Sound,
+            Some(_) => Verdict::Odd { index },
+            // Voters that did not answer yet may still make a majority.
+            None if digests.len() < voters => Verdict::Sound,
+            None => Verdict::NoMajority { index },
+        };
+    }
+    Verdict::Sound
+}
+
+/// Whether `mine` is too far from the median of the clocks of all voters that answered, `mine`
+/// among them.
+pub(super) fn is_clock_off(mine: u64, mut clocks: Vec<u64>) -> bool {
+    clocks.sort_unstable();
+    let median = clocks.get(clocks.len() / 2).copied().unwrap_or(mine);
+    clocks.len() >= CLOCKS_MIN && median.abs_diff(mine) > CLOCK_SKEW_MS_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(of: u8) -> Digest {
+        let mut digest = Digest::default();
+        digest.add(&[of], &[of]);
+        digest
+    }
+
+    fn at(index: u64, of: u8) -> CheckpointDigest {
+        CheckpointDigest {
+            index,
+            digest: digest(of),
+        }
+    }
+
+    #[test]
+    fn only_a_majority_fences_a_replica() {
+        let cases: [(&[u8], usize, Verdict); 8] = [
+            (&[1, 1, 1], 3, Verdict::Sound),
+            (&[1, 2, 2], 3, Verdict::Odd { index: 7 }),
+            (&[1, 1, 2], 3, Verdict::Sound),
+            (&[1, 2], 3, Verdict::Sound),
+            (&[1, 2, 3], 3, Verdict::NoMajority { index: 7 }),
+            (&[1, 2], 2, Verdict::NoMajority { index: 7 }),
+            (&[1], 1, Verdict::Sound),
+            (&[1, 2, 2, 2, 1], 5, Verdict::Odd { index: 7 }),
+        ];
+        for (digests, voters, verdict) in cases {
+            let mut reports = digests.iter().map(|d| vec![at(7, *d)]);
+            let mine = reports.next().unwrap_or_default();
+            let others: Vec<_> = reports.collect();
+            assert_eq!(
+                judge(&mine, &others, voters),
+                verdict,
+                "{digests:?} of {voters}"
+            );
+        }
+    }
+
+    #[test]
+    fn replicas_are_compared_at_the_same_checkpoint() {
+        // The others are behind at 9, and agree at 7.
+        let others = vec![vec![at(7, 1)], vec![at(5, 2), at(7, 1)]];
+        assert_eq!(judge(&[at(7, 1), at(9, 3)], &others, 3), Verdict::Sound);
+        assert_eq!(
+            judge(&[at(7, 2), at(9, 3)], &others, 3),
+            Verdict::Odd { index: 7 }
+        );
+        assert_eq!(judge(&[at(8, 2)], &others, 3), Verdict::Sound);
+    }
+
+    #[test]
+    fn a_clock_is_judged_by_the_median() {
+        assert!(!is_clock_off(10_000, vec![10_000, 20_000, 0]));
+        assert!(is_clock_off(0, vec![0, 10_001, 10_002]));
+        assert!(!is_clock_off(0, vec![0, 10_000, 99_000]));
+        assert!(is_clock_off(99_000, vec![0, 1, 99_000]));
+        assert!(!is_clock_off(99_000, vec![0, 99_000]));
+    }
+}

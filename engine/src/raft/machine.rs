@@ -1,0 +1,253 @@
+//! The state machine as openraft drives it: committed entries in, answers out.
+//!
+//! Entries are applied in chunks. A chunk is decoded and applied on an overlay in memory, written
+//! as one atomic batch, made visible, and only then are its clients answered.
+//!
+//! Apply evaluates policies, so it is a matter of milliseconds, and of minutes where a module is
+//! still being compiled. It runs in place (`block_in_place`) rather than on a thread of its own:
+//! the other tasks of that runtime thread move on to another one, no entry crosses a queue, and
+//! openraft waits for the result anyway.
+
+mod chunk;
+mod handle;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use raft3d_core::event::Event;
+use raft3d_core::{ModuleDigest, PolicyHost};
+use tracing::error;
+
+use super::types::{LeaderId, LogId, Member, NodeId, StoredMembership, TypeConfig};
+use crate::storage::snapshot::{SnapshotHandle, SnapshotMeta};
+use crate::storage::state::{StateError, StateView, recovery};
+use chunk::{Applying, Chunk};
+use handle::Shared;
+pub use handle::{Checkpoint, StateHandle};
+
+/// A snapshot as openraft passes it around.
+type CurrentSnapshot = Snapshot<LeaderId, NodeId, Member, SnapshotHandle>;
+
+/// Most entries that are applied, written and answered together. More of them cost the first
+/// client more time than a batch saves.
+const CHUNK_ENTRIES_MAX: usize = 64;
+/// Most bytes of payload in one chunk; an entry that is larger makes a chunk of its own.
+const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+
+/// Who wants to know what was applied. Called after the batch is visible, in the order of the
+/// log, from the thread that applies: what takes long belongs elsewhere.
+pub trait ApplyObserver: Send + Sync + 'static {
+    /// A module was uploaded: a good time to compile it.
+    fn module_uploaded(&self, _module: ModuleDigest, _bytes: &[u8]) {}
+
+    /// Events that are new. Not called for what a snapshot brought.
+    fn events(&self, _events: &[Event]) {}
+
+    /// All rows were replaced by a snapshot's.
+    fn state_replaced(&self, _view: &StateView) {}
+}
+
+/// How to open the state.
+#[derive(Clone, Debug)]
+pub struct StateOptions {
+    /// The node's data folder.
+    pub data_dir: PathBuf,
+    /// The last log index that is purged, as the log store says; none where nothing is.
+    pub purged_index: Option<u64>,
+    /// Entries that are answered with a fixed rejection and not evaluated (`--deny-at`): the way
+    /// out where one entry stops every node. To be given identically on every node, or their
+    /// states differ from there on.
+    pub deny_at: BTreeSet<u64>,
+}
+
+/// The replicated state machine of one node.
+pub struct StateMachine {
+    shared: Arc<Shared>,
+    applying: Applying,
+}
+
+impl StateMachine {
+    /// Opens state and snapshots; rebuilds what is damaged where it can be rebuilt. Reads all rows
+    /// and all snapshot files, so it may take seconds, and blocks for as long.
+    ///
+    /// # Errors
+    /// See [`StateError`]: each message says what to do.
+    pub fn open(
+        options: StateOptions,
+        host: Arc<dyn PolicyHost>,
+        observer: Option<Arc<dyn ApplyObserver>>,
+    ) -> Result<Self, StateError> {
+        let (state, snapshots) = recovery::open(&options.data_dir, options.purged_index)?;
+        let shared = Arc::new(Shared::new(state, snapshots));
+        Ok(Self {
+            shared,
+            applying: Applying {
+                host,
+                observer,
+                deny_at: options.deny_at,
+            },
+        })
+    }
+
+    /// What the rest of the node reads: views, progress, checkpoints, snapshots.
+    #[must_use]
+    pub fn handle(&self) -> StateHandle {
+        StateHandle::new(Arc::clone(&self.shared))
+    }
+
+    /// Applies and writes one chunk, and answers its clients.
+    ///
+    /// Invariant: a fault leaves the state as it was before the chunk, answers nobody and stops
+    /// the replica (test `a_local_fault_drops_the_chunk_and_stops_the_replica`).
+    fn apply_chunk(&self, chunk: Chunk) -> io::Result<()> {
+        self.shared.check_fault()?;
+        let first = chunk.first_index();
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            let applied = self.applying.run(&self.shared.state.view(), chunk)?;
+            let view = self.shared.state.commit(applied.changes, applied.head)?;
+            Ok((view, applied.effects))
+        }));
+        let fault = match applied {
+            Ok(Ok((view, effects))) => {
+                self.shared.publish(&view, &effects.checkpoints);
+                effects.answer(self.applying.observer.as_deref());
+                return Ok(());
+            }
+            Ok(Err(fault)) => fault,
+            Err(_) => raft3d_core::LocalFault::Runtime("apply panicked".to_owned()),
+        };
+        let message = format!(
+            "applying the chunk of the log from index {first} on failed: {fault}. Nothing of it \
+             was kept. Clear the cause and restart this node; where every node fails at the same \
+             entry, restart all of them with --deny-at and its index"
+        );
+        error!("{message}");
+        Err(self.shared.set_fault(message))
+    }
+
+    fn install(&self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> io::Result<()> {
+        self.shared.check_fault()?;
+        if snapshot.meta() != *meta {
+            return Err(io::Error::other(format!(
+                "the snapshot is of {:?}, not of {:?}",
+                snapshot.header().last_log_id,
+                meta.last_log_id
+            )));
+        }
+        // The file first: cut short here, the next start loads it from there.
+        let installed = self
+            .shared
+            .snapshots
+            .adopt(snapshot.clone())
+            .map_err(StateError::from)
+            .and_then(|adopted| self.shared.state.install(&adopted));
+        match installed {
+            Ok(view) => {
+                self.shared.publish(&view, &[]);
+                if let Some(observer) = &self.applying.observer {
+                    observer.state_replaced(&view);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let message = format!("installing {} failed: {error}", snapshot.path().display());
+                error!("{message}");
+                Err(self.shared.set_fault(message))
+            }
+        }
+    }
+}
+
+/// Runs what blocks, without holding up the other tasks of this runtime thread.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotHandle;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let view = self.shared.state.view();
+        Ok((view.last_applied(), view.membership().clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        let mut chunk = Chunk::default();
+        while let Some(entry) = entries.next().await {
+            let (entry, responder) = entry?;
+            chunk.push(entry, responder);
+            if chunk.is_full() {
+                let full = std::mem::take(&mut chunk);
+                blocking(|| self.apply_chunk(full))?;
+            }
+        }
+        if chunk.is_empty() {
+            Ok(())
+        } else {
+            blocking(|| self.apply_chunk(chunk))
+        }
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            shared: Arc::clone(&self.shared),
+            view: self.shared.state.view(),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotHandle,
+    ) -> io::Result<()> {
+        blocking(|| self.install(meta, snapshot))
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<CurrentSnapshot>> {
+        let current = self.shared.snapshots.current();
+        Ok(current.map(|snapshot| Snapshot {
+            meta: snapshot.meta(),
+            snapshot,
+        }))
+    }
+}
+
+/// Writes a snapshot file of the view that it was made with, while applies go on.
+pub struct SnapshotBuilder {
+    shared: Arc<Shared>,
+    view: StateView,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotHandle;
+
+    async fn build_snapshot(&mut self) -> io::Result<CurrentSnapshot> {
+        let (shared, view) = (Arc::clone(&self.shared), self.view.clone());
+        let built = tokio::task::spawn_blocking(move || {
+            shared.snapshots.build(&view).map_err(|error| {
+                let message = format!("making a snapshot failed: {error}");
+                error!("{message}");
+                shared.set_fault(message)
+            })
+        });
+        let snapshot = built.await.map_err(io::Error::other)??;
+        Ok(Snapshot {
+            meta: snapshot.meta(),
+            snapshot,
+        })
+    }
+}

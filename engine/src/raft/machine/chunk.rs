@@ -1,0 +1,192 @@
+//! One chunk of committed entries, from bytes to changed rows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use openraft::storage::ApplyResponder;
+use raft3d_core::command::Command;
+use raft3d_core::event::Event;
+use raft3d_core::state::digest::Digest;
+use raft3d_core::state::overlay::{Changes, Overlay};
+use raft3d_core::{
+    Envelope, LocalFault, ModuleDigest, Outcome, PolicyHost, Rejection, RejectionKind, Response,
+    Revision,
+};
+
+use super::{ApplyObserver, CHUNK_BYTES_MAX, CHUNK_ENTRIES_MAX, Checkpoint};
+use crate::raft::types::{Applied, Entry, EntryPayload, Proposal, StoredMembership, TypeConfig};
+use crate::storage::state::{Head, StateView};
+
+type Responder = ApplyResponder<TypeConfig>;
+
+/// Entries that are applied together, with those who wait for them.
+#[derive(Default)]
+pub(super) struct Chunk {
+    entries: Vec<(Entry, Option<Responder>)>,
+    bytes: usize,
+}
+
+impl Chunk {
+    pub(super) fn push(&mut self, entry: Entry, responder: Option<Responder>) {
+        if let EntryPayload::Normal(Proposal(bytes)) = &entry.payload {
+            self.bytes += bytes.len();
+        }
+        self.entries.push((entry, responder));
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= CHUNK_ENTRIES_MAX || self.bytes >= CHUNK_BYTES_MAX
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn first_index(&self) -> u64 {
+        self.entries
+            .first()
+            .map_or(0, |(entry, _)| entry.log_id.index)
+    }
+}
+
+/// What applying needs beside rows and entries.
+pub(super) struct Applying {
+    pub(super) host: Arc<dyn PolicyHost>,
+    pub(super) observer: Option<Arc<dyn ApplyObserver>>,
+    pub(super) deny_at: BTreeSet<u64>,
+}
+
+/// A chunk's changes, to be written, and what is to be done once they are.
+pub(super) struct AppliedChunk {
+    pub(super) changes: Changes,
+    pub(super) head: Head,
+    pub(super) effects: Effects,
+}
+
+/// What happens after a chunk is visible.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub(super) checkpoints: Vec<Checkpoint>,
+    answers: Vec<(Responder, Applied)>,
+    modules: Vec<(ModuleDigest, Vec<u8>)>,
+    events: Vec<Event>,
+}
+
+impl Effects {
+    /// Answers the clients, then tells the observer.
+    pub(super) fn answer(self, observer: Option<&dyn ApplyObserver>) {
+        for (responder, applied) in self.answers {
+            responder.send(applied);
+        }
+        let Some(observer) = observer else { return };
+        for (module, bytes) in &self.modules {
+            observer.module_uploaded(*module, bytes);
+        }
+        if !self.events.is_empty() {
+            observer.events(&self.events);
+        }
+    }
+}
+
+impl Applying {
+    /// Applies the chunk on top of `view`. Nothing is written here.
+    ///
+    /// # Errors
+    /// A fault of this replica: what was computed so far is gone.
+    pub(super) fn run(&self, view: &StateView, chunk: Chunk) -> Result<AppliedChunk, LocalFault> {
+        let mut head = view.head().clone();
+        let mut rows = Overlay::new(view);
+        let mut effects = Effects::default();
+        for (entry, responder) in chunk.entries {
+            let index = entry.log_id.index;
+            assert!(
+                head.last_applied.is_none_or(|last| last.index < index),
+                "entry {index} is applied twice"
+            );
+            let applied = match entry.payload {
+                EntryPayload::Blank => None,
+                EntryPayload::Membership(membership) => {
+                    head.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    None
+                }
+                EntryPayload::Normal(Proposal(bytes)) => {
+                    let revision = Revision(index);
+                    Some(self.one(&mut rows, &mut head.digest, revision, &bytes, &mut effects)?)
+                }
+            };
+            head.last_applied = Some(entry.log_id);
+            effects
+                .answers
+                .extend(responder.map(|responder| (responder, applied)));
+        }
+        Ok(AppliedChunk {
+            changes: rows.into_changes(),
+            head,
+            effects,
+        })
+    }
+
+    fn one(
+        &self,
+        rows: &mut Overlay<&StateView>,
+        digest: &mut Digest,
+        index: Revision,
+        bytes: &[u8],
+        effects: &mut Effects,
+    ) -> Result<Outcome, LocalFault> {
+        let is_denied = self.deny_at.contains(&index.0);
+        let envelope = match Envelope::from_bytes(bytes) {
+            Ok(envelope) => envelope,
+            // Denied, an entry that nobody can read is passed over.
+            Err(_) if is_denied => return Ok(denied_unread(index)),
+            Err(detail) => {
+                let (index, detail) = (index.0, detail.to_string());
+                return Err(LocalFault::CorruptEntry { index, detail });
+            }
+        };
+        let outcome = if is_denied {
+            raft3d_core::apply::deny(rows, digest, index, &envelope)?
+        } else {
+            raft3d_core::apply(rows, digest, index, &envelope, self.host.as_ref())?
+        };
+        let is_checkpoint = matches!(envelope.command, Command::Checkpoint);
+        if is_checkpoint {
+            effects.checkpoints.push(Checkpoint {
+                index,
+                digest: *digest,
+            });
+        }
+        if !outcome.replayed && matches!(outcome.response, Response::Accepted(_)) {
+            effects.modules.extend(uploaded(envelope.command));
+        }
+        if self.observer.is_some() {
+            effects.events.extend(outcome.events.iter().cloned());
+        }
+        Ok(outcome)
+    }
+}
+
+/// The modules that a command brings.
+fn uploaded(command: Command) -> Vec<(ModuleDigest, Vec<u8>)> {
+    match command {
+        Command::UploadModule(upload) => vec![(upload.digest, upload.bytes)],
+        Command::Bootstrap(bootstrap) => bootstrap
+            .modules
+            .into_iter()
+            .map(|upload| (upload.digest, upload.bytes))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The answer to an entry that the operator denies and that does not decode: the same on every
+/// node that was told to.
+fn denied_unread(index: Revision) -> Outcome {
+    let message = "the operators of this cluster denied this log entry (--deny-at)";
+    Outcome {
+        revision: index,
+        replayed: false,
+        response: Response::Rejected(Rejection::new(RejectionKind::PolicyFailed, message)),
+        events: Vec::new(),
+    }
+}

@@ -1,0 +1,608 @@
+//! What peers say to one another, and its encoding.
+//!
+//! A body is one byte of kind followed by one CBOR value (RFC 8949). Appends have a kind of their
+//! own, because their entries are sliced out of the received buffer without a copy; everything
+//! else is an [`Ask`]. Every answer is an [`Answer`].
+
+use bytes::Bytes;
+use minicbor::{Decode, Decoder, Encode, Encoder};
+use openraft::raft::AppendEntriesRequest;
+use raft3d_core::RequestId;
+
+use super::api::{MembershipError, NodeStatus, WriteOutcome};
+use super::types::{Entry, Incarnation, LogId, Member, NodeId, StoredMembership, TypeConfig, Vote};
+use crate::codec::{self, CodecError};
+
+/// Largest log entry, in bytes of its encoding. A write above it is refused before it is proposed.
+pub const ENTRY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Entries are put into one append until it holds this many bytes; a larger one goes alone.
+pub const APPEND_BYTES_SOFT_MAX: usize = 1024 * 1024;
+/// Most entries in one append.
+pub const APPEND_ENTRIES_MAX: usize = 4_096;
+/// Bytes of a snapshot in one message.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * 1024;
+
+const KIND_APPEND: u8 = 0;
+const KIND_ASK: u8 = 1;
+
+/// A request between peers.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Log entries, or none: a heartbeat.
+    Append(AppendEntriesRequest<TypeConfig>),
+    /// Anything else.
+    Ask(Ask),
+}
+
+/// Requests other than appends. The numbers are part of the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Ask {
+    /// Who are you, and do you belong to a cluster yet?
+    #[n(0)]
+    Identify,
+    /// Vote for me (Raft, 5.2), or would you (Raft thesis, 9.6)?
+    #[n(1)]
+    Vote(#[n(0)] VoteAsk),
+    /// The leader hands over (Raft thesis, 3.10).
+    #[n(2)]
+    TransferLeader(#[n(0)] TransferAsk),
+    /// Up to where must a replica have applied to read what was committed by now (6.4)?
+    #[n(3)]
+    ReadIndex,
+    /// How are you?
+    #[n(4)]
+    Status,
+    /// A client's write, for the leader.
+    #[n(5)]
+    Write(#[n(0)] WriteAsk),
+    /// A change of the membership, for the leader.
+    #[n(6)]
+    Admin(#[n(0)] AdminAsk),
+    /// A node without an id asks any member to be added.
+    #[n(7)]
+    Join(#[n(0)] Member),
+    /// A snapshot follows.
+    #[n(8)]
+    SnapshotBegin(#[n(0)] SnapshotBegin),
+    /// A piece of it.
+    #[n(9)]
+    SnapshotChunk(#[n(0)] SnapshotChunk),
+    /// That was all: check and install it.
+    #[n(10)]
+    SnapshotEnd {
+        /// The transfer.
+        #[n(0)]
+        transfer: u64,
+    },
+}
+
+/// A vote that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct VoteAsk {
+    /// The candidate's vote.
+    #[cbor(n(0), with = "vote")]
+    pub vote: Vote,
+    /// Its last entry.
+    #[cbor(n(1), with = "log_id")]
+    pub last_log_id: Option<LogId>,
+    /// Only a question, before the term is raised.
+    #[n(2)]
+    pub pre_vote: bool,
+    /// The leader asked for this election.
+    #[n(3)]
+    pub leadership_transfer: bool,
+}
+
+/// A leader that hands over.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct TransferAsk {
+    /// The leader's vote.
+    #[cbor(n(0), with = "vote")]
+    pub from: Vote,
+    /// To whom.
+    #[n(1)]
+    pub to: NodeId,
+    /// What the new leader must have.
+    #[cbor(n(2), with = "log_id")]
+    pub last_log_id: Option<LogId>,
+}
+
+/// A write on its way to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct WriteAsk {
+    /// The encoded envelope; the leader stamps its time.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub envelope: Vec<u8>,
+    /// How long the sender still waits, in milliseconds.
+    #[n(1)]
+    pub timeout_ms: u64,
+}
+
+/// A change of the membership.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum AdminAsk {
+    /// Add a learner.
+    #[n(0)]
+    AddLearner(#[n(0)] Member),
+    /// Make a learner a voter.
+    #[n(1)]
+    Promote {
+        /// Whom.
+        #[n(0)]
+        node_id: NodeId,
+        /// Compare-and-set.
+        #[n(1)]
+        expected: Option<u64>,
+    },
+    /// Remove a member.
+    #[n(2)]
+    Remove {
+        /// Whom.
+        #[n(0)]
+        node_id: NodeId,
+        /// Compare-and-set.
+        #[n(1)]
+        expected: Option<u64>,
+    },
+    /// Hand the leadership over.
+    #[n(3)]
+    Transfer {
+        /// To whom.
+        #[n(0)]
+        to: NodeId,
+    },
+}
+
+/// The start of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SnapshotBegin {
+    /// The sending leader's vote.
+    #[cbor(n(0), with = "vote")]
+    pub vote: Vote,
+    /// Last entry in the snapshot.
+    #[cbor(n(1), with = "log_id")]
+    pub last_log_id: Option<LogId>,
+    /// Membership as of the snapshot.
+    #[cbor(n(2), with = "membership")]
+    pub membership: StoredMembership,
+    /// Size in bytes.
+    #[n(3)]
+    pub bytes: u64,
+    /// Chosen by the sender; a later transfer replaces an earlier one.
+    #[n(4)]
+    pub transfer: u64,
+}
+
+/// A piece of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SnapshotChunk {
+    /// The transfer.
+    #[n(0)]
+    pub transfer: u64,
+    /// Where the piece belongs, in bytes from the start. Pieces come in order.
+    #[n(1)]
+    pub offset: u64,
+    /// CRC-32C of the piece.
+    #[n(2)]
+    pub crc: u32,
+    /// The piece.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub data: Vec<u8>,
+}
+
+/// An answer between peers. The numbers are part of the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Answer {
+    /// The node cannot answer: it failed, stops, or is not started.
+    #[n(0)]
+    Failed {
+        /// Why.
+        #[n(0)]
+        reason: String,
+    },
+    /// To an append.
+    #[n(1)]
+    Append(#[n(0)] AppendAnswer),
+    /// To [`Ask::Identify`].
+    #[n(2)]
+    Identity(#[n(0)] Identity),
+    /// To [`Ask::Vote`].
+    #[n(3)]
+    Vote(#[n(0)] VoteAnswer),
+    /// To [`Ask::TransferLeader`]; whether it is taken.
+    #[n(4)]
+    Transfer {
+        /// Whether.
+        #[n(0)]
+        taken: bool,
+    },
+    /// To [`Ask::ReadIndex`].
+    #[n(5)]
+    ReadIndex {
+        /// The log index.
+        #[n(0)]
+        index: u64,
+    },
+    /// To [`Ask::Status`].
+    #[n(6)]
+    Status(#[n(0)] StatusAnswer),
+    /// To [`Ask::Write`].
+    #[n(7)]
+    Write(#[n(0)] WriteAnswer),
+    /// To [`Ask::Admin`].
+    #[n(8)]
+    Admin(#[n(0)] AdminAnswer),
+    /// To the requests that only a leader answers, by another node.
+    #[n(9)]
+    NotLeader {
+        /// Whom it takes for the leader.
+        #[n(0)]
+        leader: Option<NodeId>,
+    },
+    /// To [`Ask::SnapshotBegin`] and [`Ask::SnapshotChunk`]: the sender may go on from here.
+    #[n(10)]
+    SnapshotNext {
+        /// Bytes received.
+        #[n(0)]
+        offset: u64,
+    },
+    /// To [`Ask::SnapshotBegin`], where the sender is behind, and to [`Ask::SnapshotEnd`].
+    #[n(11)]
+    SnapshotDone {
+        /// The receiver's vote.
+        #[cbor(n(0), with = "vote")]
+        vote: Vote,
+    },
+}
+
+/// To an append.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum AppendAnswer {
+    /// All of it is durable.
+    #[n(0)]
+    Success,
+    /// Durable up to here.
+    #[n(1)]
+    Partial {
+        /// Where.
+        #[cbor(n(0), with = "log_id")]
+        matching: Option<LogId>,
+    },
+    /// The entry before the first does not match.
+    #[n(2)]
+    Conflict,
+    /// The sender is not the leader any more.
+    #[n(3)]
+    HigherVote {
+        /// The receiver's vote.
+        #[cbor(n(0), with = "vote")]
+        vote: Vote,
+    },
+}
+
+/// To a vote that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct VoteAnswer {
+    /// The voter's vote.
+    #[cbor(n(0), with = "vote")]
+    pub vote: Vote,
+    /// Whether it is granted.
+    #[n(1)]
+    pub granted: bool,
+    /// The voter's last entry.
+    #[cbor(n(2), with = "log_id")]
+    pub last_log_id: Option<LogId>,
+}
+
+/// Who a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Identity {
+    /// Id; none before it has one.
+    #[n(0)]
+    pub node_id: Option<NodeId>,
+    /// Data folder.
+    #[n(1)]
+    pub incarnation: Incarnation,
+    /// Whether its log holds anything: it belongs to a cluster.
+    #[n(2)]
+    pub initialised: bool,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct StatusAnswer {
+    /// The node's own word.
+    #[n(0)]
+    pub status: NodeStatus,
+    /// Its clock when it answered, in milliseconds since the Unix epoch.
+    #[n(1)]
+    pub clock_ms: u64,
+    /// Its digests at the latest checkpoints, oldest first.
+    #[n(2)]
+    pub checkpoints: Vec<CheckpointDigest>,
+}
+
+/// The digest of a replica's state at a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct CheckpointDigest {
+    /// Log index of the checkpoint.
+    #[n(0)]
+    pub index: u64,
+    /// The digest as of it.
+    #[n(1)]
+    pub digest: raft3d_core::state::digest::Digest,
+}
+
+/// What the leader answers to a forwarded write.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum WriteAnswer {
+    /// The outcome.
+    #[n(0)]
+    Done(#[n(0)] WriteOutcome),
+    /// Certainly not proposed: a queue is full.
+    #[n(1)]
+    Overloaded,
+    /// Perhaps proposed; the outcome was not known in time.
+    #[n(2)]
+    Unknown,
+    /// Certainly not proposed, and another try will not help.
+    #[n(3)]
+    Refused {
+        /// Why.
+        #[n(0)]
+        reason: String,
+    },
+    /// Certainly not proposed: the leader hands over or has lost its quorum.
+    #[n(4)]
+    NotNow,
+}
+
+/// What the leader answers to a change of the membership.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum AdminAnswer {
+    /// Done; the member's id.
+    #[n(0)]
+    Done {
+        /// The member that was changed.
+        #[n(0)]
+        node_id: NodeId,
+    },
+    /// Not done.
+    #[n(1)]
+    Failed(#[n(0)] MembershipError),
+}
+
+/// An id for a request that came without one: random, so that no two nodes mint the same.
+///
+/// # Errors
+/// The system's random source failed.
+pub fn mint_request_id() -> Result<RequestId, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(RequestId::new(hex::encode(bytes)))
+}
+
+impl Request {
+    /// The request's body.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::Append(append) => encode_append(append),
+            Self::Ask(ask) => with_kind(KIND_ASK, ask),
+        }
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// The bytes are not a request.
+    pub fn decode(body: &Bytes) -> Result<Self, MessageError> {
+        match body.first() {
+            Some(&KIND_APPEND) => decode_append(&body.slice(1..)).map(Self::Append),
+            Some(&KIND_ASK) => whole(&body.slice(1..)).map(Self::Ask),
+            _ => Err(MessageError("an unknown kind of request".to_owned())),
+        }
+    }
+}
+
+impl Answer {
+    /// The answer's body.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        with_kind(KIND_ASK, self)
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// The bytes are not an answer.
+    pub fn decode(body: &Bytes) -> Result<Self, MessageError> {
+        match body.first() {
+            Some(&KIND_ASK) => whole(&body.slice(1..)),
+            _ => Err(MessageError("an unknown kind of answer".to_owned())),
+        }
+    }
+}
+
+/// Bytes that are not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a message of this protocol: {0}")]
+pub struct MessageError(String);
+
+impl From<minicbor::decode::Error> for MessageError {
+    fn from(error: minicbor::decode::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<CodecError> for MessageError {
+    fn from(error: CodecError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// CBOR of `value` alone.
+#[must_use]
+pub fn to_vec<T: Encode<()>>(value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Err(error) = minicbor::encode(value, &mut out) {
+        unreachable!("encoding into memory failed: {error}");
+    }
+    out
+}
+
+/// Reads a value that must fill `bytes`.
+///
+/// # Errors
+/// The bytes are not exactly one such value.
+pub fn whole<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<T, MessageError> {
+    let mut decoder = Decoder::new(bytes);
+    let value = decoder.decode()?;
+    if decoder.position() != bytes.len() {
+        return Err(MessageError("bytes follow the message".to_owned()));
+    }
+    Ok(value)
+}
+
+fn with_kind<T: Encode<()>>(kind: u8, value: &T) -> Bytes {
+    let mut out = vec![kind];
+    if let Err(error) = minicbor::encode(value, &mut out) {
+        unreachable!("encoding into memory failed: {error}");
+    }
+    Bytes::from(out)
+}
+
+/// `[vote, previous log id, commit log id, entry count]`, then each entry behind its length.
+fn encode_append(append: &AppendEntriesRequest<TypeConfig>) -> Bytes {
+    let size = append.entries.iter().map(entry_size_hint).sum::<usize>();
+    let mut out = Vec::with_capacity(size + 128);
+    out.push(KIND_APPEND);
+    let head = AppendHead {
+        vote: append.vote,
+        prev_log_id: append.prev_log_id,
+        leader_commit: append.leader_commit,
+        entries: append.entries.len() as u64,
+    };
+    if let Err(error) = minicbor::encode(&head, &mut out) {
+        unreachable!("encoding into memory failed: {error}");
+    }
+    let mut one = Vec::new();
+    for entry in &append.entries {
+        one.clear();
+        codec::encode_entry(entry, &mut one);
+        if let Err(error) = Encoder::new(&mut out).bytes(&one) {
+            unreachable!("encoding into memory failed: {error}");
+        }
+    }
+    Bytes::from(out)
+}
+
+fn decode_append(body: &Bytes) -> Result<AppendEntriesRequest<TypeConfig>, MessageError> {
+    let mut d = Decoder::new(body);
+    let head: AppendHead = d.decode()?;
+    if head.entries > APPEND_ENTRIES_MAX as u64 {
+        return Err(MessageError("too many entries in one append".to_owned()));
+    }
+    let mut entries = Vec::new();
+    for _ in 0..head.entries {
+        entries.push(codec::decode_entry(&body.slice_ref(d.bytes()?))?);
+    }
+    if d.position() != body.len() {
+        return Err(MessageError("bytes follow the entries".to_owned()));
+    }
+    Ok(AppendEntriesRequest {
+        vote: head.vote,
+        prev_log_id: head.prev_log_id,
+        leader_commit: head.leader_commit,
+        entries,
+    })
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct AppendHead {
+    #[cbor(n(0), with = "vote")]
+    vote: Vote,
+    #[cbor(n(1), with = "log_id")]
+    prev_log_id: Option<LogId>,
+    #[cbor(n(2), with = "log_id")]
+    leader_commit: Option<LogId>,
+    #[n(3)]
+    entries: u64,
+}
+
+/// About how many bytes an entry takes; exact enough for limits, which leave room.
+#[must_use]
+pub fn entry_size_hint(entry: &Entry) -> usize {
+    const SURROUNDINGS: usize = 64;
+    const MEMBER: usize = 256;
+    SURROUNDINGS
+        + match &entry.payload {
+            openraft::EntryPayload::Blank => 0,
+            openraft::EntryPayload::Normal(proposal) => proposal.0.len(),
+            openraft::EntryPayload::Membership(members) => members.nodes().count() * MEMBER,
+        }
+}
+
+/// Encodes values of the codec as byte strings inside derived messages.
+macro_rules! as_bytes {
+    ($name:ident, $ty:ty, $encode:path, $decode:path) => {
+        mod $name {
+            use super::*;
+
+            pub(super) fn encode<C, W: minicbor::encode::Write>(
+                value: &$ty,
+                e: &mut Encoder<W>,
+                _: &mut C,
+            ) -> Result<(), minicbor::encode::Error<W::Error>> {
+                let mut bytes = Vec::new();
+                $encode(value, &mut bytes);
+                e.bytes(&bytes)?;
+                Ok(())
+            }
+
+            pub(super) fn decode<C>(
+                d: &mut Decoder<'_>,
+                _: &mut C,
+            ) -> Result<$ty, minicbor::decode::Error> {
+                $decode(d.bytes()?).map_err(minicbor::decode::Error::message)
+            }
+        }
+    };
+}
+
+as_bytes!(vote, Vote, codec::encode_vote, codec::decode_vote);
+as_bytes!(
+    membership,
+    StoredMembership,
+    codec::encode_stored_membership,
+    codec::decode_stored_membership
+);
+as_bytes!(
+    log_id,
+    Option<LogId>,
+    encode_optional_log_id,
+    decode_optional_log_id
+);
+
+fn encode_optional_log_id(log_id: &Option<LogId>, out: &mut Vec<u8>) {
+    if let Some(log_id) = log_id {
+        codec::encode_log_id(log_id, out);
+    }
+}
+
+fn decode_optional_log_id(bytes: &[u8]) -> Result<Option<LogId>, CodecError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    codec::decode_log_id(bytes).map(Some)
+}

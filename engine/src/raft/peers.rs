@@ -1,0 +1,206 @@
+//! Calls to peers: the engine's messages over whatever [`Transport`] there is.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use raft3d_core::ClusterId;
+use thiserror::Error;
+
+use super::message::{Answer, Ask, MessageError, Request};
+use super::transport::{
+    Channel, Hello, PROTOCOL_VERSION, Party, Refusal, Route, Transport, TransportError, Welcome,
+};
+use super::types::{Incarnation, Member, NodeId};
+
+/// Why a peer gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) enum PeerError {
+    /// The transport's word.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The answer does not decode, or answers something else.
+    #[error("the peer's answer is not understood: {0}")]
+    Garbage(String),
+    /// The peer says that it cannot answer.
+    #[error("the peer does not serve: {0}")]
+    Failed(String),
+}
+
+impl PeerError {
+    /// Whether the request certainly had no effect.
+    #[must_use]
+    pub(super) fn no_effect(&self) -> bool {
+        match self {
+            Self::Transport(error) => error.never_sent(),
+            Self::Garbage(_) | Self::Failed(_) => false,
+        }
+    }
+
+    /// An answer to something else.
+    #[must_use]
+    pub(super) fn unexpected(answer: &Answer) -> Self {
+        Self::Garbage(format!("{answer:.200?}"))
+    }
+}
+
+impl From<MessageError> for PeerError {
+    fn from(error: MessageError) -> Self {
+        Self::Garbage(error.to_string())
+    }
+}
+
+/// This node among its peers.
+pub(super) struct Peers {
+    transport: Arc<dyn Transport>,
+    me: Party,
+    cluster_id: OnceLock<ClusterId>,
+}
+
+impl Peers {
+    /// Calls over `transport`, made by the node with that id and folder.
+    pub(super) fn new(transport: Arc<dyn Transport>, me: NodeId, incarnation: Incarnation) -> Self {
+        let me = Party {
+            node_id: Some(me),
+            incarnation: Some(incarnation),
+        };
+        Self {
+            transport,
+            me,
+            cluster_id: OnceLock::new(),
+        }
+    }
+
+    /// The same for a node that has no id yet.
+    pub(super) fn anonymous(transport: Arc<dyn Transport>, incarnation: Incarnation) -> Self {
+        let me = Party {
+            node_id: None,
+            incarnation: Some(incarnation),
+        };
+        Self {
+            transport,
+            me,
+            cluster_id: OnceLock::new(),
+        }
+    }
+
+    /// Remembers the cluster's identity. False where it was another one before: a node belongs to
+    /// one cluster for ever.
+    #[must_use]
+    pub(super) fn set_cluster_id(&self, cluster_id: ClusterId) -> bool {
+        *self.cluster_id.get_or_init(|| cluster_id) == cluster_id
+    }
+
+    /// The cluster's identity, once it is known.
+    pub(super) fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster_id.get().copied()
+    }
+
+    /// Sends `request` to the member `to`.
+    ///
+    /// # Errors
+    /// See [`PeerError`].
+    pub(super) async fn ask(
+        &self,
+        channel: Channel,
+        to: NodeId,
+        member: &Member,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<Answer, PeerError> {
+        let party = Party {
+            node_id: Some(to),
+            incarnation: Some(member.incarnation),
+        };
+        self.send(
+            self.route(channel, &member.peer_addr, party),
+            request,
+            timeout,
+        )
+        .await
+    }
+
+    /// Sends `ask` to whoever answers at `addr`, expecting the node `to` there, if any.
+    ///
+    /// # Errors
+    /// See [`PeerError`].
+    pub(super) async fn ask_address(
+        &self,
+        addr: &str,
+        to: Option<NodeId>,
+        ask: Ask,
+        timeout: Duration,
+    ) -> Result<Answer, PeerError> {
+        let party = Party {
+            node_id: to,
+            incarnation: None,
+        };
+        let route = self.route(Channel::Control, addr, party);
+        self.send(route, &Request::Ask(ask), timeout).await
+    }
+
+    async fn send(
+        &self,
+        route: Route,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<Answer, PeerError> {
+        let body = self
+            .transport
+            .call(route, request.encode(), timeout)
+            .await?;
+        match Answer::decode(&body)? {
+            Answer::Failed { reason } => Err(PeerError::Failed(reason)),
+            answer => Ok(answer),
+        }
+    }
+
+    fn route(&self, channel: Channel, addr: &str, to: Party) -> Route {
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            channel,
+            cluster_id: self.cluster_id(),
+            from: self.me,
+            to,
+        };
+        Route {
+            addr: addr.to_owned(),
+            hello,
+        }
+    }
+
+    /// Judges who dials in, by `recorded`: the data folder that the membership has for an id.
+    ///
+    /// An id that the membership does not know is let in: a replica that lags may not know a new
+    /// member yet, and must still take its log. A member that was removed does no harm: pre-vote
+    /// and the leader's lease keep it from disturbing elections.
+    ///
+    /// # Errors
+    /// Why the connection is refused.
+    pub(super) fn greet(
+        &self,
+        hello: &Hello,
+        recorded: impl Fn(NodeId) -> Option<Incarnation>,
+    ) -> Result<Welcome, Refusal> {
+        if hello.protocol != PROTOCOL_VERSION {
+            let (theirs, ours) = (PROTOCOL_VERSION, hello.protocol);
+            return Err(Refusal::Protocol { theirs, ours });
+        }
+        if let (Some(theirs), Some(ours)) = (self.cluster_id(), hello.cluster_id)
+            && theirs != ours
+        {
+            return Err(Refusal::OtherCluster { theirs });
+        }
+        let welcome = Welcome {
+            cluster_id: self.cluster_id(),
+            party: self.me,
+        };
+        hello.check(&welcome)?;
+        if let Some(node_id) = hello.from.node_id {
+            let known = recorded(node_id);
+            if known.is_some() && known != hello.from.incarnation {
+                return Err(Refusal::OtherFolder { node_id });
+            }
+        }
+        Ok(welcome)
+    }
+}

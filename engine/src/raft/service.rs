@@ -1,0 +1,161 @@
+//! What a node answers its peers.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
+};
+
+use super::message::{
+    AdminAnswer, Answer, AppendAnswer, Ask, CheckpointDigest, Identity, Request, StatusAnswer,
+    TransferAsk, VoteAnswer, VoteAsk,
+};
+use super::node::Node;
+use super::transport::{Hello, PeerService, Refusal, Welcome};
+use super::types::{Member, TypeConfig};
+
+impl PeerService for Node {
+    fn greet(&self, hello: &Hello) -> Result<Welcome, Refusal> {
+        if let Some(reason) = self.inner.closed_by() {
+            return Err(Refusal::NotServing { reason });
+        }
+        let recorded = |id| self.inner.recorded_incarnation(id);
+        let welcome = self.inner.peers.greet(hello, recorded);
+        if let Err(refusal) = &welcome {
+            tracing::warn!(from = ?hello.from, %refusal, "a peer's connection is refused");
+            self.inner.note_refusal(refusal);
+        }
+        welcome
+    }
+
+    fn handle(&self, hello: Hello, body: Bytes) -> BoxFuture<'static, Option<Bytes>> {
+        let node = self.clone();
+        async move {
+            let request = Request::decode(&body).ok()?;
+            Some(node.answer(&hello, request).await.encode())
+        }
+        .boxed()
+    }
+}
+
+impl Node {
+    async fn answer(&self, hello: &Hello, request: Request) -> Answer {
+        if let Some(reason) = self.inner.closed_by() {
+            return Answer::Failed { reason };
+        }
+        let ask = match request {
+            // Raft is spoken between nodes that have an id.
+            _ if hello.from.node_id.is_none() => match request {
+                Request::Ask(Ask::Join(member)) => return self.answer_join(member).await,
+                Request::Ask(Ask::Identify) => return self.answer_identify(),
+                _ => {
+                    return Answer::Failed {
+                        reason: "the dialer has no node id".to_owned(),
+                    };
+                }
+            },
+            Request::Append(append) => return self.answer_append(append).await,
+            Request::Ask(ask) => ask,
+        };
+        match ask {
+            Ask::Identify => self.answer_identify(),
+            Ask::Vote(ask) => self.answer_vote(ask).await,
+            Ask::TransferLeader(ask) => self.answer_transfer(ask).await,
+            Ask::ReadIndex => match self.leader_read_index().await {
+                Some(index) => Answer::ReadIndex { index },
+                None => Answer::NotLeader {
+                    leader: self.inner.metrics().current_leader,
+                },
+            },
+            Ask::Status => Answer::Status(self.status_answer()),
+            Ask::Write(ask) => self.forwarded_write(ask).await,
+            Ask::Admin(ask) => self.admin_on_leader(ask).await,
+            Ask::Join(member) => self.answer_join(member).await,
+            Ask::SnapshotBegin(begin) => self.begin_snapshot(begin).await,
+            Ask::SnapshotChunk(chunk) => self.take_snapshot_chunk(chunk).await,
+            Ask::SnapshotEnd { transfer } => self.end_snapshot(transfer).await,
+        }
+    }
+
+    fn answer_identify(&self) -> Answer {
+        Answer::Identity(Identity {
+            node_id: Some(self.id()),
+            incarnation: self.inner.member.incarnation,
+            initialised: self.inner.initialised(),
+        })
+    }
+
+    async fn answer_append(&self, append: AppendEntriesRequest<TypeConfig>) -> Answer {
+        match self.inner.raft.append_entries(append).await {
+            Ok(response) => Answer::Append(match response {
+                AppendEntriesResponse::Success => AppendAnswer::Success,
+                AppendEntriesResponse::PartialSuccess(matching) => {
+                    AppendAnswer::Partial { matching }
+                }
+                AppendEntriesResponse::Conflict => AppendAnswer::Conflict,
+                AppendEntriesResponse::HigherVote(vote) => AppendAnswer::HigherVote { vote },
+            }),
+            Err(error) => Answer::Failed {
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    async fn answer_vote(&self, ask: VoteAsk) -> Answer {
+        let request = VoteRequest {
+            vote: ask.vote,
+            last_log_id: ask.last_log_id,
+            leadership_transfer: ask.leadership_transfer,
+        };
+        let voted = if ask.pre_vote {
+            self.inner.raft.pre_vote(request).await
+        } else {
+            self.inner.raft.vote(request).await
+        };
+        match voted {
+            Ok(response) => Answer::Vote(VoteAnswer {
+                vote: response.vote,
+                granted: response.vote_granted,
+                last_log_id: response.last_log_id,
+            }),
+            Err(error) => Answer::Failed {
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    async fn answer_transfer(&self, ask: TransferAsk) -> Answer {
+        let request = TransferLeaderRequest::new(ask.from, ask.to, ask.last_log_id);
+        match self.inner.raft.handle_transfer_leader(request).await {
+            Ok(taken) => Answer::Transfer {
+                taken: taken.is_ok(),
+            },
+            Err(error) => Answer::Failed {
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    async fn answer_join(&self, member: Member) -> Answer {
+        Answer::Admin(match self.add_learner(member).await {
+            Ok(node_id) => AdminAnswer::Done { node_id },
+            Err(error) => AdminAnswer::Failed(error),
+        })
+    }
+
+    pub(super) fn status_answer(&self) -> StatusAnswer {
+        let checkpoints = self.inner.machine.checkpoints();
+        StatusAnswer {
+            status: self.status(),
+            clock_ms: self.inner.now_ms(),
+            checkpoints: checkpoints
+                .iter()
+                .map(|c| CheckpointDigest {
+                    index: c.index.0,
+                    digest: c.digest,
+                })
+                .collect(),
+        }
+    }
+}

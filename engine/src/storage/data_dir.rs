@@ -1,0 +1,410 @@
+//! The data folder of one node: whose it is, which format it has, and that one process uses it.
+//!
+//! ```text
+//! DIR/VERSION        format of the folder
+//! DIR/LOCK           locked while a process uses the folder
+//! DIR/identity       incarnation, node id, cluster id; checksummed
+//! DIR/log/           the Raft log
+//! DIR/state/         the state database: a cache of snapshot and log
+//! DIR/snapshots/     snapshot files
+//! DIR/modules-cache/ compiled modules: a cache
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use raft3d_core::ClusterId;
+use thiserror::Error;
+
+use super::files::{create_dir, sync_dir, temporary_name, write_atomic};
+use crate::raft::types::{Incarnation, NodeId};
+
+/// Format of the data folder that this build reads and writes.
+pub const DATA_FORMAT_VERSION: u32 = 1;
+
+const VERSION_FILE: &str = "VERSION";
+const LOCK_FILE: &str = "LOCK";
+const IDENTITY_FILE: &str = "identity";
+const VERSION_PREFIX: &str = "raft3d-data ";
+/// Longest `VERSION` or `identity` file that is read, in bytes.
+const SMALL_FILE_BYTES_MAX: u64 = 4096;
+
+/// Why a data folder cannot be used. Each message says what to do.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    /// Another process holds the lock.
+    #[error(
+        "the data folder {path} is in use by another process: stop that one, or choose another \
+         folder with --data"
+    )]
+    InUse {
+        /// Folder.
+        path: PathBuf,
+    },
+    /// The folder was written by another version.
+    #[error(
+        "the data folder {path} has format {found}, and this build reads format \
+         {DATA_FORMAT_VERSION} only: run the version of raft3d that wrote it, or choose another \
+         folder with --data"
+    )]
+    WrongVersion {
+        /// Folder.
+        path: PathBuf,
+        /// What its `VERSION` file says.
+        found: String,
+    },
+    /// The folder holds something else.
+    #[error(
+        "{path} is not a data folder of raft3d, and it is not empty (it holds {entry}): choose an \
+         empty folder with --data"
+    )]
+    NotOurs {
+        /// Folder.
+        path: PathBuf,
+        /// A file or folder in it.
+        entry: String,
+    },
+    /// A file of the folder is missing or damaged.
+    #[error(
+        "the data folder {path} is damaged ({detail}): this node must not run with it. Restore \
+         the folder from a copy; or remove the node from the cluster and let it join again with \
+         an empty folder, under a new id"
+    )]
+    Damaged {
+        /// Folder.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The folder belongs to another node id.
+    #[error(
+        "the data folder {path} belongs to node {stored}, not to node {given}: start it with \
+         --node-id {stored}, or choose another folder with --data"
+    )]
+    OtherNode {
+        /// Folder.
+        path: PathBuf,
+        /// The id that it was given first.
+        stored: NodeId,
+        /// The id of this start.
+        given: NodeId,
+    },
+    /// The folder belongs to another cluster.
+    #[error(
+        "the data folder {path} belongs to cluster {stored}, not to cluster {given}: choose \
+         another folder with --data, or ask the members of the right cluster"
+    )]
+    OtherCluster {
+        /// Folder.
+        path: PathBuf,
+        /// The cluster that it was given first.
+        stored: ClusterId,
+        /// The cluster that was met.
+        given: ClusterId,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// File or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes for a new identity: {0}")]
+    Random(String),
+}
+
+/// Who a data folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Random, made with the folder.
+    pub incarnation: Incarnation,
+    /// Set once; none before the node has its id.
+    pub node_id: Option<NodeId>,
+    /// Set once; none before the cluster is known.
+    pub cluster_id: Option<ClusterId>,
+}
+
+/// An open data folder. The lock is held until it is dropped, or the process ends.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    identity: Mutex<Identity>,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the folder, or makes it where there is none.
+    ///
+    /// # Errors
+    /// See [`DataDirError`].
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| DataDirError::Io {
+                action,
+                path,
+                source,
+            }
+        };
+        create_dir(path).map_err(io("create the data folder", path))?;
+        let lock = acquire_lock(path)?;
+        match read_small(&path.join(VERSION_FILE))? {
+            Some(text) => check_version(path, &text)?,
+            None => {
+                check_foreign(path)?;
+                let file = path.join(VERSION_FILE);
+                write_atomic(
+                    &file,
+                    format!("{VERSION_PREFIX}{DATA_FORMAT_VERSION}\n").as_bytes(),
+                )
+                .map_err(io("write", &file))?;
+            }
+        }
+        let identity = open_identity(path)?;
+        for sub in ["log", "state", "snapshots", "modules-cache"] {
+            // The log's and the state's own stores create what they need inside.
+            let sub = path.join(sub);
+            create_dir(&sub).map_err(io("create", &sub))?;
+        }
+        sync_dir(path).map_err(io("sync", path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            identity: Mutex::new(identity),
+            _lock: lock,
+        })
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the Raft log lives.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Where compiled modules are cached.
+    #[must_use]
+    pub fn modules_cache_dir(&self) -> PathBuf {
+        self.path.join("modules-cache")
+    }
+
+    /// Who the folder is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records the node id, durably. Setting the same one again is no change.
+    ///
+    /// # Errors
+    /// [`DataDirError::OtherNode`] where another one is recorded.
+    pub fn set_node_id(&self, given: NodeId) -> Result<(), DataDirError> {
+        self.update(|identity| match identity.node_id {
+            Some(stored) if stored != given => Err(DataDirError::OtherNode {
+                path: self.path.clone(),
+                stored,
+                given,
+            }),
+            _ => Ok(Identity {
+                node_id: Some(given),
+                ..identity
+            }),
+        })
+    }
+
+    /// Records the cluster id, durably. Setting the same one again is no change.
+    ///
+    /// # Errors
+    /// [`DataDirError::OtherCluster`] where another one is recorded.
+    pub fn set_cluster_id(&self, given: ClusterId) -> Result<(), DataDirError> {
+        self.update(|identity| match identity.cluster_id {
+            Some(stored) if stored != given => Err(DataDirError::OtherCluster {
+                path: self.path.clone(),
+                stored,
+                given,
+            }),
+            _ => Ok(Identity {
+                cluster_id: Some(given),
+                ..identity
+            }),
+        })
+    }
+
+    fn update(
+        &self,
+        change: impl FnOnce(Identity) -> Result<Identity, DataDirError>,
+    ) -> Result<(), DataDirError> {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(*identity)?;
+        if changed != *identity {
+            write_identity(&self.path, &changed)?;
+            *identity = changed;
+        }
+        Ok(())
+    }
+}
+
+fn acquire_lock(path: &Path) -> Result<File, DataDirError> {
+    let file_path = path.join(LOCK_FILE);
+    let io = |action| {
+        let path = file_path.clone();
+        move |source| DataDirError::Io {
+            action,
+            path,
+            source,
+        }
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file_path)
+        .map_err(io("open"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(io("lock")(source)),
+    }
+}
+
+fn check_version(path: &Path, text: &str) -> Result<(), DataDirError> {
+    let found = text
+        .strip_prefix(VERSION_PREFIX)
+        .and_then(|rest| rest.strip_suffix('\n'));
+    match found {
+        Some(version) if version == DATA_FORMAT_VERSION.to_string() => Ok(()),
+        Some(version) if version.parse::<u32>().is_ok() => Err(DataDirError::WrongVersion {
+            path: path.to_owned(),
+            found: version.to_owned(),
+        }),
+        _ => Err(damaged(path, "the file VERSION is not readable")),
+    }
+}
+
+/// A folder without `VERSION` is a new one only if it holds nothing but what a start that was cut
+/// short left behind.
+fn check_foreign(path: &Path) -> Result<(), DataDirError> {
+    let allowed = [
+        path.join(LOCK_FILE),
+        temporary_name(&path.join(VERSION_FILE)),
+        path.join("lost+found"),
+    ];
+    let io = |source| DataDirError::Io {
+        action: "list",
+        path: path.to_owned(),
+        source,
+    };
+    for entry in fs::read_dir(path).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_name() == IDENTITY_FILE {
+            return Err(damaged(path, "the file VERSION is missing"));
+        }
+        if !allowed.contains(&entry.path()) {
+            return Err(DataDirError::NotOurs {
+                path: path.to_owned(),
+                entry: entry.file_name().to_string_lossy().into_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn open_identity(path: &Path) -> Result<Identity, DataDirError> {
+    if let Some(text) = read_small(&path.join(IDENTITY_FILE))? {
+        return parse_identity(&text)
+            .ok_or_else(|| damaged(path, "the file identity is not readable"));
+    }
+    // Without its identity a folder with a log would vote as somebody else.
+    if path.join("log").exists() {
+        return Err(damaged(path, "the file identity is missing"));
+    }
+    let mut incarnation = [0; 16];
+    getrandom::fill(&mut incarnation).map_err(|error| DataDirError::Random(error.to_string()))?;
+    let identity = Identity {
+        incarnation: Incarnation(incarnation),
+        node_id: None,
+        cluster_id: None,
+    };
+    write_identity(path, &identity)?;
+    Ok(identity)
+}
+
+fn write_identity(path: &Path, identity: &Identity) -> Result<(), DataDirError> {
+    let file = path.join(IDENTITY_FILE);
+    write_atomic(&file, format_identity(identity).as_bytes()).map_err(|source| DataDirError::Io {
+        action: "write",
+        path: file.clone(),
+        source,
+    })
+}
+
+fn format_identity(identity: &Identity) -> String {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+    let body = format!(
+        "raft3d identity 1\nincarnation {}\nnode_id {}\ncluster_id {}\n",
+        identity.incarnation,
+        or_none(identity.node_id.map(|id| id.to_string())),
+        or_none(identity.cluster_id.map(|id| id.to_string())),
+    );
+    let checksum = blake3::hash(body.as_bytes()).to_hex();
+    format!("{body}blake3 {checksum}\n")
+}
+
+fn parse_identity(text: &str) -> Option<Identity> {
+    let mut lines = text.lines().skip(1);
+    let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
+    let mut incarnation = [0; 16];
+    hex::decode_to_slice(value("incarnation")?, &mut incarnation).ok()?;
+    let node_id = match value("node_id")? {
+        "none" => None,
+        id => Some(id.parse().ok()?),
+    };
+    let cluster_id = match value("cluster_id")? {
+        "none" => None,
+        id => Some(id.parse().ok()?),
+    };
+    let identity = Identity {
+        incarnation: Incarnation(incarnation),
+        node_id,
+        cluster_id,
+    };
+    // Whatever differs from what would be written now is damage; the checksum is part of it.
+    (format_identity(&identity) == text).then_some(identity)
+}
+
+/// The text of a small file; none where there is no such file.
+fn read_small(path: &Path) -> Result<Option<String>, DataDirError> {
+    let io = |source| DataDirError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+        // What is too long or not text is not readable: an empty text never is either.
+        Ok(metadata) if metadata.len() > SMALL_FILE_BYTES_MAX => return Ok(Some(String::new())),
+        Ok(_) => {}
+    }
+    let bytes = fs::read(path).map_err(io)?;
+    Ok(Some(String::from_utf8(bytes).unwrap_or_default()))
+}
+
+fn damaged(path: &Path, detail: &str) -> DataDirError {
+    DataDirError::Damaged {
+        path: path.to_owned(),
+        detail: detail.to_owned(),
+    }
+}

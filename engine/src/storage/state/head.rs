@@ -1,0 +1,91 @@
+//! The one record beside the rows: which generation they are in, and what they reflect.
+
+use minicbor::{Decode, Encode};
+use raft3d_core::Revision;
+use raft3d_core::state::digest::Digest;
+
+use crate::codec::{
+    decode_log_id, decode_stored_membership, encode_log_id, encode_stored_membership,
+};
+use crate::raft::types::{LogId, StoredMembership};
+
+/// Format of the state database. Another one is rebuilt from snapshot and log.
+const STATE_FORMAT_VERSION: u32 = 1;
+
+/// What the rows reflect. Written in the same batch as the rows, so it never says more or less.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Which keyspace holds the rows.
+    pub(crate) generation: u64,
+    /// The last entry that was applied.
+    pub(crate) last_applied: Option<LogId>,
+    /// The last membership that was applied.
+    pub(crate) membership: StoredMembership,
+    /// Digest of the rows.
+    pub(crate) digest: Digest,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct Stored {
+    #[n(0)]
+    format: u32,
+    #[n(1)]
+    generation: u64,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    last_applied: Option<Vec<u8>>,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    membership: Vec<u8>,
+    #[n(4)]
+    digest: Digest,
+}
+
+impl Head {
+    /// The revision of the rows: 0 before the first entry.
+    pub(crate) fn revision(&self) -> Revision {
+        Revision(self.last_applied.as_ref().map_or(0, |log_id| log_id.index))
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut membership = Vec::new();
+        encode_stored_membership(&self.membership, &mut membership);
+        let last_applied = self.last_applied.as_ref().map(|log_id| {
+            let mut bytes = Vec::new();
+            encode_log_id(log_id, &mut bytes);
+            bytes
+        });
+        let stored = Stored {
+            format: STATE_FORMAT_VERSION,
+            generation: self.generation,
+            last_applied,
+            membership,
+            digest: self.digest,
+        };
+        let mut bytes = Vec::new();
+        match minicbor::encode(&stored, &mut bytes) {
+            Ok(()) => bytes,
+            Err(error) => unreachable!("encoding into memory failed: {error}"),
+        }
+    }
+
+    /// # Errors
+    /// What is wrong with the bytes, for a log line.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let stored: Stored = minicbor::decode(bytes).map_err(|error| error.to_string())?;
+        if stored.format != STATE_FORMAT_VERSION {
+            return Err(format!("it has format {}", stored.format));
+        }
+        let last_applied = stored
+            .last_applied
+            .map(|bytes| decode_log_id(&bytes))
+            .transpose()
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            generation: stored.generation,
+            last_applied,
+            membership: decode_stored_membership(&stored.membership)
+                .map_err(|error| error.to_string())?,
+            digest: stored.digest,
+        })
+    }
+}

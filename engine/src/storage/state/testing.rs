@@ -1,0 +1,223 @@
+//! What the tests of state and snapshots share: a plain model, made from a seed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed test is to panic"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use openraft::vote::RaftLeaderId;
+use raft3d_core::state::digest::Digest;
+use raft3d_core::state::overlay::Changes;
+use raft3d_core::state::rows::ReadRows;
+
+use super::{Head, StateStore, StateView};
+use crate::raft::types::{LeaderId, LogId, Member, Membership, StoredMembership};
+
+/// A small generator of pseudo-random numbers (SplitMix64; Steele, Lea, Flood 2014).
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The seed of this run: `RAFT3D_TEST_SEED`, or another one each time. Printed, so that a
+    /// failure can be replayed.
+    pub(crate) fn seed() -> u64 {
+        let seed = std::env::var("RAFT3D_TEST_SEED")
+            .ok()
+            .map(|text| text.parse().expect("RAFT3D_TEST_SEED is a number"))
+            .unwrap_or_else(|| {
+                let mut bytes = [0; 8];
+                getrandom::fill(&mut bytes).unwrap();
+                u64::from_le_bytes(bytes)
+            });
+        println!("replay with RAFT3D_TEST_SEED={seed}");
+        seed
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+pub(crate) fn log_id(index: u64) -> LogId {
+    LogId::new(LeaderId::new(3, 1), index)
+}
+
+pub(crate) fn membership(index: u64) -> StoredMembership {
+    let members: BTreeMap<u64, Member> = [(1, Member::default())].into();
+    let membership = Membership::new(vec![BTreeSet::from([1])], members).unwrap();
+    StoredMembership::new(Some(log_id(index)), membership)
+}
+
+/// What the rows should be after some log index. The changes of an index depend on the seed, the
+/// index and the rows before it, so a model can be brought to any index again.
+#[derive(Clone)]
+pub(crate) struct Model {
+    pub(crate) seed: u64,
+    pub(crate) index: u64,
+    pub(crate) rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) digest: Digest,
+}
+
+impl Model {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            index: 0,
+            rows: BTreeMap::new(),
+            digest: Digest::default(),
+        }
+    }
+
+    pub(crate) fn at(seed: u64, index: u64) -> Self {
+        let mut model = Self::new(seed);
+        while model.index < index {
+            model.step();
+        }
+        model
+    }
+
+    /// The changes of the next index, already made in the model.
+    pub(crate) fn step(&mut self) -> Changes {
+        self.index += 1;
+        let mut random = Random::new(self.seed ^ self.index.wrapping_mul(0x5851_f42d_4c95_7f2d));
+        let mut changes = Changes::new();
+        for _ in 0..1 + random.below(8) {
+            let key = format!(
+                "{}/{:03}",
+                ["a", "ab", "b\u{7f}"][random.below(3) as usize],
+                random.below(200)
+            );
+            if random.below(4) == 0 {
+                changes.insert(key.into_bytes(), None);
+            } else {
+                let length = [0, 10, 300, 5_000][random.below(4) as usize];
+                let value = (0..length).map(|_| random.next() as u8).collect();
+                changes.insert(key.into_bytes(), Some(value));
+            }
+        }
+        for (key, value) in &changes {
+            if let Some(old) = self.rows.remove(key) {
+                self.digest.remove(key, &old);
+            }
+            if let Some(value) = value {
+                self.digest.add(key, value);
+                self.rows.insert(key.clone(), value.clone());
+            }
+        }
+        changes
+    }
+
+    pub(crate) fn head(&self, generation: u64) -> Head {
+        Head {
+            generation,
+            last_applied: Some(log_id(self.index)),
+            membership: membership(self.index / 10),
+            digest: self.digest,
+        }
+    }
+
+    /// Writes the next index to `store`.
+    pub(crate) fn commit_next(&mut self, store: &StateStore) {
+        let changes = self.step();
+        let generation = store.view().head().generation;
+        store.commit(changes, self.head(generation)).unwrap();
+    }
+
+    /// Applies the "log" up to `index`, from where the store is.
+    pub(crate) fn replay(seed: u64, store: &StateStore, index: u64) -> Self {
+        let mut model = Self::at(seed, store.view().revision().0);
+        while model.index < index {
+            model.commit_next(store);
+        }
+        model
+    }
+
+    /// Every row, the digest and the record beside them are the model's.
+    pub(crate) fn check(&self, view: &StateView) {
+        assert_eq!(view.revision().0, self.index);
+        assert_eq!(view.digest(), self.digest);
+        assert_eq!(view.recompute_digest().unwrap(), self.digest);
+        if self.index > 0 {
+            assert_eq!(view.last_applied(), Some(log_id(self.index)));
+            assert_eq!(view.membership(), &membership(self.index / 10));
+        }
+        let rows = view.scan(b"", None, usize::MAX).unwrap();
+        assert!(
+            rows.into_iter().eq(self.rows.clone()),
+            "the rows differ from the model's"
+        );
+    }
+}
+
+/// Copies a folder with everything in it.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// All files below `dir`, sorted.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Damages one file: cut short, a page zeroed, or a bit flipped. Says what it did.
+pub(crate) fn damage(path: &Path, random: &mut Random) -> String {
+    let mut bytes = fs::read(path).unwrap();
+    if bytes.is_empty() {
+        return format!("nothing: {} is empty", path.display());
+    }
+    let at = random.below(bytes.len() as u64) as usize;
+    let what = match random.below(3) {
+        0 => {
+            bytes.truncate(at);
+            "cut"
+        }
+        1 => {
+            let page = at / 4096 * 4096;
+            let end = (page + 4096).min(bytes.len());
+            bytes[page..end].fill(0);
+            "zeroed the page of"
+        }
+        _ => {
+            bytes[at] ^= 1 << random.below(8);
+            "flipped a bit in"
+        }
+    };
+    fs::write(path, &bytes).unwrap();
+    format!("{what} byte {at} of {}", path.display())
+}

@@ -1,0 +1,165 @@
+//! Leaders that vanish, answers that are lost: what was acknowledged stays, exactly once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft3d_engine::raft::api::{Role, WriteError};
+use raft3d_engine::raft::transport::Channel;
+
+use crate::cluster::{Cluster, Tune, accepted, wait_for};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_write_has_an_outcome() {
+    let cluster = Cluster::started(3, Tune::default()).await;
+    let mut made = BTreeSet::new();
+    for n in 0..60 {
+        let id = format!("p{n}");
+        let outcome = cluster.printer(n % 3, &id).await.unwrap();
+        accepted(&outcome);
+        assert!(!outcome.replayed);
+        made.insert(id);
+    }
+    for at in 0..3 {
+        let seen: BTreeSet<_> = cluster.printers(at).await.unwrap().into_iter().collect();
+        assert_eq!(seen, made);
+    }
+    cluster.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_does_not_do_a_write_twice() {
+    let cluster = Cluster::started(3, Tune::default()).await;
+    let follower = cluster.follower().await;
+    cluster.net.lose_answers(Channel::Forward, 2);
+    // Under an id that the node minted: it asks again, and gets the stored answer.
+    let outcome = cluster.printer(follower, "p1").await.unwrap();
+    accepted(&outcome);
+    assert!(outcome.replayed, "the first try was done");
+    assert_eq!(cluster.net.answers_to_lose(), 0);
+    // Under the client's own key, later and through another node.
+    let first = cluster.printer_keyed(0, "p2", Some("key")).await.unwrap();
+    let again = cluster.printer_keyed(1, "p2", Some("key")).await.unwrap();
+    assert!(again.replayed && !first.replayed);
+    assert_eq!(
+        (again.revision, &again.response),
+        (first.revision, &first.response)
+    );
+    assert_eq!(cluster.printers(follower).await.unwrap(), ["p1", "p2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_is_replaced_and_comes_back() {
+    kill_leaders(3, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_five_may_be_killed() {
+    kill_leaders(5, 2).await;
+}
+
+/// Kills leaders one after the other under load; everything acknowledged must be there.
+async fn kill_leaders(count: u64, kills: usize) {
+    let cluster = Arc::new(Cluster::started(count, Tune::default()).await);
+    let mut killed = Vec::new();
+    let mut all = BTreeSet::new();
+    for round in 0..kills {
+        let victim = cluster.leader().await;
+        let survivors: Vec<_> = cluster
+            .running()
+            .into_iter()
+            .filter(|at| *at != victim)
+            .collect();
+        let writers = (0..8).map(|w| {
+            let cluster = Arc::clone(&cluster);
+            let through = survivors[w % survivors.len()];
+            tokio::spawn(async move {
+                let mut done = Vec::new();
+                for n in 0..25 {
+                    let id = format!("r{round}-w{w}-{n}");
+                    match cluster.printer(through, &id).await {
+                        Ok(outcome) => {
+                            accepted(&outcome);
+                            done.push(id);
+                        }
+                        // Nothing may be concluded from it.
+                        Err(WriteError::OutcomeUnknown { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                done
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        cluster.kill(victim).await;
+        killed.push(victim);
+        for writer in writers {
+            all.extend(writer.await.unwrap());
+        }
+    }
+    for victim in killed {
+        cluster.start(victim).await;
+    }
+    for at in 0..count as usize {
+        let seen: BTreeSet<_> = cluster.printers(at).await.unwrap().into_iter().collect();
+        let lost: Vec<_> = all.difference(&seen).collect();
+        assert!(
+            lost.is_empty(),
+            "acknowledged and lost on node {at}: {lost:?}"
+        );
+    }
+    cluster.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_nodes_killed_at_once_lose_nothing() {
+    let cluster = Cluster::started(3, Tune::default()).await;
+    for n in 0..20 {
+        cluster.printer(n % 3, &format!("p{n:02}")).await.unwrap();
+    }
+    let before = cluster.printers(0).await.unwrap();
+    for at in 0..3 {
+        cluster.kill(at).await;
+    }
+    cluster.start_all().await;
+    for at in 0..3 {
+        assert_eq!(cluster.printers(at).await.unwrap(), before);
+    }
+    cluster.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_hands_the_leadership_over() {
+    let cluster = Cluster::started(3, Tune::default()).await;
+    cluster.printer(0, "p1").await.unwrap();
+    let leader = cluster.leader().await;
+    let term = cluster.node(leader).status().term;
+    cluster.stop(leader).await;
+    let next = cluster.leader().await;
+    assert_ne!(next, leader);
+    assert!(cluster.node(next).status().term > term);
+    cluster.printer(next, "p2").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_isolated_leader_acknowledges_nothing() {
+    let cluster = Cluster::started(3, Tune::default()).await;
+    cluster.printer(0, "p1").await.unwrap();
+    let old = cluster.leader().await;
+    cluster.net.isolate(&cluster.slots[old].addr);
+    let other = cluster.running().into_iter().find(|at| *at != old).unwrap();
+    cluster.printer(other, "p2").await.unwrap();
+    wait_for("the others have a leader", || {
+        let status = cluster.node(other).status();
+        status.leader.is_some() && status.leader != Some(cluster.node(old).id())
+    })
+    .await;
+    cluster.net.heal();
+    wait_for("the old leader follows", || {
+        cluster.node(old).status().role == Role::Follower
+    })
+    .await;
+    assert_eq!(cluster.printers(old).await.unwrap(), ["p1", "p2"]);
+    cluster.settle().await;
+}

@@ -1,0 +1,16 @@
+//! Clusters of real nodes in one process: the real log, state and policies on disk, and a network
+//! in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod bootstrap;
+mod cluster;
+mod failover;
+mod members;
+mod net;
+mod reads;
+mod snapshots;

@@ -1,0 +1,142 @@
+//! A network in memory whose links can be cut.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use raft3d_engine::raft::transport::{Channel, PeerService, Route, Transport, TransportError};
+
+/// Addresses and what is wrong between them.
+#[derive(Default)]
+pub struct Net {
+    services: Mutex<HashMap<String, Arc<dyn PeerService>>>,
+    cuts: Mutex<HashSet<(String, String)>>,
+    /// Requests of this channel are done, and their answers lost: how many more times.
+    lose: Mutex<Option<(Channel, usize)>>,
+}
+
+impl Net {
+    pub fn listen(&self, addr: &str, service: Arc<dyn PeerService>) {
+        self.services
+            .lock()
+            .unwrap()
+            .insert(addr.to_owned(), service);
+    }
+
+    pub fn hang_up(&self, addr: &str) {
+        self.services.lock().unwrap().remove(addr);
+    }
+
+    /// Cuts a node off from everybody.
+    pub fn isolate(&self, addr: &str) {
+        let services = self.services.lock().unwrap();
+        let mut cuts = self.cuts.lock().unwrap();
+        for other in services.keys().filter(|other| *other != addr) {
+            cuts.insert((addr.to_owned(), other.clone()));
+            cuts.insert((other.clone(), addr.to_owned()));
+        }
+    }
+
+    pub fn heal(&self) {
+        self.cuts.lock().unwrap().clear();
+    }
+
+    pub fn lose_answers(&self, channel: Channel, times: usize) {
+        *self.lose.lock().unwrap() = Some((channel, times));
+    }
+
+    pub fn answers_to_lose(&self) -> usize {
+        self.lose.lock().unwrap().map_or(0, |(_, times)| times)
+    }
+
+    fn loses(&self, channel: Channel) -> bool {
+        match self.lose.lock().unwrap().as_mut() {
+            Some((on, times)) if *on == channel && *times > 0 => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn is_cut(&self, from: &str, to: &str) -> bool {
+        self.cuts
+            .lock()
+            .unwrap()
+            .contains(&(from.to_owned(), to.to_owned()))
+    }
+
+    async fn carry(
+        self: Arc<Self>,
+        from: String,
+        route: Route,
+        body: Bytes,
+    ) -> Result<Bytes, TransportError> {
+        let addr = route.addr.clone();
+        let unreachable = |reason: &str| {
+            Err(TransportError::Unreachable {
+                addr: addr.clone(),
+                reason: reason.to_owned(),
+            })
+        };
+        if self.is_cut(&from, &addr) {
+            return unreachable("the link is cut");
+        }
+        let service = self.services.lock().unwrap().get(&addr).cloned();
+        let Some(service) = service else {
+            return unreachable("nobody listens");
+        };
+        let checked = service
+            .greet(&route.hello)
+            .and_then(|w| route.hello.check(&w));
+        if let Err(refusal) = checked {
+            return Err(TransportError::Refused { addr, refusal });
+        }
+        let lost = |reason: &str| {
+            Err(TransportError::Lost {
+                addr: addr.clone(),
+                reason: reason.to_owned(),
+            })
+        };
+        let channel = route.hello.channel;
+        let answered = tokio::spawn(service.handle(route.hello, body)).await;
+        if self.is_cut(&addr, &from) || self.loses(channel) {
+            return lost("the link was cut");
+        }
+        match answered {
+            Ok(Some(answer)) => Ok(answer),
+            _ => lost("the other side closed"),
+        }
+    }
+}
+
+/// One node's way into the network.
+pub struct Link {
+    pub net: Arc<Net>,
+    pub from: String,
+}
+
+impl Transport for Link {
+    fn call(
+        &self,
+        route: Route,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let addr = route.addr.clone();
+        let carried = Arc::clone(&self.net).carry(self.from.clone(), route, body);
+        async move {
+            match tokio::time::timeout(timeout, carried).await {
+                Ok(result) => result,
+                Err(_) => {
+                    let timeout_ms = timeout.as_millis() as u64;
+                    Err(TransportError::Timeout { addr, timeout_ms })
+                }
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,148 @@
+//! The data folder: whose it is, one process at a time, and what damage of it says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed test is to panic"
+)]
+
+use std::fs;
+use std::path::Path;
+
+use raft3d_core::ClusterId;
+use raft3d_engine::storage::data_dir::{DataDir, DataDirError};
+use tempfile::tempdir;
+
+fn error(path: &Path) -> DataDirError {
+    DataDir::open(path).unwrap_err()
+}
+
+#[test]
+fn the_identity_is_made_once_and_kept() {
+    let parent = tempdir().unwrap();
+    let path = parent.path().join("a/b");
+    let dir = DataDir::open(&path).unwrap();
+    let made = dir.identity();
+    assert_eq!((made.node_id, made.cluster_id), (None, None));
+    dir.set_node_id(7).unwrap();
+    dir.set_node_id(7).unwrap();
+    dir.set_cluster_id(ClusterId([3; 16])).unwrap();
+    drop(dir);
+
+    let dir = DataDir::open(&path).unwrap();
+    let kept = dir.identity();
+    assert_eq!(kept.incarnation, made.incarnation);
+    assert_eq!(
+        (kept.node_id, kept.cluster_id),
+        (Some(7), Some(ClusterId([3; 16])))
+    );
+    let other = dir.set_node_id(8).unwrap_err();
+    assert!(
+        matches!(
+            other,
+            DataDirError::OtherNode {
+                stored: 7,
+                given: 8,
+                ..
+            }
+        ),
+        "{other}"
+    );
+    let other = dir.set_cluster_id(ClusterId([4; 16])).unwrap_err();
+    assert!(
+        matches!(other, DataDirError::OtherCluster { .. }),
+        "{other}"
+    );
+    assert_eq!(dir.identity(), kept);
+
+    let another = DataDir::open(&parent.path().join("c")).unwrap();
+    assert_ne!(another.identity().incarnation, made.incarnation);
+}
+
+#[test]
+fn a_folder_in_use_is_refused_in_one_line() {
+    let dir = tempdir().unwrap();
+    let first = DataDir::open(dir.path()).unwrap();
+    let error = error(dir.path());
+    assert!(matches!(error, DataDirError::InUse { .. }), "{error}");
+    assert!(!error.to_string().contains('\n'));
+    drop(first);
+    DataDir::open(dir.path()).unwrap();
+}
+
+#[test]
+fn another_format_is_refused() {
+    let dir = tempdir().unwrap();
+    drop(DataDir::open(dir.path()).unwrap());
+    fs::write(dir.path().join("VERSION"), "raft3d-data 2\n").unwrap();
+    let error = error(dir.path());
+    assert!(
+        matches!(&error, DataDirError::WrongVersion { found, .. } if found == "2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn somebody_elses_folder_is_refused_and_left_alone() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("letter.txt"), "dear").unwrap();
+    let error = error(dir.path());
+    assert!(
+        matches!(&error, DataDirError::NotOurs { entry, .. } if entry == "letter.txt"),
+        "{error}"
+    );
+    assert!(!dir.path().join("identity").exists());
+}
+
+#[test]
+fn every_damage_of_the_small_files_is_refused() {
+    for name in ["VERSION", "identity"] {
+        let dir = tempdir().unwrap();
+        let open = DataDir::open(dir.path()).unwrap();
+        open.set_node_id(7).unwrap();
+        drop(open);
+        let file = dir.path().join(name);
+        let whole = fs::read(&file).unwrap();
+        for at in 0..whole.len() {
+            let flipped = whole
+                .iter()
+                .enumerate()
+                .map(|(i, b)| b ^ u8::from(i == at))
+                .collect();
+            for bytes in [flipped, whole.iter().copied().take(at).collect::<Vec<_>>()] {
+                fs::write(&file, &bytes).unwrap();
+                let error = error(dir.path());
+                let refused = matches!(
+                    error,
+                    DataDirError::Damaged { .. } | DataDirError::WrongVersion { .. }
+                );
+                assert!(refused, "{name} at {at}: {error}");
+            }
+        }
+        fs::remove_file(&file).unwrap();
+        let error = error(dir.path());
+        assert!(
+            matches!(error, DataDirError::Damaged { .. }),
+            "no {name}: {error}"
+        );
+        fs::write(&file, &whole).unwrap();
+        assert_eq!(
+            DataDir::open(dir.path()).unwrap().identity().node_id,
+            Some(7)
+        );
+    }
+}
+
+#[test]
+fn a_first_start_that_was_cut_short_is_completed() {
+    let dir = tempdir().unwrap();
+    // After the lock; in the middle of VERSION; after it, before the identity.
+    fs::write(dir.path().join("LOCK"), "").unwrap();
+    fs::write(dir.path().join("VERSION.tmp"), "raft3").unwrap();
+    let made = DataDir::open(dir.path()).unwrap().identity();
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("VERSION"), "raft3d-data 1\n").unwrap();
+    fs::write(dir.path().join("identity.tmp"), "raft3").unwrap();
+    let other = DataDir::open(dir.path()).unwrap().identity();
+    assert_ne!(made.incarnation, other.incarnation);
+}

@@ -1,0 +1,87 @@
+//! The command line.
+
+mod dev;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ServeArgs;
+use crate::{serve, telemetry};
+
+/// Name of the hidden subcommand that compiles a module in a limited process.
+pub const COMPILE_WORKER: &str = "compile-worker";
+
+/// A print shop's printers, filaments and jobs, replicated; its rules are WebAssembly modules.
+///
+/// Without a subcommand: `dev`.
+#[derive(Debug, Parser)]
+#[command(name = "raft3d", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+    #[command(flatten)]
+    dev: dev::DevArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Run one node
+    Serve(Box<ServeArgs>),
+    /// Compile one module, within limits (a node starts this by itself)
+    #[command(name = COMPILE_WORKER, hide = true)]
+    CompileWorker,
+    /// Run a whole cluster on this machine, for trying things out (the default)
+    Dev(dev::DevArgs),
+}
+
+/// Runs the program: what stands on the command line, to its end.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Some(Subcommands::Serve(args)) => run_serve(*args),
+        Some(Subcommands::CompileWorker) => return raft3d_engine::policy::worker_main(),
+        Some(Subcommands::Dev(args)) => dev::run(args),
+        None => dev::run(cli.dev),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("raft3d: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_serve(args: ServeArgs) -> anyhow::Result<()> {
+    telemetry::start()?;
+    serve::run(args.resolve()?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn dev_is_the_default_and_its_flags_need_no_name() {
+        let named = Cli::try_parse_from(["raft3d", "dev", "--nodes", "5"]).unwrap();
+        assert!(matches!(named.command, Some(Subcommands::Dev(args)) if args.nodes == Some(5)));
+        let unnamed = Cli::try_parse_from(["raft3d", "--nodes", "5", "--fresh"]).unwrap();
+        assert!(unnamed.command.is_none() && unnamed.dev.nodes == Some(5) && unnamed.dev.fresh);
+        assert!(Cli::try_parse_from(["raft3d", "--nodes", "5", "serve"]).is_err());
+    }
+
+    #[test]
+    fn joining_and_founding_exclude_each_other() {
+        let both = ["raft3d", "serve", "--join", "a:1", "--node-id", "1"];
+        assert!(Cli::try_parse_from(both).is_err());
+    }
+}

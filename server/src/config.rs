@@ -1,0 +1,430 @@
+//! The configuration of one node: flags, and a TOML file with the same names. Flags win.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use raft3d_engine::raft::NodeId;
+use raft3d_engine::raft::types::JOINED_NODE_ID_MIN;
+use serde::Deserialize;
+
+/// Where clients are served if nothing else is said.
+const HTTP_DEFAULT: &str = "127.0.0.1:8000";
+/// Where peers are served if nothing else is said.
+const PEER_DEFAULT: &str = "127.0.0.1:9000";
+/// Most initial members.
+const INITIAL_MEMBERS_MAX: usize = 9;
+
+/// What may be said on the command line and in the file.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ServeArgs {
+    /// A TOML file with these same names; flags win over it
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// This node's id among the initial members (1, or the folder's, where left out)
+    #[arg(long, value_name = "N")]
+    pub node_id: Option<NodeId>,
+    /// The data folder; made where there is none
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where to serve clients (127.0.0.1:8000 where left out)
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<String>,
+    /// Where to serve the other nodes (127.0.0.1:9000 where left out)
+    #[arg(long, value_name = "ADDR")]
+    pub peer: Option<String>,
+    /// The members of a new cluster; ignored once the folder belongs to one
+    #[arg(long, value_name = "1=PEERADDR/HTTPADDR,2=…")]
+    pub initial_cluster: Option<String>,
+    /// Members of a running cluster to ask for admission as a learner
+    #[arg(long, value_name = "PEERADDR,…", conflicts_with_all = ["initial_cluster", "node_id"])]
+    pub join: Option<String>,
+    /// Allow addresses that other machines can reach, without any authentication
+    #[arg(long)]
+    pub insecure: bool,
+    /// Deny the entry at this log index; to be given alike on every node
+    #[arg(long, value_name = "INDEX")]
+    pub deny_at: Vec<u64>,
+    /// Take a snapshot after so many entries
+    #[arg(long, value_name = "N")]
+    pub snapshot_entries: Option<u64>,
+    /// Keep so many entries in the log behind a snapshot
+    #[arg(long, value_name = "N")]
+    pub log_entries_kept: Option<u64>,
+    /// Stop when standard input ends, as it does when a parent process ends
+    #[arg(long)]
+    pub exit_on_stdin_eof: bool,
+}
+
+/// A member of a new cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitialMember {
+    /// Id.
+    pub id: NodeId,
+    /// Where its peers reach it, `host:port`.
+    pub peer: String,
+    /// Where clients reach it, `host:port`.
+    pub http: String,
+}
+
+/// The configuration of one node, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// Data folder.
+    pub data: PathBuf,
+    /// Where to serve clients.
+    pub http: SocketAddr,
+    /// Where to serve peers.
+    pub peer: SocketAddr,
+    /// Which cluster it is a member of.
+    pub start: Start,
+    /// Log indexes to deny.
+    pub deny_at: Vec<u64>,
+    /// Entries between snapshots.
+    pub snapshot_entries: Option<u64>,
+    /// Entries kept behind a snapshot.
+    pub log_entries_kept: Option<u64>,
+    /// Whether the end of standard input stops the node.
+    pub exit_on_stdin_eof: bool,
+}
+
+/// Where a node with an empty folder belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// To a new cluster.
+    Initial {
+        /// Its own id, if it is given one.
+        node_id: Option<NodeId>,
+        /// All initial members, itself included, by id. Empty: a cluster of one.
+        members: Vec<InitialMember>,
+    },
+    /// To a running cluster, which any of these peers may let it into.
+    Join {
+        /// `host:port` each.
+        peers: Vec<String>,
+    },
+}
+
+impl ServeArgs {
+    /// Adds what the file says, and checks all of it.
+    ///
+    /// # Errors
+    /// One line about the first thing that is wrong.
+    pub fn resolve(self) -> anyhow::Result<ServeConfig> {
+        let args = match self.config.clone() {
+            Some(path) => self.over(read_file(&path)?),
+            None => self,
+        };
+        let data = args
+            .data
+            .clone()
+            .context("--data DIR is required: where the node keeps its data")?;
+        let http = address("--http", args.http.as_deref().unwrap_or(HTTP_DEFAULT))?;
+        let peer = address("--peer", args.peer.as_deref().unwrap_or(PEER_DEFAULT))?;
+        if !args.insecure {
+            loopback_only("--http", http)?;
+            loopback_only("--peer", peer)?;
+        }
+        ensure!(
+            args.snapshot_entries != Some(0),
+            "--snapshot-entries must be at least 1"
+        );
+        Ok(ServeConfig {
+            data,
+            http,
+            peer,
+            start: args.start()?,
+            deny_at: args.deny_at,
+            snapshot_entries: args.snapshot_entries,
+            log_entries_kept: args.log_entries_kept,
+            exit_on_stdin_eof: args.exit_on_stdin_eof,
+        })
+    }
+
+    fn over(self, mut file: Self) -> Self {
+        // A flag that chooses one way into a cluster silences what the file says of the other.
+        if self.join.is_some() {
+            file.node_id = None;
+            file.initial_cluster = None;
+        }
+        if self.initial_cluster.is_some() || self.node_id.is_some() {
+            file.join = None;
+        }
+        Self {
+            config: self.config,
+            node_id: self.node_id.or(file.node_id),
+            data: self.data.or(file.data),
+            http: self.http.or(file.http),
+            peer: self.peer.or(file.peer),
+            initial_cluster: self.initial_cluster.or(file.initial_cluster),
+            join: self.join.or(file.join),
+            insecure: self.insecure || file.insecure,
+            deny_at: if self.deny_at.is_empty() {
+                file.deny_at
+            } else {
+                self.deny_at
+            },
+            snapshot_entries: self.snapshot_entries.or(file.snapshot_entries),
+            log_entries_kept: self.log_entries_kept.or(file.log_entries_kept),
+            exit_on_stdin_eof: self.exit_on_stdin_eof || file.exit_on_stdin_eof,
+        }
+    }
+
+    fn start(&self) -> anyhow::Result<Start> {
+        if let Some(join) = &self.join {
+            let one_way = self.initial_cluster.is_none() && self.node_id.is_none();
+            ensure!(
+                one_way,
+                "join excludes node-id and initial-cluster: the cluster gives the id"
+            );
+            let peers: Vec<String> = join.split(',').map(|peer| peer.trim().to_owned()).collect();
+            for peer in &peers {
+                host_and_port("--join", peer)?;
+            }
+            return Ok(Start::Join { peers });
+        }
+        let node_id = self.node_id.unwrap_or(1);
+        if self.node_id.is_some() {
+            check_id("--node-id", node_id)?;
+        }
+        let members = match &self.initial_cluster {
+            Some(text) => initial_members(text)?,
+            None => Vec::new(),
+        };
+        if !members.is_empty() && members.iter().all(|member| member.id != node_id) {
+            bail!("--initial-cluster does not name this node (--node-id {node_id})");
+        }
+        Ok(Start::Initial {
+            node_id: self.node_id,
+            members,
+        })
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<ServeArgs> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the configuration file {} cannot be read", path.display()))?;
+    toml::from_str(&text).map_err(|error| {
+        let before = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .unwrap_or("");
+        let line = before.matches('\n').count() + 1;
+        anyhow::anyhow!("{}, line {line}: {}", path.display(), error.message())
+    })
+}
+
+fn check_id(flag: &str, id: NodeId) -> anyhow::Result<()> {
+    let last = JOINED_NODE_ID_MIN - 1;
+    ensure!(
+        (1..=last).contains(&id),
+        "{flag}: {id} is not an id from 1 to {last}"
+    );
+    Ok(())
+}
+
+fn host_and_port(flag: &str, text: &str) -> anyhow::Result<()> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
+    ensure!(port.is_some(), "{flag}: \"{text}\" is not host:port");
+    Ok(())
+}
+
+fn address(flag: &str, text: &str) -> anyhow::Result<SocketAddr> {
+    host_and_port(flag, text)?;
+    let mut found = text
+        .to_socket_addrs()
+        .with_context(|| format!("{flag}: \"{text}\" is not known"))?;
+    found
+        .next()
+        .with_context(|| format!("{flag}: \"{text}\" has no address"))
+}
+
+fn loopback_only(flag: &str, address: SocketAddr) -> anyhow::Result<()> {
+    ensure!(
+        address.ip().is_loopback(),
+        "{flag} {address}: other machines could reach this node, and nothing authenticates them \
+         yet; use a loopback address such as 127.0.0.1, or add --insecure"
+    );
+    Ok(())
+}
+
+fn initial_members(text: &str) -> anyhow::Result<Vec<InitialMember>> {
+    let mut members: Vec<InitialMember> = Vec::new();
+    for part in text.split(',') {
+        let split = part.trim().split_once('=').and_then(|(id, rest)| {
+            let (peer, http) = rest.split_once('/')?;
+            Some((id.parse::<NodeId>().ok()?, peer, http))
+        });
+        let (id, peer, http) = split.with_context(|| {
+            format!("--initial-cluster: \"{part}\" is not ID=PEERADDR/HTTPADDR")
+        })?;
+        check_id("--initial-cluster", id)?;
+        host_and_port("--initial-cluster", peer)?;
+        host_and_port("--initial-cluster", http)?;
+        ensure!(
+            members
+                .iter()
+                .all(|member| member.id != id && member.peer != peer),
+            "--initial-cluster: \"{part}\" repeats an id or an address"
+        );
+        members.push(InitialMember {
+            id,
+            peer: peer.to_owned(),
+            http: http.to_owned(),
+        });
+    }
+    ensure!(
+        members.len() <= INITIAL_MEMBERS_MAX,
+        "--initial-cluster: {} members are more than {INITIAL_MEMBERS_MAX}",
+        members.len()
+    );
+    members.sort_by_key(|member| member.id);
+    Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn args() -> ServeArgs {
+        ServeArgs {
+            data: Some("/tmp/x".into()),
+            ..ServeArgs::default()
+        }
+    }
+
+    fn refusal(args: ServeArgs) -> String {
+        args.resolve().unwrap_err().to_string()
+    }
+
+    fn text(value: &str) -> Option<String> {
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn only_loopback_unless_told_otherwise() {
+        let open = ServeArgs {
+            http: text("0.0.0.0:8000"),
+            ..args()
+        };
+        assert!(refusal(open.clone()).contains("--insecure"));
+        assert!(
+            refusal(ServeArgs {
+                peer: text("[::]:9000"),
+                ..args()
+            })
+            .contains("--peer")
+        );
+        assert!(
+            ServeArgs {
+                insecure: true,
+                ..open
+            }
+            .resolve()
+            .is_ok()
+        );
+        assert!(
+            ServeArgs {
+                http: text("[::1]:8000"),
+                ..args()
+            }
+            .resolve()
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn the_initial_cluster_is_read_and_names_this_node() {
+        let members = "2=127.0.0.1:9001/127.0.0.1:8001, 1=127.0.0.1:9000/127.0.0.1:8000";
+        let both = ServeArgs {
+            initial_cluster: text(members),
+            node_id: Some(2),
+            ..args()
+        };
+        let Start::Initial { node_id, members } = both.clone().resolve().unwrap().start else {
+            unreachable!("an initial cluster was given");
+        };
+        assert_eq!(
+            (node_id, members.iter().map(|m| m.id).collect()),
+            (Some(2), vec![1, 2])
+        );
+        assert!(
+            refusal(ServeArgs {
+                node_id: Some(3),
+                ..both
+            })
+            .contains("does not name")
+        );
+        for bad in [
+            "",
+            "1",
+            "1=a:1",
+            "x=a:1/b:2",
+            "1=a:1/b:2,1=c:3/d:4",
+            "1000=a:1/b:2",
+            "0=a:1/b:2",
+        ] {
+            let bad = ServeArgs {
+                initial_cluster: text(bad),
+                ..args()
+            };
+            assert!(refusal(bad).contains("--initial-cluster"));
+        }
+    }
+
+    #[test]
+    fn the_file_has_the_names_of_the_flags_and_flags_win() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("raft3d.toml");
+        let with_file = |content: &str, args: ServeArgs| {
+            std::fs::write(&path, content).unwrap();
+            ServeArgs {
+                config: Some(path.clone()),
+                ..args
+            }
+            .resolve()
+        };
+        let file = "data = \"/file\"\nhttp = \"127.0.0.1:1\"\ndeny-at = [7]\ninsecure = true\n";
+        let config = with_file(
+            file,
+            ServeArgs {
+                http: text("127.0.0.1:2"),
+                ..ServeArgs::default()
+            },
+        );
+        let config = config.unwrap();
+        assert_eq!(config.data, PathBuf::from("/file"));
+        assert_eq!(config.http.port(), 2);
+        assert_eq!(config.deny_at, [7]);
+        let error = with_file("data = \"/x\"\nhtpp = \"y\"\n", args())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 2") && error.contains("htpp"),
+            "{error}"
+        );
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn joining_gives_no_id() {
+        let join = ServeArgs {
+            join: text("127.0.0.1:9000,127.0.0.1:9001"),
+            ..args()
+        };
+        let peers = vec!["127.0.0.1:9000".to_owned(), "127.0.0.1:9001".to_owned()];
+        assert_eq!(join.clone().resolve().unwrap().start, Start::Join { peers });
+        assert!(
+            refusal(ServeArgs {
+                node_id: Some(1),
+                ..join
+            })
+            .contains("node-id")
+        );
+    }
+}

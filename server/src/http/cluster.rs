@@ -1,0 +1,85 @@
+//! `/api/v1/cluster`: members, their status, the leader.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use raft3d_engine::raft::NodeId;
+
+use super::extract::{Caller, IfMatch, JsonBody, PathId};
+use super::fields::Door;
+use super::problem::Problem;
+use super::wire::cluster::{ClusterV1, MemberAdded, read_member, read_transfer};
+use super::{App, reply};
+
+/// Answers on every node, with or without a leader: this is where one looks when there is none.
+pub(super) async fn show(State(app): State<App>) -> Result<Response, Problem> {
+    let cluster = app.backend.cluster_status().await;
+    let applied = app.backend.status().applied;
+    reply::json(StatusCode::OK, applied, &ClusterV1::from(&cluster))
+}
+
+pub(super) async fn add_member(
+    State(app): State<App>,
+    caller: Caller,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    refuse_if_match(&caller)?;
+    let member = read_member(body.fields(Door::V1)?)?;
+    let id = app.backend.add_learner(member).await?;
+    reply::json(
+        StatusCode::CREATED,
+        app.backend.status().applied,
+        &MemberAdded { id },
+    )
+}
+
+pub(super) async fn promote(
+    State(app): State<App>,
+    PathId(id): PathId,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    app.backend
+        .promote(node_id(&id)?, expected(&caller))
+        .await?;
+    Ok(reply::empty(app.backend.status().applied))
+}
+
+pub(super) async fn remove(
+    State(app): State<App>,
+    PathId(id): PathId,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    app.backend.remove(node_id(&id)?, expected(&caller)).await?;
+    Ok(reply::empty(app.backend.status().applied))
+}
+
+pub(super) async fn transfer(
+    State(app): State<App>,
+    caller: Caller,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    refuse_if_match(&caller)?;
+    let to = read_transfer(body.fields(Door::V1)?)?;
+    app.backend.transfer_leader(to).await?;
+    Ok(reply::empty(app.backend.status().applied))
+}
+
+fn node_id(text: &str) -> Result<NodeId, Problem> {
+    text.parse()
+        .map_err(|_| Problem::parameter("id", "the member's id must be a whole number"))
+}
+
+/// The membership revision that the caller has seen.
+fn expected(caller: &Caller) -> Option<u64> {
+    caller
+        .if_match
+        .and_then(IfMatch::expected)
+        .map(|revision| revision.0)
+}
+
+fn refuse_if_match(caller: &Caller) -> Result<(), Problem> {
+    match caller.if_match {
+        Some(_) => Err(Problem::header("If-Match", "is not supported on this call")),
+        None => Ok(()),
+    }
+}

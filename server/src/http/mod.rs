@@ -1,0 +1,295 @@
+//! The client API: a router over one table of calls, one file per resource.
+//!
+//! Architecture Invariant: nothing here knows a rule of the print shop. Handlers check shapes,
+//! build a [`Command`] and show what came of it; every rule is checked where entries are applied.
+
+mod classic;
+mod cluster;
+mod extract;
+mod fields;
+mod filaments;
+mod health;
+mod limits;
+mod listener;
+mod policies;
+mod print_jobs;
+mod printers;
+mod problem;
+mod reply;
+mod ruleset;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodRouter, delete, get, post, put};
+use raft3d_engine::core::{Accepted, Command, ReadRows, Response as Answer, Revision};
+use raft3d_engine::raft::api::{ReadOptions, WriteRequest};
+
+use crate::backend::Backend;
+use extract::{Caller, Page, Params};
+use limits::WRITE_TIME_MAX;
+use problem::{Kind, Problem};
+
+pub use listener::serve;
+pub use wire::config::EMPTY_CONFIG;
+
+/// What every handler gets: the node.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) backend: Arc<dyn Backend>,
+}
+
+/// What a call takes as its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyKind {
+    /// None; what is sent is ignored.
+    None,
+    /// A JSON object.
+    Json,
+    /// A JSON object or nothing.
+    JsonOptional,
+    /// A module.
+    Wasm,
+}
+
+/// One call of the API.
+pub(crate) struct Call {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the tests that walk the table")
+    )]
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the tests that walk the table")
+    )]
+    pub(crate) body: BodyKind,
+    handler: MethodRouter<App>,
+}
+
+/// Every call of the API. Tests walk through this table too, so that no call is forgotten.
+pub(crate) fn calls() -> Vec<Call> {
+    use BodyKind::{Json, JsonOptional, None, Wasm};
+    let read = |path, handler| Call {
+        method: Method::GET,
+        path,
+        body: None,
+        handler,
+    };
+    let write = |path, body, handler| Call {
+        method: Method::POST,
+        path,
+        body,
+        handler,
+    };
+    let remove = |path, handler| Call {
+        method: Method::DELETE,
+        path,
+        body: None,
+        handler,
+    };
+    let v1_ruleset = "/api/v1/ruleset";
+    vec![
+        write("/printers", Json, post(classic::create_printer)),
+        read("/printers", get(classic::list_printers)),
+        write("/filaments", Json, post(classic::create_filament)),
+        read("/filaments", get(classic::list_filaments)),
+        write("/printjobs", Json, post(classic::create_job)),
+        read("/printjobs", get(classic::list_jobs)),
+        write(
+            "/printjobs/{id}/status",
+            JsonOptional,
+            post(classic::set_job_status),
+        ),
+        write("/api/v1/printers", Json, post(printers::create)),
+        read("/api/v1/printers", get(printers::list)),
+        read("/api/v1/printers/{id}", get(printers::show)),
+        write("/api/v1/filaments", Json, post(filaments::create)),
+        read("/api/v1/filaments", get(filaments::list)),
+        read("/api/v1/filaments/{id}", get(filaments::show)),
+        write("/api/v1/print_jobs", Json, post(print_jobs::create)),
+        read("/api/v1/print_jobs", get(print_jobs::list)),
+        read("/api/v1/print_jobs/{id}", get(print_jobs::show)),
+        write(
+            "/api/v1/print_jobs/{id}/status",
+            JsonOptional,
+            post(print_jobs::set_status),
+        ),
+        write("/api/v1/policies", Wasm, post(policies::upload)),
+        read("/api/v1/policies", get(policies::list)),
+        read("/api/v1/policies/{id}", get(policies::show)),
+        read("/api/v1/policies/{id}/module", get(policies::module)),
+        remove("/api/v1/policies/{id}", delete(policies::remove)),
+        read(v1_ruleset, get(ruleset::show)),
+        Call {
+            method: Method::PUT,
+            path: v1_ruleset,
+            body: Json,
+            handler: put(ruleset::activate),
+        },
+        read("/api/v1/ruleset/revisions", get(ruleset::history)),
+        write(
+            "/api/v1/ruleset/rollback",
+            JsonOptional,
+            post(ruleset::rollback),
+        ),
+        read("/api/v1/cluster", get(cluster::show)),
+        write("/api/v1/cluster/members", Json, post(cluster::add_member)),
+        write(
+            "/api/v1/cluster/members/{id}/promote",
+            None,
+            post(cluster::promote),
+        ),
+        remove("/api/v1/cluster/members/{id}", delete(cluster::remove)),
+        write("/api/v1/cluster/leader", Json, post(cluster::transfer)),
+        read("/healthz", get(health::healthz)),
+        read("/readyz", get(health::readyz)),
+    ]
+}
+
+/// The whole API on top of `backend`.
+pub fn router(backend: Arc<dyn Backend>) -> Router {
+    let app = App { backend };
+    let mut router = Router::new();
+    for call in calls() {
+        router = router.route(call.path, call.handler);
+    }
+    router
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(app.clone(), stamp))
+        .with_state(app)
+}
+
+async fn no_such_path(request: Request) -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        format!("there is nothing at {}", request.uri().path()),
+    )
+}
+
+async fn no_such_method(request: Request) -> Problem {
+    let (method, path) = (request.method(), request.uri().path());
+    Problem::new(
+        Kind::MethodNotAllowed,
+        format!("{method} is not allowed at {path}"),
+    )
+}
+
+/// Puts the revision on every answer that has none yet: what this node has applied.
+async fn stamp(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if !response.headers().contains_key(reply::REVISION) {
+        reply::insert_revision(response.headers_mut(), app.backend.status().applied);
+    }
+    response
+}
+
+/// A write that was accepted.
+pub(crate) struct Written {
+    pub(crate) revision: Revision,
+    pub(crate) replayed: bool,
+    pub(crate) accepted: Accepted,
+}
+
+impl Written {
+    /// `response` with the mark of a stored answer, where it is one.
+    pub(crate) fn mark(&self, mut response: Response) -> Response {
+        if self.replayed {
+            let value = axum::http::HeaderValue::from_static("true");
+            response.headers_mut().insert(reply::REPLAYED, value);
+        }
+        response
+    }
+
+    /// An answer of another kind than the command asks for: a fault.
+    pub(crate) fn unexpected(&self) -> Problem {
+        Problem::internal(format!("an entry was answered with {:?}", self.accepted))
+    }
+}
+
+impl App {
+    /// Makes the write; a rejection is a problem.
+    pub(crate) async fn write(&self, caller: Caller, command: Command) -> Result<Written, Problem> {
+        if caller.if_match.is_some() {
+            return Err(Problem::header("If-Match", "is not supported on this call"));
+        }
+        let client_key = caller.key.is_some();
+        let request = WriteRequest {
+            command,
+            actor: caller.actor,
+            idempotency_key: caller.key,
+            timeout: WRITE_TIME_MAX,
+        };
+        let outcome = self.backend.write(request).await;
+        let outcome = outcome.map_err(|error| Problem::from_write(error, client_key))?;
+        let (revision, replayed) = (outcome.revision, outcome.replayed);
+        match outcome.response {
+            Answer::Accepted(accepted) => Ok(Written {
+                revision,
+                replayed,
+                accepted,
+            }),
+            Answer::Rejected(rejection) => Err(Problem::from(rejection).revision(revision)),
+        }
+    }
+
+    /// Reads from one view, on a thread that may wait for the disk.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        options: ReadOptions,
+        read: impl FnOnce(&dyn ReadRows) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<(Revision, T), Problem> {
+        let view = self.backend.read(options).await?;
+        let revision = view.revision;
+        let result = tokio::task::spawn_blocking(move || read(&*view.rows)).await;
+        match result.map_err(Problem::internal)? {
+            Ok(value) => Ok((revision, value)),
+            Err(problem) => Err(problem.revision(revision)),
+        }
+    }
+}
+
+/// Shows up to `page.limit` of `items` and links to the next page where there are more; `key`
+/// names an item's place in the order.
+pub(crate) fn page_of<T: serde::Serialize>(
+    params: &Params,
+    page: &Page,
+    revision: Revision,
+    mut items: Vec<T>,
+    key: impl Fn(&T) -> String,
+) -> Result<Response, Problem> {
+    let more = items.len() > page.limit;
+    items.truncate(page.limit);
+    let next = items.last().filter(|_| more).map(key);
+    list_of(params, revision, &items, next)
+}
+
+/// Shows `items`, and links to the page after `next` where there is one.
+pub(crate) fn list_of<T: serde::Serialize>(
+    params: &Params,
+    revision: Revision,
+    items: &[T],
+    next: Option<String>,
+) -> Result<Response, Problem> {
+    let mut response = reply::json(axum::http::StatusCode::OK, revision, &items)?;
+    if let Some(last) = next {
+        let link = params
+            .next_page(&last)
+            .try_into()
+            .map_err(Problem::internal)?;
+        response
+            .headers_mut()
+            .insert(axum::http::header::LINK, link);
+    }
+    Ok(response)
+}

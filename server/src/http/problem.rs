@@ -1,0 +1,460 @@
+//! Errors as `application/problem+json` (RFC 9457): the one place where an error gets its HTTP
+//! status and its problem type.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use raft3d_engine::core::{LocalFault, Rejection, RejectionKind, Revision};
+use raft3d_engine::policy::ModuleProblem;
+use raft3d_engine::raft::api::{MembershipError, ReadError, WriteError};
+use raft3d_engine::sdk::DenyClass;
+use serde_json::{Map, Value};
+
+use super::reply::insert_revision;
+
+/// Where the documentation pages of the problem types are.
+const TYPE_PREFIX: &str = "/docs/problems/";
+/// How long a client should wait after a 429 or 503, in seconds.
+const RETRY_AFTER_S: u64 = 1;
+
+/// One type per kind of problem. The slugs are stable: clients compare them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    MalformedBody,
+    InvalidField,
+    UnknownField,
+    InvalidParameter,
+    InvalidHeader,
+    UnknownState,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    AlreadyExists,
+    IllegalTransition,
+    LimitReached,
+    ModuleInUse,
+    ActivationBlocked,
+    AlreadyBootstrapped,
+    MembershipRefused,
+    RevisionMismatch,
+    PreconditionRequired,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    UnknownReference,
+    PolicyDenied,
+    PolicyFailed,
+    NoPolicyBound,
+    DeductionExceedsRemaining,
+    ReservationExceedsAvailable,
+    RequestMismatch,
+    ModuleRefused,
+    Overloaded,
+    NoLeader,
+    OutcomeUnknown,
+    DeadlineExceeded,
+    NotBootstrapped,
+    ReplicaBehind,
+    Unavailable,
+    Internal,
+}
+
+impl Kind {
+    /// Status, slug and title.
+    const fn row(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::MalformedBody => (S::BAD_REQUEST, "malformed-body", "The body is malformed"),
+            Self::InvalidField => (S::BAD_REQUEST, "invalid-field", "A field is not acceptable"),
+            Self::UnknownField => (S::BAD_REQUEST, "unknown-field", "A field is not known"),
+            Self::InvalidParameter => (
+                S::BAD_REQUEST,
+                "invalid-parameter",
+                "A query parameter is not acceptable",
+            ),
+            Self::InvalidHeader => (
+                S::BAD_REQUEST,
+                "invalid-header",
+                "A header is not acceptable",
+            ),
+            Self::UnknownState => (S::BAD_REQUEST, "unknown-state", "There is no such status"),
+            Self::NotFound => (S::NOT_FOUND, "not-found", "There is no such thing here"),
+            Self::MethodNotAllowed => (
+                S::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The method is not allowed here",
+            ),
+            Self::RequestTimeout => (
+                S::REQUEST_TIMEOUT,
+                "request-timeout",
+                "The request took too long to arrive",
+            ),
+            Self::AlreadyExists => (S::CONFLICT, "already-exists", "The id is taken"),
+            Self::IllegalTransition => (
+                S::CONFLICT,
+                "illegal-transition",
+                "The status cannot change so",
+            ),
+            Self::LimitReached => (S::CONFLICT, "limit-reached", "A limit is reached"),
+            Self::ModuleInUse => (S::CONFLICT, "module-in-use", "The module is in use"),
+            Self::ActivationBlocked => (
+                S::CONFLICT,
+                "activation-blocked",
+                "The ruleset cannot be activated",
+            ),
+            Self::AlreadyBootstrapped => (
+                S::CONFLICT,
+                "already-bootstrapped",
+                "The cluster is bootstrapped already",
+            ),
+            Self::MembershipRefused => (
+                S::CONFLICT,
+                "membership-refused",
+                "The membership cannot change so now",
+            ),
+            Self::RevisionMismatch => (
+                S::PRECONDITION_FAILED,
+                "revision-mismatch",
+                "If-Match did not match",
+            ),
+            Self::PreconditionRequired => (
+                S::PRECONDITION_REQUIRED,
+                "precondition-required",
+                "If-Match is required",
+            ),
+            Self::BodyTooLarge => (
+                S::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "The body is too large",
+            ),
+            Self::UnsupportedMediaType => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The content type is not supported",
+            ),
+            _ => self.row_from_422(),
+        }
+    }
+
+    const fn row_from_422(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+        match self {
+            Self::UnknownReference => (
+                UNPROCESSABLE,
+                "unknown-reference",
+                "A field refers to nothing",
+            ),
+            Self::PolicyDenied => (
+                UNPROCESSABLE,
+                "policy-denied",
+                "A policy denied the request",
+            ),
+            Self::PolicyFailed => (UNPROCESSABLE, "policy-failed", "A policy gave no answer"),
+            Self::NoPolicyBound => (UNPROCESSABLE, "no-policy-bound", "No policy decides this"),
+            Self::DeductionExceedsRemaining => (
+                UNPROCESSABLE,
+                "deduction-exceeds-remaining",
+                "The deduction exceeds what remains",
+            ),
+            Self::ReservationExceedsAvailable => (
+                UNPROCESSABLE,
+                "reservation-exceeds-available",
+                "The reservation exceeds what is available",
+            ),
+            Self::RequestMismatch => (
+                UNPROCESSABLE,
+                "request-mismatch",
+                "The idempotency key was used for another request",
+            ),
+            Self::ModuleRefused => (UNPROCESSABLE, "module-refused", "The module is refused"),
+            Self::Overloaded => (
+                S::TOO_MANY_REQUESTS,
+                "overloaded",
+                "Too many requests are waiting",
+            ),
+            Self::NoLeader => (
+                S::SERVICE_UNAVAILABLE,
+                "no-leader",
+                "No leader was reachable",
+            ),
+            Self::OutcomeUnknown => (
+                S::SERVICE_UNAVAILABLE,
+                "outcome-unknown",
+                "The outcome is unknown",
+            ),
+            Self::DeadlineExceeded => (
+                S::SERVICE_UNAVAILABLE,
+                "deadline-exceeded",
+                "The request came too late",
+            ),
+            Self::NotBootstrapped => (
+                S::SERVICE_UNAVAILABLE,
+                "not-bootstrapped",
+                "The cluster is not bootstrapped",
+            ),
+            Self::ReplicaBehind => (
+                S::SERVICE_UNAVAILABLE,
+                "replica-behind",
+                "This replica is behind",
+            ),
+            Self::Unavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "This node does not serve",
+            ),
+            _ => (
+                S::INTERNAL_SERVER_ERROR,
+                "internal",
+                "This node has a fault",
+            ),
+        }
+    }
+}
+
+/// An error on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    kind: Kind,
+    detail: String,
+    revision: Option<Revision>,
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem without members.
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            revision: None,
+            members: Map::new(),
+        }
+    }
+
+    /// The body's field at `pointer` (RFC 6901) is not acceptable.
+    pub(crate) fn field(pointer: &str, why: impl core::fmt::Display) -> Self {
+        let name = pointer.strip_prefix('/').unwrap_or(pointer);
+        Self::new(Kind::InvalidField, format!("{name}: {why}")).at(pointer)
+    }
+
+    /// The query parameter `name` is not acceptable.
+    pub(crate) fn parameter(name: &str, why: impl core::fmt::Display) -> Self {
+        Self::new(
+            Kind::InvalidParameter,
+            format!("query parameter {name}: {why}"),
+        )
+        .with("field", name)
+    }
+
+    /// The header `name` is not acceptable.
+    pub(crate) fn header(name: &str, why: impl core::fmt::Display) -> Self {
+        Self::new(Kind::InvalidHeader, format!("header {name}: {why}")).with("field", name)
+    }
+
+    /// There is no `what` of the id `id`.
+    pub(crate) fn not_found(what: &str, id: impl core::fmt::Display) -> Self {
+        Self::new(Kind::NotFound, format!("there is no {what} \"{id}\""))
+    }
+
+    /// A fault of this node. The client is told that there is one, the log is told which.
+    pub(crate) fn internal(why: impl core::fmt::Display) -> Self {
+        tracing::error!(error = %why, "a request met a fault of this node");
+        Self::new(
+            Kind::Internal,
+            "this node could not answer; its log says why",
+        )
+    }
+
+    /// The same with the field at fault.
+    pub(crate) fn at(self, pointer: &str) -> Self {
+        let name = pointer.strip_prefix('/').unwrap_or(pointer).to_owned();
+        self.with("pointer", pointer).with("field", name)
+    }
+
+    /// The same with one more member.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The same, with the revision at which it was found.
+    pub(crate) fn revision(mut self, revision: Revision) -> Self {
+        self.revision = Some(revision);
+        self
+    }
+
+    /// What kind of problem it is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The sentence for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The revision at which it was found.
+    pub(crate) fn found_at(&self) -> Option<Revision> {
+        self.revision
+    }
+
+    /// Its HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.row().0
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let (status, slug, title) = self.kind.row();
+        let mut body = self.members.clone();
+        body.insert("type".to_owned(), format!("{TYPE_PREFIX}{slug}").into());
+        body.insert("title".to_owned(), title.into());
+        body.insert("status".to_owned(), status.as_u16().into());
+        body.insert("detail".to_owned(), self.detail.clone().into());
+        Value::Object(body).to_string().into_bytes()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        tracing::debug!(status = status.as_u16(), kind = ?self.kind, detail = %self.detail);
+        let mut response = Response::new(Body::from(self.body()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        if let Some(revision) = self.revision {
+            insert_revision(headers, revision);
+        }
+        response
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let illegal = rejection
+            .policy
+            .as_ref()
+            .is_some_and(|refusal| refusal.class == DenyClass::IllegalTransition);
+        let kind = rejection_kind(rejection.kind, illegal);
+        let mut problem = Self::new(kind, rejection.message.clone());
+        if let Some(field) = &rejection.field {
+            problem = problem.at(field);
+        }
+        if let Some(policy) = rejection.policy {
+            problem = problem
+                .with("binding", policy.binding.as_str())
+                .with("module", policy.module.to_string())
+                .with("module_name", policy.module_name)
+                .with("hook", policy.hook)
+                .with("code", policy.code)
+                .with("message", rejection.message);
+        }
+        if !rejection.details.is_empty() {
+            problem = problem.with("details", rejection.details);
+        }
+        problem
+    }
+}
+
+/// `illegal`: whether a policy gave its denial the class `illegal_transition`.
+fn rejection_kind(kind: RejectionKind, illegal: bool) -> Kind {
+    match kind {
+        RejectionKind::InvalidField => Kind::InvalidField,
+        RejectionKind::NotFound => Kind::NotFound,
+        RejectionKind::AlreadyExists => Kind::AlreadyExists,
+        RejectionKind::UnknownReference => Kind::UnknownReference,
+        RejectionKind::UnknownState => Kind::UnknownState,
+        RejectionKind::IllegalTransition => Kind::IllegalTransition,
+        RejectionKind::PolicyDenied if illegal => Kind::IllegalTransition,
+        RejectionKind::PolicyDenied => Kind::PolicyDenied,
+        RejectionKind::PolicyFailed => Kind::PolicyFailed,
+        RejectionKind::NoPolicyBound => Kind::NoPolicyBound,
+        RejectionKind::DeductionExceedsRemaining => Kind::DeductionExceedsRemaining,
+        RejectionKind::ReservationExceedsAvailable => Kind::ReservationExceedsAvailable,
+        RejectionKind::RevisionMismatch => Kind::RevisionMismatch,
+        RejectionKind::RequestMismatch => Kind::RequestMismatch,
+        RejectionKind::DeadlineExceeded => Kind::DeadlineExceeded,
+        RejectionKind::LimitReached => Kind::LimitReached,
+        RejectionKind::TooManyRequests => Kind::Overloaded,
+        RejectionKind::ModuleInUse => Kind::ModuleInUse,
+        RejectionKind::ActivationBlocked => Kind::ActivationBlocked,
+        RejectionKind::AlreadyBootstrapped => Kind::AlreadyBootstrapped,
+        RejectionKind::NotBootstrapped => Kind::NotBootstrapped,
+    }
+}
+
+impl Problem {
+    /// A write without an outcome. `client_key`: whether the client chose the request's id.
+    pub(crate) fn from_write(error: WriteError, client_key: bool) -> Self {
+        let text = error.to_string();
+        match error {
+            WriteError::NoLeader => Self::new(Kind::NoLeader, text),
+            WriteError::Overloaded => Self::new(Kind::Overloaded, text),
+            WriteError::Unavailable { .. } => Self::new(Kind::Unavailable, text),
+            WriteError::OutcomeUnknown { request_id } => {
+                let origin = if client_key {
+                    "the same Idempotency-Key"
+                } else {
+                    "this node's own id for it, given in request_id, as the Idempotency-Key \
+                     (it is remembered for twice the request's time limit)"
+                };
+                let detail = format!(
+                    "the write may or may not have happened; send the same request again with \
+                     {origin} to learn its outcome without doing it twice"
+                );
+                Self::new(Kind::OutcomeUnknown, detail).with("request_id", request_id.as_str())
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let kind = match error {
+            ReadError::NoLeader => Kind::NoLeader,
+            ReadError::Behind { .. } => Kind::ReplicaBehind,
+            ReadError::Unavailable { .. } => Kind::Unavailable,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<MembershipError> for Problem {
+    fn from(error: MembershipError) -> Self {
+        let kind = match error {
+            MembershipError::RevisionMismatch { .. } => Kind::RevisionMismatch,
+            MembershipError::UnknownMember { .. } => Kind::NotFound,
+            MembershipError::Refused { .. } => Kind::MembershipRefused,
+            MembershipError::NoLeader => Kind::NoLeader,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<ModuleProblem> for Problem {
+    fn from(problem: ModuleProblem) -> Self {
+        let mut out = Self::new(Kind::ModuleRefused, problem.message).with("code", problem.code);
+        if let Some(place) = problem.place {
+            out = out.with("place", place);
+        }
+        if let Some(used) = problem.limit {
+            out = out
+                .with("limit", used.limit)
+                .with("value", used.value)
+                .with("max", used.max);
+        }
+        out
+    }
+}
+
+impl From<LocalFault> for Problem {
+    fn from(fault: LocalFault) -> Self {
+        Self::internal(fault)
+    }
+}

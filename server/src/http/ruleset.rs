@@ -1,0 +1,78 @@
+//! `/api/v1/ruleset`: which modules decide what.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use raft3d_engine::core::state::rulesets;
+use raft3d_engine::core::{Accepted, Command, Revision};
+
+use super::extract::{Caller, IfMatch, JsonBody, Params};
+use super::fields::Door;
+use super::problem::{Kind, Problem};
+use super::wire::ruleset::{RulesetV1, read_activate, read_rollback};
+use super::{App, page_of, reply};
+
+pub(super) async fn show(State(app): State<App>, mut params: Params) -> Result<Response, Problem> {
+    let options = params.read_options()?;
+    params.finish(Door::V1)?;
+    let read = app.read(options, |rows| {
+        rulesets::active(rows)?
+            .ok_or_else(|| Problem::new(Kind::NotBootstrapped, "the cluster has no ruleset yet"))
+    });
+    let (revision, active) = read.await?;
+    let response = reply::json(StatusCode::OK, revision, &RulesetV1::from(&active))?;
+    Ok(reply::with_etag(response, active.revision))
+}
+
+/// Two operators who edit at once must not undo each other's work unseen, so If-Match is required.
+pub(super) async fn activate(
+    State(app): State<App>,
+    mut caller: Caller,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let if_match = caller.if_match.take().ok_or_else(|| {
+        let detail = "send If-Match with the ETag of the ruleset that you have seen";
+        Problem::new(Kind::PreconditionRequired, detail).with("field", "If-Match")
+    })?;
+    let activate = read_activate(body.fields(Door::V1)?, if_match.expected())?;
+    answer(&app, caller, Command::ActivateRuleset(activate)).await
+}
+
+pub(super) async fn rollback(
+    State(app): State<App>,
+    mut caller: Caller,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let expected = caller.if_match.take().and_then(IfMatch::expected);
+    let rollback = read_rollback(body.optional_fields(Door::V1)?, expected)?;
+    answer(&app, caller, Command::RollbackRuleset(rollback)).await
+}
+
+async fn answer(app: &App, caller: Caller, command: Command) -> Result<Response, Problem> {
+    let written = app.write(caller, command).await?;
+    let Accepted::Ruleset(active) = &written.accepted else {
+        return Err(written.unexpected());
+    };
+    let response = reply::json(StatusCode::OK, written.revision, &RulesetV1::from(active))?;
+    Ok(written.mark(reply::with_etag(response, active.revision)))
+}
+
+/// Newest first.
+pub(super) async fn history(
+    State(app): State<App>,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let (options, page) = (params.read_options()?, params.page()?);
+    params.finish(Door::V1)?;
+    let before = page.after.as_deref().map(str::parse).transpose();
+    let before = before.map_err(|_| Problem::parameter("page_token", "is of another list"))?;
+    let (limit, before) = (page.limit + 1, before.map(Revision));
+    let read = app.read(options, move |rows| {
+        Ok(rulesets::history(rows, before, limit)?)
+    });
+    let (revision, revisions) = read.await?;
+    let items: Vec<_> = revisions.iter().map(RulesetV1::from).collect();
+    page_of(&params, &page, revision, items, |item| {
+        item.revision.to_string()
+    })
+}

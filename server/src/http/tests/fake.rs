@@ -1,0 +1,481 @@
+//! A node in memory: entries are applied as they come, policies answer natively.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use http_body_util::BodyExt;
+use raft3d_engine::core::command::{Actor, ENVELOPE_VERSION, RequestOrigin};
+use raft3d_engine::core::state::digest::Digest;
+use raft3d_engine::core::state::memory::MemoryRows;
+use raft3d_engine::core::{
+    ClusterId, Command, Envelope, Evaluation, LocalFault, ModuleDigest, ModuleSource, PolicyCall,
+    PolicyError, PolicyHost, RequestId, Revision, apply,
+};
+use raft3d_engine::policy::{ModuleProblem, ModuleReport};
+use raft3d_engine::raft::api::{
+    ClusterStatus, MemberStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role,
+    WriteError, WriteOutcome, WriteRequest,
+};
+use raft3d_engine::raft::{Incarnation, Member, NodeId};
+use raft3d_engine::sdk::Manifest;
+use raft3d_engine::sdk::manifest::ABI_VERSION;
+use raft3d_engine::sdk::native::call_native;
+use raft3d_engine::sdk::policy::Policy;
+use sha2::Digest as _;
+use standard_deduction::StandardDeduction;
+use standard_lifecycle::StandardLifecycle;
+use tower::ServiceExt;
+
+use crate::backend::{Backend, CheckError, View};
+
+/// Answers for the two default modules without WebAssembly.
+#[derive(Debug)]
+struct NativeHost {
+    lifecycle: ModuleDigest,
+}
+
+impl PolicyHost for NativeHost {
+    fn evaluate(
+        &self,
+        call: &PolicyCall<'_>,
+        _modules: &dyn ModuleSource,
+    ) -> Result<Evaluation, LocalFault> {
+        let export = call.export.name();
+        let answer = if call.module == self.lifecycle {
+            call_native::<StandardLifecycle>(export, call.input)
+        } else {
+            call_native::<StandardDeduction>(export, call.input)
+        };
+        Ok(Evaluation {
+            gas: 1,
+            output: answer.map_err(|_| PolicyError::Unreachable),
+        })
+    }
+}
+
+/// The digest of `bytes`.
+fn sha256(bytes: &[u8]) -> ModuleDigest {
+    ModuleDigest(sha2::Sha256::digest(bytes).into())
+}
+
+fn manifest<P: Policy>() -> Manifest {
+    Manifest {
+        abi: ABI_VERSION,
+        name: P::NAME.to_owned(),
+        version: P::VERSION.to_owned(),
+        description: P::DESCRIPTION.to_owned(),
+        hooks: P::HOOKS,
+        config_schema: Some("{\"type\":\"object\"}".to_owned()),
+        lifecycle: P::lifecycle(),
+    }
+}
+
+/// Stands in for the static check. What begins with `bad` is refused; what holds the name of the
+/// standard lifecycle is one.
+fn inspect(bytes: &[u8]) -> Result<ModuleReport, ModuleProblem> {
+    if bytes.starts_with(b"bad") {
+        let (code, message) = ("not_wasm", "it does not begin as a module does".to_owned());
+        return Err(ModuleProblem {
+            code,
+            message,
+            place: Some("offset 0x0".to_owned()),
+            limit: None,
+        });
+    }
+    let name = StandardLifecycle::NAME.as_bytes();
+    let is_lifecycle = bytes.windows(name.len()).any(|part| part == name);
+    let manifest = if is_lifecycle {
+        manifest::<StandardLifecycle>()
+    } else {
+        manifest::<StandardDeduction>()
+    };
+    Ok(ModuleReport {
+        digest: sha256(bytes),
+        manifest,
+        limits_used: Vec::new(),
+    })
+}
+
+#[derive(Debug)]
+struct Inner {
+    rows: MemoryRows,
+    digest: Digest,
+    index: u64,
+    write_errors: VecDeque<WriteError>,
+    read_errors: VecDeque<ReadError>,
+    not_ready: Option<String>,
+    membership: Vec<String>,
+}
+
+/// The node.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    host: NativeHost,
+    inner: Mutex<Inner>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let command = crate::bootstrap::command(ClusterId([7; 16]), inspect).unwrap();
+        let lifecycle = command.modules[0].digest;
+        let inner = Inner {
+            rows: MemoryRows::default(),
+            digest: Digest::default(),
+            index: 0,
+            write_errors: VecDeque::new(),
+            read_errors: VecDeque::new(),
+            not_ready: None,
+            membership: Vec::new(),
+        };
+        let fake = Self {
+            host: NativeHost { lifecycle },
+            inner: Mutex::new(inner),
+        };
+        let bootstrap = fake.apply(WriteRequest {
+            command: Command::Bootstrap(command),
+            actor: Actor {
+                name: "test".to_owned(),
+                verified: false,
+            },
+            idempotency_key: None,
+            timeout: std::time::Duration::from_secs(1),
+        });
+        assert!(matches!(
+            bootstrap.response,
+            raft3d_engine::core::Response::Accepted(_)
+        ));
+        fake
+    }
+
+    fn apply(&self, request: WriteRequest) -> WriteOutcome {
+        let mut guard = self.inner.lock().unwrap();
+        let inner = &mut *guard;
+        inner.index += 1;
+        let now_ms = 1_700_000_000_000 + inner.index;
+        let timeout_ms = u64::try_from(request.timeout.as_millis()).unwrap();
+        let origin = match &request.idempotency_key {
+            Some(_) => RequestOrigin::Client,
+            None => RequestOrigin::Node,
+        };
+        let minted = || RequestId::new(format!("minted-{now_ms}"));
+        let envelope = Envelope {
+            version: ENVELOPE_VERSION,
+            proposed_at_ms: now_ms,
+            deadline_ms: now_ms + timeout_ms,
+            actor: request.actor,
+            request_id: request.idempotency_key.unwrap_or_else(minted),
+            request_origin: origin,
+            request_hash: request.command.request_hash().unwrap(),
+            command: request.command,
+        };
+        let index = Revision(inner.index);
+        let applied = apply(
+            &mut inner.rows,
+            &mut inner.digest,
+            index,
+            &envelope,
+            &self.host,
+        )
+        .unwrap();
+        WriteOutcome {
+            revision: applied.revision,
+            replayed: applied.replayed,
+            response: applied.response,
+        }
+    }
+}
+
+fn membership(
+    inner: &mut Inner,
+    expected: Option<u64>,
+    what: String,
+) -> Result<(), MembershipError> {
+    let actual = 40;
+    match expected {
+        Some(expected) if expected != actual => {
+            Err(MembershipError::RevisionMismatch { actual, expected })
+        }
+        _ => {
+            inner.membership.push(what);
+            Ok(())
+        }
+    }
+}
+
+impl Backend for Fake {
+    fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<WriteOutcome, WriteError>> {
+        let error = self.inner.lock().unwrap().write_errors.pop_front();
+        ready(error.map_or_else(|| Ok(self.apply(request)), Err)).boxed()
+    }
+
+    fn read(&self, options: ReadOptions) -> BoxFuture<'_, Result<View, ReadError>> {
+        let mut inner = self.inner.lock().unwrap();
+        let applied = Revision(inner.index);
+        let wanted = options.min_revision.filter(|wanted| *wanted > applied);
+        let behind = wanted.map(|wanted| ReadError::Behind { applied, wanted });
+        let error = inner.read_errors.pop_front().or(behind);
+        let view = View {
+            rows: Box::new(inner.rows.clone()),
+            revision: applied,
+        };
+        ready(error.map_or(Ok(view), Err)).boxed()
+    }
+
+    fn check_module(&self, module: Bytes) -> BoxFuture<'_, Result<ModuleReport, CheckError>> {
+        ready(inspect(&module).map_err(CheckError::from)).boxed()
+    }
+
+    fn status(&self) -> NodeStatus {
+        let inner = self.inner.lock().unwrap();
+        NodeStatus {
+            node_id: 1,
+            incarnation: Incarnation::default(),
+            role: Role::Leader,
+            leader: Some(1),
+            term: 3,
+            last_log_index: inner.index,
+            applied: Revision(inner.index),
+            digest: inner.digest,
+            snapshot_index: 0,
+            purged_index: 0,
+            version: "0.0.0-test".to_owned(),
+            engine_epoch: 1,
+            not_ready: inner.not_ready.clone(),
+        }
+    }
+
+    fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {
+        let member = |node_id: NodeId, status| MemberStatus {
+            node_id,
+            member: Member {
+                peer_addr: "127.0.0.1:9000".to_owned(),
+                http_addr: "127.0.0.1:8000".to_owned(),
+                incarnation: Incarnation::default(),
+            },
+            voter: true,
+            status,
+        };
+        let silent = Err("connection refused".to_owned());
+        let status = ClusterStatus {
+            cluster_id: Some(ClusterId([7; 16])),
+            leader: Some(1),
+            membership_revision: 40,
+            members: vec![member(1, Ok(self.status())), member(2, silent)],
+        };
+        ready(status).boxed()
+    }
+
+    fn add_learner(&self, member: Member) -> BoxFuture<'_, Result<NodeId, MembershipError>> {
+        let mut inner = self.inner.lock().unwrap();
+        ready(membership(&mut inner, None, format!("add {}", member.peer_addr)).map(|()| 1_041))
+            .boxed()
+    }
+
+    fn promote(
+        &self,
+        node_id: NodeId,
+        expected: Option<u64>,
+    ) -> BoxFuture<'_, Result<(), MembershipError>> {
+        let mut inner = self.inner.lock().unwrap();
+        ready(membership(
+            &mut inner,
+            expected,
+            format!("promote {node_id}"),
+        ))
+        .boxed()
+    }
+
+    fn remove(
+        &self,
+        node_id: NodeId,
+        expected: Option<u64>,
+    ) -> BoxFuture<'_, Result<(), MembershipError>> {
+        let mut inner = self.inner.lock().unwrap();
+        ready(membership(
+            &mut inner,
+            expected,
+            format!("remove {node_id}"),
+        ))
+        .boxed()
+    }
+
+    fn transfer_leader(&self, to: NodeId) -> BoxFuture<'_, Result<(), MembershipError>> {
+        let known = to <= 2;
+        let unknown = MembershipError::UnknownMember { node_id: to };
+        ready(if known { Ok(()) } else { Err(unknown) }).boxed()
+    }
+}
+
+/// The API on top of a node in memory.
+pub(crate) struct Shop {
+    node: Arc<Fake>,
+    router: Router,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The last part of the problem's `type`, and its `field`.
+    pub(crate) fn problem(&self) -> (String, Option<String>) {
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
+        let json = self.json();
+        assert_eq!(json["status"], self.status.as_u16());
+        assert!(json["title"].is_string() && json["detail"].is_string());
+        let kind = json["type"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("/docs/problems/")
+            .unwrap();
+        (kind.to_owned(), json["field"].as_str().map(str::to_owned))
+    }
+
+    /// The URI of the next page.
+    pub(crate) fn next_page(&self) -> Option<String> {
+        let link = self.header("link")?;
+        let (uri, rel) = link.split_once(';').unwrap();
+        assert_eq!(rel.trim(), "rel=\"next\"");
+        Some(uri.trim_matches(['<', '>']).to_owned())
+    }
+}
+
+impl Shop {
+    /// An empty shop under the default rules.
+    pub(crate) fn new() -> Self {
+        let node = Arc::new(Fake::new());
+        let backend: Arc<dyn Backend> = Arc::clone(&node) as Arc<dyn Backend>;
+        Self {
+            node,
+            router: crate::http::router(backend),
+        }
+    }
+
+    /// A shop with the printer `p1` and 800 g of PLA on `f1`.
+    pub(crate) async fn stocked() -> Self {
+        let shop = Self::new();
+        let printer = r#"{"id":"p1","company":"HP","model":"DeskJet 123"}"#;
+        assert_eq!(
+            shop.post("/printers", printer).await.status,
+            StatusCode::CREATED
+        );
+        let filament = r#"{"id":"f1","type":"PLA","color":"Red","total_weight_in_grams":1000,
+            "remaining_weight_in_grams":800}"#;
+        assert_eq!(
+            shop.post("/filaments", filament).await.status,
+            StatusCode::CREATED
+        );
+        shop
+    }
+
+    /// The API itself.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        assert!(parts.headers.contains_key("raft3d-revision"), "{parts:?}");
+        let text = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text,
+        }
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, uri: &str) -> Answer {
+        self.call("GET", uri, &[], Body::empty()).await
+    }
+
+    pub(crate) async fn post(&self, uri: &str, body: &str) -> Answer {
+        self.call(
+            "POST",
+            uri,
+            &[("content-type", "application/json")],
+            body.to_owned(),
+        )
+        .await
+    }
+
+    /// Everything that clients can see.
+    pub(crate) async fn visible(&self) -> String {
+        let mut all = String::new();
+        for uri in [
+            "/api/v1/printers?limit=1000",
+            "/api/v1/filaments?limit=1000",
+            "/api/v1/print_jobs?limit=1000",
+            "/api/v1/policies",
+            "/api/v1/ruleset",
+        ] {
+            all.push_str(&self.get(uri).await.text);
+        }
+        all
+    }
+
+    /// Entries so far.
+    pub(crate) fn log_index(&self) -> u64 {
+        self.node.inner.lock().unwrap().index
+    }
+
+    /// The next write meets `error`.
+    pub(crate) fn fail_write(&self, error: WriteError) {
+        self.node
+            .inner
+            .lock()
+            .unwrap()
+            .write_errors
+            .push_back(error);
+    }
+
+    /// The next read meets `error`.
+    pub(crate) fn fail_read(&self, error: ReadError) {
+        self.node.inner.lock().unwrap().read_errors.push_back(error);
+    }
+
+    pub(crate) fn set_not_ready(&self, reason: &str) {
+        self.node.inner.lock().unwrap().not_ready = Some(reason.to_owned());
+    }
+
+    /// Changes of the membership that were asked for.
+    pub(crate) fn membership(&self) -> Vec<String> {
+        self.node.inner.lock().unwrap().membership.clone()
+    }
+}

@@ -1,0 +1,108 @@
+//! Real connections: what only shows on the wire.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::Shop;
+use crate::http::serve;
+
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+async fn start() -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let router = Shop::new().router();
+    let task = tokio::spawn(serve(listener, router, async { drop(stopped.await) }));
+    Server {
+        address,
+        stop,
+        task,
+    }
+}
+
+async fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(server.address).await.unwrap()
+}
+
+/// Everything that comes until the other side closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn a_client_that_still_sends_sees_why_its_body_is_too_large() {
+    let server = start().await;
+    let mut stream = connect(&server).await;
+    let length = 3 * 1024 * 1024;
+    let head = format!(
+        "POST /printers HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b' '; length]).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("/docs/problems/body-too-large"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_given_up() {
+    let server = start().await;
+    let mut stream = connect(&server).await;
+    let head = "POST /printers HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{\"id\"";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("raft3d-revision: "), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_refused_and_the_server_goes_on() {
+    let server = start().await;
+    let mut stream = connect(&server).await;
+    stream
+        .write_all(b"\x16\x03\x01 hello\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let mut stream = connect(&server).await;
+    let request = "GET /printers HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 "));
+}
+
+/// An idle connection does not hold up the stop, and an open request is still answered.
+#[tokio::test]
+async fn stopping_finishes_open_requests() {
+    let server = start().await;
+    let idle = connect(&server).await;
+    let mut open = connect(&server).await;
+    let body = "{\"company\":\"a\",\"model\":\"b\"}";
+    let head = format!(
+        "POST /printers HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    open.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = [0; 25];
+    open.read_exact(&mut interim).await.unwrap();
+    assert!(interim.starts_with(b"HTTP/1.1 100 Continue\r\n"));
+    server.stop.send(()).unwrap();
+    open.write_all(body.as_bytes()).await.unwrap();
+    let answer = rest(&mut open).await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    server.task.await.unwrap();
+    drop(idle);
+}

@@ -1,0 +1,18 @@
+//! Tests of the routes: the real router and the real state machine, with rows in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod bad_input;
+mod classic;
+mod fake;
+mod listener;
+mod resources;
+mod rulesets;
+mod writes;
+
+pub(crate) use fake::{Answer, Shop};

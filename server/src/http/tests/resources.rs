@@ -1,0 +1,237 @@
+//! `/api/v1`: resources, lists, headers, health.
+
+use serde_json::json;
+
+use super::{Answer, Shop};
+
+#[tokio::test]
+async fn a_job_shows_everything() {
+    let shop = Shop::stocked().await;
+    let body = r#"{"id":"a b","printer_id":"p1","filament_id":"f1","filepath":"x",
+        "print_weight_in_grams":120.5,"priority":-3,"labels":{"shift":"night"}}"#;
+    let headers = [
+        ("content-type", "application/json; charset=utf-8"),
+        ("raft3d-actor", "ann"),
+    ];
+    let answer = shop
+        .call("POST", "/api/v1/print_jobs", &headers, body)
+        .await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(answer.header("location"), Some("/api/v1/print_jobs/a%20b"));
+    let revision = answer.header("raft3d-revision").unwrap().to_owned();
+    assert_eq!(
+        answer.header("etag"),
+        Some(format!("\"{revision}\"").as_str())
+    );
+
+    let answer = shop.get("/api/v1/print_jobs/a%20b").await;
+    let mut shown = answer.json();
+    let times = [shown["created_at"].take(), shown["updated_at"].take()];
+    assert!(
+        times
+            .iter()
+            .all(|time| time.as_str().unwrap().starts_with("2023-11-14T22:13:20."))
+    );
+    let expected = json!({
+        "id": "a b", "printer_id": "p1", "filament_id": "f1", "filepath": "x",
+        "print_weight_in_grams": 120.5, "status": "Queued", "priority": -3,
+        "labels": {"shift": "night"}, "deducted_weight_in_grams": 0, "created_by": "ann",
+        "created_at": null, "updated_at": null, "revision": revision.parse::<u64>().unwrap(),
+    });
+    assert_eq!(shown, expected);
+
+    let filament = shop.get("/api/v1/filaments/f1").await.json();
+    assert_eq!(filament["reserved_weight_in_grams"], 120.5);
+    assert_eq!(filament["available_weight_in_grams"], 679.5);
+}
+
+#[tokio::test]
+async fn a_status_can_be_set_by_query_or_by_body() {
+    let shop = Shop::stocked().await;
+    let body = r#"{"id":"j","printer_id":"p1","filament_id":"f1","filepath":"x",
+        "print_weight_in_grams":100}"#;
+    shop.post("/api/v1/print_jobs", body).await;
+    let uri = "/api/v1/print_jobs/j/status";
+    let by_query = shop
+        .call("POST", &format!("{uri}?status=running"), &[], "")
+        .await;
+    assert_eq!(
+        (by_query.status.as_u16(), &by_query.json()["status"]),
+        (200, &json!("Running"))
+    );
+    let report = r#"{"status":"done","reason":"fine","override":false}"#;
+    let by_body = shop.post(uri, report).await;
+    assert_eq!(by_body.json()["status"], "Done", "{by_body:?}");
+    assert_eq!(by_body.json()["deducted_weight_in_grams"], 100);
+    let again = shop.post(uri, report).await;
+    assert_eq!(
+        (again.status.as_u16(), again.problem().0.as_str()),
+        (409, "illegal-transition")
+    );
+}
+
+#[tokio::test]
+async fn a_denial_names_the_policy() {
+    let shop = Shop::stocked().await;
+    let body = r#"{"printer_id":"p1","filament_id":"f1","filepath":"x",
+        "print_weight_in_grams":801}"#;
+    let answer = shop.post("/api/v1/print_jobs", body).await;
+    assert_eq!(answer.status, 422);
+    let (kind, field) = answer.problem();
+    assert_eq!(kind, "policy-denied");
+    assert_eq!(field.as_deref(), Some("print_weight_in_grams"));
+    let json = answer.json();
+    assert_eq!(json["pointer"], "/print_weight_in_grams");
+    assert_eq!(json["module_name"], "standard-lifecycle");
+    assert_eq!(json["hook"], "admission");
+    assert_eq!(json["binding"], "standard-lifecycle");
+    assert_eq!(json["module"].as_str().unwrap().len(), 64);
+    assert!(
+        json["code"].is_string() && json["message"] == json["detail"],
+        "{json}"
+    );
+}
+
+async fn pages(shop: &Shop, first: &str) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut next = Some(first.to_owned());
+    while let Some(uri) = next {
+        let answer = shop.get(&uri).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let items = answer.json();
+        let id = |item: &serde_json::Value| item["id"].as_str().unwrap().to_owned();
+        pages.push(items.as_array().unwrap().iter().map(id).collect());
+        next = answer.next_page();
+    }
+    pages
+}
+
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let shop = Shop::stocked().await;
+    for id in ["p2", "p3", "p 4", "p5"] {
+        let body = json!({"id": id, "company": "a", "model": "b"}).to_string();
+        shop.post("/api/v1/printers", &body).await;
+    }
+    let all = pages(&shop, "/api/v1/printers").await;
+    assert_eq!(all, [["p 4", "p1", "p2", "p3", "p5"]]);
+    let split = pages(&shop, "/api/v1/printers?limit=2&consistency=stale").await;
+    assert_eq!(split, [vec!["p 4", "p1"], vec!["p2", "p3"], vec!["p5"]]);
+    assert_eq!(pages(&shop, "/api/v1/filaments?limit=1").await, [["f1"]]);
+}
+
+#[tokio::test]
+async fn jobs_are_filtered() {
+    let shop = Shop::stocked().await;
+    for number in 0..6 {
+        let shift = if number % 2 == 0 { "day" } else { "night" };
+        let body = json!({"id": format!("j{number}"), "printer_id": "p1", "filament_id": "f1",
+            "filepath": "x", "print_weight_in_grams": 1, "labels": {"shift": shift}});
+        assert_eq!(
+            shop.post("/api/v1/print_jobs", &body.to_string())
+                .await
+                .status,
+            201
+        );
+    }
+    shop.post("/api/v1/print_jobs/j0/status?status=canceled", "")
+        .await;
+    let ids = |filter: &'static str| {
+        let shop = &shop;
+        async move {
+            pages(shop, &format!("/api/v1/print_jobs?{filter}"))
+                .await
+                .concat()
+        }
+    };
+    assert_eq!(ids("status=CANCELLED").await, ["j0"]);
+    assert_eq!(
+        ids("status=queued&label=shift%3Dday&limit=1").await,
+        ["j2", "j4"]
+    );
+    assert_eq!(ids("label=shift:night").await, ["j1", "j3", "j5"]);
+    assert_eq!(ids("printer_id=p1&filament_id=f1&limit=4").await.len(), 6);
+    assert!(ids("printer_id=p9").await.is_empty());
+    assert_eq!(ids("label=shift").await.len(), 6);
+}
+
+#[tokio::test]
+async fn head_and_health() {
+    let shop = Shop::stocked().await;
+    let head = shop.call("HEAD", "/api/v1/printers/p1", &[], "").await;
+    assert_eq!((head.status.as_u16(), head.text.as_str()), (200, ""));
+    assert!(head.header("etag").is_some() && head.header("content-length").is_some());
+
+    let check = |answer: &Answer, status: u16, word: &str| {
+        assert_eq!(answer.status, status);
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/health+json")
+        );
+        assert_eq!(answer.json()["status"], word);
+    };
+    check(&shop.get("/healthz").await, 200, "pass");
+    check(&shop.get("/readyz").await, 200, "pass");
+    shop.set_not_ready("catching up");
+    check(&shop.get("/healthz").await, 200, "pass");
+    let not_ready = shop.get("/readyz").await;
+    check(&not_ready, 503, "fail");
+    assert_eq!(not_ready.json()["output"], "catching up");
+}
+
+#[tokio::test]
+async fn the_cluster_shows_silent_members_too() {
+    let shop = Shop::new();
+    let cluster = shop.get("/api/v1/cluster").await.json();
+    assert_eq!(cluster["cluster_id"], "07".repeat(16));
+    assert_eq!(
+        (&cluster["leader_id"], &cluster["membership_revision"]),
+        (&json!(1), &json!(40))
+    );
+    let [first, second] = cluster["nodes"].as_array().unwrap().as_slice() else {
+        panic!()
+    };
+    assert_eq!(
+        (&first["role"], &first["ready"], &first["term"]),
+        (&json!("leader"), &json!(true), &json!(3))
+    );
+    assert_eq!(first["digest"].as_str().unwrap().len(), 64);
+    assert_eq!(second["error"], "connection refused");
+    assert_eq!(
+        (&second["role"], &second["ready"]),
+        (&json!(null), &json!(false))
+    );
+}
+
+#[tokio::test]
+async fn members_are_managed_against_the_membership_that_was_seen() {
+    let shop = Shop::new();
+    let member = json!({"peer_address": "127.0.0.1:9009", "http_address": "localhost:8009",
+        "incarnation": "ab".repeat(16)});
+    let added = shop
+        .post("/api/v1/cluster/members", &member.to_string())
+        .await;
+    assert_eq!(
+        (added.status.as_u16(), added.json()),
+        (201, json!({"id": 1041}))
+    );
+    let promote = "/api/v1/cluster/members/1041/promote";
+    let stale = shop
+        .call("POST", promote, &[("if-match", "\"39\"")], "")
+        .await;
+    assert_eq!(
+        (stale.status.as_u16(), stale.problem().0.as_str()),
+        (412, "revision-mismatch")
+    );
+    let seen = [("if-match", "\"40\"")];
+    assert_eq!(shop.call("POST", promote, &seen, "").await.status, 204);
+    let remove = "/api/v1/cluster/members/2";
+    assert_eq!(shop.call("DELETE", remove, &[], "").await.status, 204);
+    assert_eq!(
+        shop.membership(),
+        ["add 127.0.0.1:9009", "promote 1041", "remove 2"]
+    );
+    let leader = "/api/v1/cluster/leader";
+    assert_eq!(shop.post(leader, r#"{"node_id":2}"#).await.status, 204);
+    assert_eq!(shop.post(leader, r#"{"node_id":9}"#).await.status, 404);
+}

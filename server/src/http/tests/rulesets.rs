@@ -1,0 +1,205 @@
+//! `/api/v1/policies` and `/api/v1/ruleset`.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Shop};
+
+const RULESET: &str = "/api/v1/ruleset";
+const WASM: [(&str, &str); 1] = [("content-type", "application/wasm")];
+
+async fn put(shop: &Shop, if_match: &str, body: &Value) -> Answer {
+    let headers = [("content-type", "application/json"), ("if-match", if_match)];
+    shop.call("PUT", RULESET, &headers, body.to_string()).await
+}
+
+#[tokio::test]
+async fn modules_come_and_go() {
+    let shop = Shop::new();
+    let bytes = "\0asm standard-lifecycle, another build";
+    let new = shop.call("POST", "/api/v1/policies", &WASM, bytes).await;
+    assert_eq!(new.status, 201, "{new:?}");
+    let known = shop.call("POST", "/api/v1/policies", &WASM, bytes).await;
+    assert_eq!((known.status.as_u16(), known.json()), (200, new.json()));
+    let info = new.json();
+    let uri = format!("/api/v1/policies/{}", info["sha256"].as_str().unwrap());
+    assert_eq!(new.header("location"), Some(uri.as_str()));
+    assert_eq!(info["hooks"], json!(["admission", "transition"]));
+    assert_eq!(info["size_bytes"], bytes.len());
+
+    let detail = shop.get(&uri).await.json();
+    assert_eq!(detail["config_schema"], json!({"type": "object"}));
+    assert_eq!(detail["lifecycle"]["states"][0]["name"], "Queued");
+    let original = shop.get(&format!("{uri}/module")).await;
+    assert_eq!(original.header("content-type"), Some("application/wasm"));
+    assert_eq!(original.text, bytes);
+    assert_eq!(
+        shop.get("/api/v1/policies")
+            .await
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+
+    assert_eq!(shop.call("DELETE", &uri, &[], "").await.status, 204);
+    assert_eq!(shop.get(&uri).await.status, 404);
+    let bound = shop.get(RULESET).await.json()["bindings"][0]["module"].clone();
+    let bound = format!("/api/v1/policies/{}", bound.as_str().unwrap());
+    let kept = shop.call("DELETE", &bound, &[], "").await;
+    assert_eq!(
+        (kept.status.as_u16(), kept.problem().0.as_str()),
+        (409, "module-in-use")
+    );
+}
+
+#[tokio::test]
+async fn a_refused_module_says_why() {
+    let shop = Shop::new();
+    let before = shop.log_index();
+    let refused = shop
+        .call("POST", "/api/v1/policies", &WASM, "bad bytes")
+        .await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.problem().0.as_str()),
+        (422, "module-refused")
+    );
+    assert_eq!(
+        (&refused.json()["code"], &refused.json()["place"]),
+        (&json!("not_wasm"), &json!("offset 0x0"))
+    );
+    let large = shop
+        .call("POST", "/api/v1/policies", &WASM, vec![0; 600 * 1024])
+        .await;
+    assert_eq!(
+        (large.status.as_u16(), large.problem().0.as_str()),
+        (413, "body-too-large")
+    );
+    assert_eq!(shop.log_index(), before);
+}
+
+#[tokio::test]
+async fn a_ruleset_is_replaced_by_whoever_has_seen_it() {
+    let shop = Shop::stocked().await;
+    let active = shop.get(RULESET).await;
+    let tag = active.header("etag").unwrap().to_owned();
+    let mut bindings = active.json()["bindings"].clone();
+    assert_eq!(bindings[0]["percentage"], 100);
+    assert_eq!(bindings[0]["scope"], "all");
+    assert_eq!(bindings[0]["config"], json!({}));
+    bindings[0]["config"] = json!({"materials": ["PLA", "ASA"]});
+    // What is shown can be sent back.
+    let body = json!({"bindings": bindings, "reason": "we print ASA now"});
+
+    let headers = [("content-type", "application/json")];
+    let unseen = shop.call("PUT", RULESET, &headers, body.to_string()).await;
+    assert_eq!(
+        (unseen.status.as_u16(), unseen.problem().0.as_str()),
+        (428, "precondition-required")
+    );
+    let stale = put(&shop, "\"999\"", &body).await;
+    assert_eq!(
+        (stale.status.as_u16(), stale.problem().0.as_str()),
+        (412, "revision-mismatch")
+    );
+
+    let done = put(&shop, &tag, &body).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    assert_eq!(done.json()["bindings"], bindings);
+    assert_eq!(done.json()["reason"], "we print ASA now");
+    assert_eq!(shop.get(RULESET).await.text, done.text);
+    assert_eq!(put(&shop, &tag, &body).await.status, 412);
+
+    let back = shop.call("POST", "/api/v1/ruleset/rollback", &[], "").await;
+    assert_eq!(back.status, 200, "{back:?}");
+    assert_eq!(back.json()["bindings"][0]["config"], json!({}));
+    let history = shop.get("/api/v1/ruleset/revisions?limit=2").await;
+    assert_eq!(history.json()[0], back.json());
+    let older = shop.get(&history.next_page().unwrap()).await;
+    assert_eq!(older.json()[0], active.json());
+}
+
+#[tokio::test]
+async fn bindings_are_read_with_care() {
+    let shop = Shop::new();
+    let active = shop.get(RULESET).await;
+    let tag = active.header("etag").unwrap().to_owned();
+    let good = active.json()["bindings"].clone();
+    let before = shop.visible().await;
+    for (field, value, named) in [
+        ("module", json!("abc"), "bindings/0/module"),
+        ("module", json!(null), "bindings/0/module"),
+        ("id", json!(null), "bindings/0/id"),
+        (
+            "hooks",
+            json!(["admission", "flight"]),
+            "bindings/0/hooks/1",
+        ),
+        ("hooks", json!(null), "bindings/0/hooks"),
+        ("scope", json!("some"), "bindings/0/scope"),
+        (
+            "scope",
+            json!({"printer_label": {"key": "a"}}),
+            "bindings/0/scope/printer_label/value",
+        ),
+        (
+            "scope",
+            json!({"filament_type": "PLA", "x": 1}),
+            "bindings/0/scope/x",
+        ),
+        ("mode", json!("loud"), "bindings/0/mode"),
+        ("percentage", json!(100.5), "bindings/0/percentage"),
+        ("percentage", json!("100"), "bindings/0/percentage"),
+        ("lifecycle", json!("yes"), "bindings/0/lifecycle"),
+        (
+            "config",
+            json!({"factor": [1, 0.5]}),
+            "bindings/0/config/factor/1",
+        ),
+        ("config", json!([]), "bindings/0/config"),
+        ("surprise", json!(1), "bindings/0/surprise"),
+    ] {
+        let mut bindings = good.clone();
+        bindings[0][field] = value;
+        let answer = put(&shop, &tag, &json!({ "bindings": bindings })).await;
+        assert_eq!(answer.status, 400, "{field}: {answer:?}");
+        assert_eq!(answer.problem().1.as_deref(), Some(named), "{answer:?}");
+    }
+    for body in [json!({}), json!({"bindings": {}}), json!({"bindings": [1]})] {
+        let answer = put(&shop, &tag, &body).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(
+            answer
+                .problem()
+                .1
+                .is_some_and(|field| field.starts_with("bindings"))
+        );
+    }
+    assert_eq!(shop.visible().await, before);
+}
+
+#[tokio::test]
+async fn scopes_and_shares_are_shown_as_they_were_given() {
+    let shop = Shop::new();
+    let active = shop.get(RULESET).await;
+    let mut bindings = active.json()["bindings"].clone();
+    for (id, scope, percentage) in [
+        (
+            "canary",
+            json!({"printer_label": {"key": "room", "value": "2"}}),
+            json!(12.5),
+        ),
+        ("tpu", json!({"filament_type": "TPU"}), json!(0.01)),
+    ] {
+        let mut shadow = bindings[0].clone();
+        shadow["id"] = json!(id);
+        shadow["mode"] = json!("shadow");
+        shadow["lifecycle"] = json!(false);
+        shadow["scope"] = scope;
+        shadow["percentage"] = percentage;
+        bindings.as_array_mut().unwrap().push(shadow);
+    }
+    let done = put(&shop, "*", &json!({ "bindings": bindings })).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    assert_eq!(done.json()["bindings"], bindings);
+}

@@ -1,0 +1,138 @@
+//! Writes: exactly once, and what clients are told where there is no outcome.
+
+use raft3d_engine::core::{RequestId, Revision};
+use raft3d_engine::raft::api::{ReadError, WriteError};
+
+use super::Shop;
+
+const PRINTERS: &str = "/api/v1/printers";
+
+#[tokio::test]
+async fn a_retry_gets_the_stored_answer() {
+    let shop = Shop::new();
+    let headers = [
+        ("content-type", "application/json"),
+        ("idempotency-key", "k-1"),
+    ];
+    let body = r#"{"company":"a","model":"b"}"#;
+    let first = shop.call("POST", PRINTERS, &headers, body).await;
+    let second = shop.call("POST", PRINTERS, &headers, body).await;
+    assert_eq!((first.status, &first.text), (second.status, &second.text));
+    assert_eq!(
+        first.header("raft3d-revision"),
+        second.header("raft3d-revision")
+    );
+    let marks = [&first, &second].map(|answer| answer.header("idempotent-replayed").is_some());
+    assert_eq!(marks, [false, true]);
+    assert_eq!(shop.get(PRINTERS).await.json().as_array().unwrap().len(), 1);
+
+    let other = r#"{"company":"a","model":"c"}"#;
+    let mismatch = shop.call("POST", PRINTERS, &headers, other).await;
+    assert_eq!(
+        (mismatch.status.as_u16(), mismatch.problem().0.as_str()),
+        (422, "request-mismatch")
+    );
+    let somebody_else = [headers[0], headers[1], ("raft3d-actor", "ben")];
+    assert_eq!(
+        shop.call("POST", PRINTERS, &somebody_else, other)
+            .await
+            .status,
+        201
+    );
+}
+
+#[tokio::test]
+async fn a_write_without_an_outcome_says_what_to_do() {
+    let shop = Shop::new();
+    let body = r#"{"company":"a","model":"b"}"#;
+    let unknown = || WriteError::OutcomeUnknown {
+        request_id: RequestId::new("n1-77"),
+    };
+    let closed = WriteError::Unavailable {
+        reason: "fenced".to_owned(),
+    };
+    for (error, status, kind) in [
+        (WriteError::NoLeader, 503, "no-leader"),
+        (WriteError::Overloaded, 429, "overloaded"),
+        (closed, 503, "unavailable"),
+        (unknown(), 503, "outcome-unknown"),
+    ] {
+        shop.fail_write(error);
+        let answer = shop.post(PRINTERS, body).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.problem().0.as_str()),
+            (status, kind)
+        );
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    shop.fail_write(unknown());
+    let minted = shop.post(PRINTERS, body).await.json();
+    assert_eq!(minted["request_id"], "n1-77");
+    assert!(minted["detail"].as_str().unwrap().contains("request_id"));
+    shop.fail_write(unknown());
+    let headers = [
+        ("content-type", "application/json"),
+        ("idempotency-key", "n1-77"),
+    ];
+    let own = shop.call("POST", PRINTERS, &headers, body).await.json();
+    assert!(
+        own["detail"]
+            .as_str()
+            .unwrap()
+            .contains("the same Idempotency-Key")
+    );
+    // The classic status call has no text for it that a client could take for a refusal.
+    shop.fail_write(WriteError::NoLeader);
+    assert_eq!(
+        shop.post("/printjobs/x/status?status=done", "")
+            .await
+            .problem()
+            .0,
+        "no-leader"
+    );
+}
+
+#[tokio::test]
+async fn a_read_without_a_view_says_why() {
+    let shop = Shop::new();
+    for uri in [PRINTERS, "/printers", "/api/v1/ruleset"] {
+        shop.fail_read(ReadError::NoLeader);
+        let answer = shop.get(uri).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.problem().0.as_str()),
+            (503, "no-leader")
+        );
+    }
+    let applied = shop.log_index();
+    let wanted = format!("{PRINTERS}?min_revision={}", applied + 1);
+    let answer = shop.get(&wanted).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().0.as_str()),
+        (503, "replica-behind")
+    );
+    assert_eq!(
+        shop.get(&format!("{PRINTERS}?min_revision={applied}"))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        Revision(applied).to_string(),
+        shop.get("/x").await.header("raft3d-revision").unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_condition_that_is_not_evaluated_is_refused() {
+    let shop = Shop::new();
+    let before = shop.log_index();
+    let headers = [("content-type", "application/json"), ("if-match", "\"3\"")];
+    let answer = shop
+        .call("POST", PRINTERS, &headers, r#"{"company":"a","model":"b"}"#)
+        .await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().1.as_deref()),
+        (400, Some("If-Match"))
+    );
+    assert_eq!(shop.log_index(), before);
+}

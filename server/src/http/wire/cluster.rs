@@ -1,0 +1,129 @@
+//! The cluster in JSON.
+
+use raft3d_engine::raft::api::{ClusterStatus, MemberStatus, NodeStatus, Role};
+use raft3d_engine::raft::{Incarnation, Member, NodeId};
+use serde::Serialize;
+
+use crate::http::fields::{Door, Fields};
+use crate::http::problem::Problem;
+
+/// The cluster as one node sees it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClusterV1<'a> {
+    cluster_id: Option<String>,
+    leader_id: Option<NodeId>,
+    membership_revision: u64,
+    nodes: Vec<NodeOut<'a>>,
+}
+
+impl<'a> From<&'a ClusterStatus> for ClusterV1<'a> {
+    fn from(status: &'a ClusterStatus) -> Self {
+        Self {
+            cluster_id: status.cluster_id.map(|id| id.to_string()),
+            leader_id: status.leader,
+            membership_revision: status.membership_revision,
+            nodes: status.members.iter().map(NodeOut::from).collect(),
+        }
+    }
+}
+
+/// A member; what it says of itself is null where it did not answer, and `error` says why.
+#[derive(Debug, Serialize)]
+struct NodeOut<'a> {
+    id: NodeId,
+    role: Option<&'static str>,
+    voter: bool,
+    peer_address: &'a str,
+    http_address: &'a str,
+    incarnation: String,
+    term: Option<u64>,
+    last_log_index: Option<u64>,
+    applied_revision: Option<u64>,
+    snapshot_index: Option<u64>,
+    purged_index: Option<u64>,
+    digest: Option<String>,
+    engine_epoch: Option<u32>,
+    version: Option<&'a str>,
+    ready: bool,
+    not_ready_reason: Option<&'a str>,
+    error: Option<&'a str>,
+}
+
+impl<'a> From<&'a MemberStatus> for NodeOut<'a> {
+    fn from(member: &'a MemberStatus) -> Self {
+        let own = member.status.as_ref().ok();
+        let number = |get: fn(&NodeStatus) -> u64| own.map(get);
+        Self {
+            id: member.node_id,
+            role: own.map(|status| role_name(status.role)),
+            voter: member.voter,
+            peer_address: &member.member.peer_addr,
+            http_address: &member.member.http_addr,
+            incarnation: member.member.incarnation.to_string(),
+            term: number(|status| status.term),
+            last_log_index: number(|status| status.last_log_index),
+            applied_revision: number(|status| status.applied.0),
+            snapshot_index: number(|status| status.snapshot_index),
+            purged_index: number(|status| status.purged_index),
+            digest: own.map(|status| status.digest.to_string()),
+            engine_epoch: own.map(|status| status.engine_epoch),
+            version: own.map(|status| status.version.as_str()),
+            ready: own.is_some_and(|status| status.not_ready.is_none()),
+            not_ready_reason: own.and_then(|status| status.not_ready.as_deref()),
+            error: member.status.as_ref().err().map(String::as_str),
+        }
+    }
+}
+
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+        Role::Learner => "learner",
+        Role::Stopped => "stopped",
+    }
+}
+
+/// Reads the body that adds a member.
+pub(crate) fn read_member(mut body: Fields<'_>) -> Result<Member, Problem> {
+    let peer_addr = address(&mut body, "peer_address")?;
+    let http_addr = address(&mut body, "http_address")?;
+    let mut incarnation = [0; 16];
+    hex::decode_to_slice(body.required_text("incarnation")?, &mut incarnation)
+        .map_err(|_| Problem::field("/incarnation", "must be 32 hex digits"))?;
+    body.finish(Door::V1)?;
+    Ok(Member {
+        peer_addr,
+        http_addr,
+        incarnation: Incarnation(incarnation),
+    })
+}
+
+/// Longest host name (RFC 1035, 2.3.4) with a port, in bytes.
+const ADDRESS_BYTES_MAX: usize = 255 + 6;
+
+fn address(body: &mut Fields<'_>, name: &str) -> Result<String, Problem> {
+    let text = body.required_text(name)?;
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let port = port
+        .and_then(|(_, port)| port.parse::<u16>().ok())
+        .filter(|port| *port > 0);
+    if port.is_none() || text.len() > ADDRESS_BYTES_MAX || text.contains(char::is_whitespace) {
+        return Err(Problem::field(&body.pointer(name), "must be host:port"));
+    }
+    Ok(text)
+}
+
+/// Reads the body that names the next leader.
+pub(crate) fn read_transfer(mut body: Fields<'_>) -> Result<NodeId, Problem> {
+    let to = body.integer("node_id", "(a node's id)")?;
+    body.finish(Door::V1)?;
+    to.ok_or_else(|| Problem::field("/node_id", "is required"))
+}
+
+/// What adding a member answers.
+#[derive(Debug, Serialize)]
+pub(crate) struct MemberAdded {
+    pub(crate) id: NodeId,
+}

@@ -1,0 +1,268 @@
+//! Puts a node together: data folder, policy host, stores, peers, Raft.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow};
+use raft3d_engine::core::{ClusterId, ModuleDigest};
+use raft3d_engine::policy::{self, ChildCompiler, EngineSettings, HostOptions, WasmHost};
+use raft3d_engine::raft::bootstrap::{BootstrapError, InitialMember, join};
+use raft3d_engine::raft::machine::ApplyObserver;
+use raft3d_engine::raft::node::{NodeOptions, Timing};
+use raft3d_engine::raft::parts::Parts;
+use raft3d_engine::raft::transport::Transport;
+use raft3d_engine::raft::{Member, Node, NodeId};
+use raft3d_engine::storage::data_dir::DataDir;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::backend::{Backend, NodeBackend};
+use crate::cli::COMPILE_WORKER;
+use crate::config::{ServeConfig, Start};
+use crate::{bootstrap, peer};
+
+/// Entries between snapshots where nothing is said: some ten megabytes of log.
+const SNAPSHOT_ENTRIES_DEFAULT: u64 = 20_000;
+/// Entries kept behind a snapshot where nothing is said: a follower that was away for a moment is
+/// brought up to date from the log.
+const LOG_ENTRIES_KEPT_DEFAULT: u64 = 5_000;
+/// Digests are compared after so many entries …
+const CHECKPOINT_ENTRIES: u64 = 10_000;
+/// … or after so many milliseconds with any.
+const CHECKPOINT_MS: u64 = 10_000;
+/// How long a node that joins asks for admission.
+const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
+/// Version of what apply computes.
+const ENGINE_EPOCH: u32 = 1;
+/// Modules that may wait to be compiled ahead of their first evaluation.
+const PREFETCHES_MAX: usize = 16;
+
+/// A node that runs.
+pub struct RunningNode {
+    /// For the handlers.
+    pub backend: Arc<dyn Backend>,
+    node: Node,
+    founding: JoinHandle<Result<(), BootstrapError>>,
+    peers: JoinHandle<()>,
+}
+
+impl RunningNode {
+    /// Opens the folder and starts the node; `peer` is where its peers reach it, `http` where its
+    /// clients do.
+    ///
+    /// # Errors
+    /// What keeps it from starting, and what to do about it.
+    pub async fn start(
+        config: &ServeConfig,
+        peer: TcpListener,
+        http: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let folder = config.data.clone();
+        let data_dir = Arc::new(
+            spawn_blocking(move || DataDir::open(&folder))
+                .await?
+                .map_err(said)?,
+        );
+        let host = policy_host(&data_dir)?;
+        let observer: Arc<dyn ApplyObserver> = Arc::new(Prefetcher::start(Arc::clone(&host))?);
+        let deny_at: BTreeSet<u64> = config.deny_at.iter().copied().collect();
+        let opened = Parts::open(
+            Arc::clone(&data_dir),
+            Arc::clone(&host) as _,
+            Some(observer),
+            deny_at,
+        );
+        let parts = opened.await.map_err(said)?;
+        let transport: Arc<dyn Transport> = peer::transport();
+        let at = InitialMember {
+            peer_addr: peer.local_addr()?.to_string(),
+            http_addr: http.to_string(),
+        };
+        let options = NodeOptions {
+            node_id: node_id(config, &data_dir, &transport, &at).await?,
+            peer_addr: at.peer_addr.clone(),
+            http_addr: at.http_addr.clone(),
+            timing: Timing::default(),
+            snapshot_entries: config.snapshot_entries.unwrap_or(SNAPSHOT_ENTRIES_DEFAULT),
+            log_entries_kept: config.log_entries_kept.unwrap_or(LOG_ENTRIES_KEPT_DEFAULT),
+            checkpoint_entries: CHECKPOINT_ENTRIES,
+            checkpoint_ms: CHECKPOINT_MS,
+            bootstrap: bootstrap_command(config, &data_dir)?,
+            clock: Arc::new(now_ms),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            engine_epoch: ENGINE_EPOCH,
+        };
+        let node = Node::start(options, parts, transport).await.map_err(said)?;
+        let peers = tokio::spawn(peer::serve(peer, Arc::new(node.clone())));
+        let founding = tokio::spawn(found(node.clone(), initial_members(config, &node, &at)));
+        let backend = Arc::new(NodeBackend::new(node.clone(), host));
+        Ok(Self {
+            backend,
+            node,
+            founding,
+            peers,
+        })
+    }
+
+    /// Waits until the node has failed, and answers why.
+    pub async fn fault(&mut self) -> String {
+        tokio::select! {
+            fault = self.node.fault() => return fault,
+            founded = &mut self.founding => match founded {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error.to_string(),
+                Err(error) => return error.to_string(),
+            },
+        }
+        self.node.fault().await
+    }
+
+    /// Stops the node: hands a leadership over, then stops.
+    pub async fn shutdown(self) {
+        self.founding.abort();
+        self.node.shutdown().await;
+        self.peers.abort();
+    }
+}
+
+/// An engine's error as one line: its message says everything, its source says part of it again.
+fn said(error: impl core::fmt::Display) -> anyhow::Error {
+    anyhow!("{error}")
+}
+
+/// Milliseconds since the Unix epoch; 0 on a machine whose clock is set before it.
+fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn policy_host(data_dir: &DataDir) -> anyhow::Result<Arc<WasmHost>> {
+    let program = std::env::current_exe().context("this program does not find itself")?;
+    let compiler = ChildCompiler::new(program, [COMPILE_WORKER.into()]);
+    let options = HostOptions {
+        cache_dir: data_dir.modules_cache_dir(),
+        compiler: Arc::new(compiler),
+        settings: EngineSettings::default(),
+    };
+    WasmHost::new(options).map(Arc::new).map_err(said)
+}
+
+/// The id that the folder has, or the one that it is given now.
+async fn node_id(
+    config: &ServeConfig,
+    data_dir: &DataDir,
+    transport: &Arc<dyn Transport>,
+    at: &InitialMember,
+) -> anyhow::Result<NodeId> {
+    let identity = data_dir.identity();
+    match (&config.start, identity.node_id) {
+        // Where it is not the folder's, starting the node says so.
+        (
+            Start::Initial {
+                node_id: Some(given),
+                ..
+            },
+            _,
+        ) => Ok(*given),
+        (_, Some(stored)) => Ok(stored),
+        (Start::Initial { node_id: None, .. }, None) => Ok(1),
+        (Start::Join { peers }, None) => {
+            let member = Member {
+                peer_addr: at.peer_addr.clone(),
+                http_addr: at.http_addr.clone(),
+                incarnation: identity.incarnation,
+            };
+            let joined = join(Arc::clone(transport), peers, member, JOIN_TIME_MAX).await;
+            let node_id = joined.map_err(said)?;
+            tracing::info!(node_id, "admitted to the cluster as a learner");
+            Ok(node_id)
+        }
+    }
+}
+
+/// What a founding member proposes if the cluster has not begun yet.
+fn bootstrap_command(
+    config: &ServeConfig,
+    data_dir: &DataDir,
+) -> anyhow::Result<Option<raft3d_engine::core::command::Bootstrap>> {
+    let joins = matches!(config.start, Start::Join { .. });
+    if joins || data_dir.identity().cluster_id.is_some() {
+        return Ok(None);
+    }
+    let mut cluster_id = [0; 16];
+    getrandom::fill(&mut cluster_id).map_err(said)?;
+    let command = bootstrap::command(ClusterId(cluster_id), policy::inspect);
+    command
+        .map(Some)
+        .map_err(|problem| anyhow!("a default module is refused: {problem}"))
+}
+
+/// Whom to found the cluster with; none where the node joins one.
+fn initial_members(
+    config: &ServeConfig,
+    node: &Node,
+    at: &InitialMember,
+) -> Option<BTreeMap<NodeId, InitialMember>> {
+    let Start::Initial { members, .. } = &config.start else {
+        return None;
+    };
+    if members.is_empty() {
+        return Some(BTreeMap::from([(node.id(), at.clone())]));
+    }
+    let member = |member: &crate::config::InitialMember| {
+        let at = InitialMember {
+            peer_addr: member.peer.clone(),
+            http_addr: member.http.clone(),
+        };
+        (member.id, at)
+    };
+    Some(members.iter().map(member).collect())
+}
+
+async fn found(
+    node: Node,
+    initial: Option<BTreeMap<NodeId, InitialMember>>,
+) -> Result<(), BootstrapError> {
+    match initial {
+        Some(initial) => node.bootstrap(&initial).await,
+        None => Ok(()),
+    }
+}
+
+/// Compiles modules when they are uploaded, so that no evaluation has to wait for it.
+struct Prefetcher {
+    queue: SyncSender<(ModuleDigest, Vec<u8>)>,
+}
+
+impl Prefetcher {
+    fn start(host: Arc<WasmHost>) -> anyhow::Result<Self> {
+        let (queue, modules) = sync_channel::<(ModuleDigest, Vec<u8>)>(PREFETCHES_MAX);
+        let work = move || {
+            while let Ok((module, bytes)) = modules.recv() {
+                if let Err(fault) = host.prefetch(module, &bytes) {
+                    // Not fatal yet: an apply that needs the module tries again, and stops.
+                    tracing::error!(%module, %fault, "a module cannot be compiled on this node");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("prefetch".to_owned());
+        thread
+            .spawn(work)
+            .context("a thread for compiling cannot be started")?;
+        Ok(Self { queue })
+    }
+}
+
+impl ApplyObserver for Prefetcher {
+    fn module_uploaded(&self, module: ModuleDigest, bytes: &[u8]) {
+        // Where the queue is full, the first evaluation compiles.
+        if self.queue.try_send((module, bytes.to_vec())).is_err() {
+            tracing::info!(%module, "many modules wait to be compiled; this one waits for its use");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Frames on a TCP stream.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use raft3d_engine::raft::frame::{self, Frame, MAGIC};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// Read at once, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+/// Largest frame before a connection is greeted, in bytes.
+const HELLO_BYTES_MAX: usize = 4 * 1024;
+
+/// Reads frames. Cancelling a read loses nothing.
+pub(super) struct Reader {
+    half: OwnedReadHalf,
+    buffer: BytesMut,
+}
+
+impl Reader {
+    pub(super) fn new(half: OwnedReadHalf) -> Self {
+        Self {
+            half,
+            buffer: BytesMut::new(),
+        }
+    }
+
+    /// The bytes that every connection begins with.
+    pub(super) async fn magic(&mut self) -> io::Result<()> {
+        while self.buffer.len() < MAGIC.len() {
+            let so_far = MAGIC.get(..self.buffer.len()).unwrap_or_default();
+            if self.buffer != so_far || !self.more().await? {
+                return Err(garbage("the other side is not a node"));
+            }
+        }
+        if self.buffer.split_to(MAGIC.len()) != MAGIC.as_slice() {
+            return Err(garbage("the other side is not a node of this version"));
+        }
+        Ok(())
+    }
+
+    /// A frame of the handshake.
+    pub(super) async fn hello(&mut self) -> io::Result<Bytes> {
+        loop {
+            if let Some(frame) = frame::take(&mut self.buffer).map_err(garbage)? {
+                return Ok(frame.body);
+            }
+            if self.buffer.len() > HELLO_BYTES_MAX {
+                return Err(garbage("the handshake is too long"));
+            }
+            if !self.more().await? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// The next frame; none where the other side has closed between two.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Frame>> {
+        loop {
+            if let Some(frame) = frame::take(&mut self.buffer).map_err(garbage)? {
+                return Ok(Some(frame));
+            }
+            if !self.more().await? {
+                return match self.buffer.is_empty() {
+                    true => Ok(None),
+                    false => Err(io::ErrorKind::UnexpectedEof.into()),
+                };
+            }
+        }
+    }
+
+    async fn more(&mut self) -> io::Result<bool> {
+        self.buffer.reserve(READ_BYTES);
+        Ok(self.half.read_buf(&mut self.buffer).await? > 0)
+    }
+}
+
+/// Writes frames.
+pub(super) struct Writer {
+    half: BufWriter<OwnedWriteHalf>,
+}
+
+impl Writer {
+    pub(super) fn new(half: OwnedWriteHalf) -> Self {
+        Self {
+            half: BufWriter::new(half),
+        }
+    }
+
+    pub(super) async fn magic(&mut self) -> io::Result<()> {
+        self.half.write_all(&MAGIC).await
+    }
+
+    /// Buffers a frame.
+    pub(super) async fn put(&mut self, id: u64, body: &[u8]) -> io::Result<()> {
+        let header = frame::header(id, body).map_err(garbage)?;
+        self.half.write_all(&header).await?;
+        self.half.write_all(body).await
+    }
+
+    /// Sends what is buffered.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        self.half.flush().await
+    }
+}
+
+pub(super) fn garbage(error: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}

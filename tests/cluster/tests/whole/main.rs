@@ -1,0 +1,22 @@
+//! The whole system as real processes on real disks, one file per subject.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests report by panicking"
+)]
+
+mod all_killed;
+mod bad_input;
+mod classic;
+mod damage;
+mod dev_command;
+mod exactly_once;
+mod hostile_modules;
+mod leader_killed;
+mod membership;
+mod policies;
+mod refusals_to_start;
+mod reservations;
+mod support;

@@ -1,0 +1,56 @@
+//! What several tests need.
+
+use raft3d_cluster_tests::{Client, Cluster, Load, LoadOptions};
+use serde_json::Value;
+
+/// Weight of the filament that load goes to, in grams: more than any test uses up.
+const PLENTY_G: u64 = 100_000_000;
+/// Weight of each job of a load, in grams.
+const JOB_G: u64 = 3;
+
+/// Adds the printer `p1` and the filament `f1` (PLA) through `client`.
+#[track_caller]
+pub(crate) fn open_shop(client: &Client, grams: u64) {
+    client.create_printer("p1").expect(201);
+    client.create_filament("f1", "PLA", grams).expect(201);
+}
+
+/// Adds what a load needs.
+#[track_caller]
+pub(crate) fn open_large_shop(client: &Client) {
+    open_shop(client, PLENTY_G);
+}
+
+/// Load on every node of the cluster.
+pub(crate) fn load(cluster: &Cluster, prefix: &str) -> Load {
+    Load::start(LoadOptions {
+        targets: cluster
+            .running()
+            .map(|node| cluster.http_addr(node))
+            .collect(),
+        connections: 12,
+        prefix: prefix.to_owned(),
+        printer: "p1".to_owned(),
+        filament: "f1".to_owned(),
+        grams: JOB_G,
+    })
+}
+
+/// Every row of the three resources as one node has them.
+#[track_caller]
+pub(crate) fn rows(client: &Client, min_revision: u64) -> Vec<Vec<Value>> {
+    let resources = ["printers", "filaments", "print_jobs", "policies"];
+    resources
+        .iter()
+        .map(|resource| client.list_stale(resource, min_revision))
+        .collect()
+}
+
+/// A filament as one node has it now.
+#[track_caller]
+pub(crate) fn filament(client: &Client, id: &str) -> Value {
+    client
+        .get(&format!("/api/v1/filaments/{id}"))
+        .expect(200)
+        .json()
+}

@@ -1,0 +1,42 @@
+//! `cargo xtask test`: everything that is checked.
+//!
+//! One profile and one set of features for everything, so that nothing is compiled twice: the
+//! program under test is the one that the same `cargo build` made.
+
+use std::env::consts::EXE_SUFFIX;
+
+use anyhow::Result;
+
+use crate::policies;
+use crate::steps::{self, cargo, target_dir};
+use crate::tools;
+
+/// Runs it.
+///
+/// # Errors
+/// The first step that failed.
+pub(crate) fn run() -> Result<()> {
+    tools::guest_compiler()?;
+    tools::nextest()?;
+    steps::run("format", &mut cargo(&["fmt", "--all", "--check"])?)?;
+    let lints = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    steps::run("lints", &mut cargo(&lints)?)?;
+    policies::run(&policies::Command::Check)?;
+    steps::run(
+        "build",
+        &mut cargo(&["build", "--workspace", "--all-targets", "--locked"])?,
+    )?;
+    let binary = target_dir()?
+        .join("debug")
+        .join(format!("raft3d{EXE_SUFFIX}"));
+    let mut tests = cargo(&["nextest", "run", "--workspace", "--locked"])?;
+    steps::run("tests", tests.env("RAFT3D_BIN", binary))
+}

@@ -1,0 +1,70 @@
+//! What the tests need and the machine may lack.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use xtask::guest::Toolchain;
+
+use crate::steps::{cargo, run, succeeds};
+
+/// Debian's packages with a compiler for guests and its library's source. For machines whose Rust
+/// toolchain has no `wasm32-unknown-unknown` and no way to fetch it.
+const GUEST_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
+/// The test runner's version: a newer one may ask for a newer Rust.
+const NEXTEST_VERSION: &str = "0.9.143";
+
+/// Sees to a compiler that can make guests.
+///
+/// # Errors
+/// There is none and none can be installed; the error says what to install by hand.
+pub(crate) fn guest_compiler() -> Result<()> {
+    let Err(missing) = Toolchain::find() else {
+        return Ok(());
+    };
+    // Where rustup may fetch the target, it is the better way.
+    let add = ["target", "add", "wasm32-unknown-unknown"];
+    if !succeeds(Command::new("rustup").args(add)) && Path::new("/usr/bin/apt-get").is_file() {
+        let update = run(
+            "apt-get update",
+            privileged("apt-get").args(["update", "--quiet"]),
+        );
+        let mut install = privileged("apt-get");
+        install.args(["install", "--yes", "--quiet", "--no-install-recommends"]);
+        install
+            .args(GUEST_PACKAGES)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        update
+            .and_then(|()| run("install a compiler for guests", &mut install))
+            .context(missing)?;
+    }
+    Toolchain::find().map(drop)
+}
+
+/// A command as root: through sudo where we are not.
+fn privileged(program: &str) -> Command {
+    if succeeds(Command::new("test").args(["-w", "/var/lib/dpkg"])) {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["--non-interactive", program]);
+    command
+}
+
+/// Sees to the test runner.
+///
+/// # Errors
+/// It is not there and cannot be built.
+pub(crate) fn nextest() -> Result<()> {
+    if succeeds(&mut cargo(&["nextest", "--version"])?) {
+        return Ok(());
+    }
+    let mut install = cargo(&["install", "--locked", "cargo-nextest"])?;
+    install.args(["--version", NEXTEST_VERSION]);
+    run("install cargo-nextest", &mut install)?;
+    ensure!(
+        succeeds(&mut cargo(&["nextest", "--version"])?),
+        "cargo-nextest was installed, but cargo does not find it: add cargo's bin folder to PATH"
+    );
+    Ok(())
+}
