@@ -5,13 +5,16 @@
 //! else is an [`Ask`]. Every answer is an [`Answer`].
 
 use bytes::Bytes;
-use minicbor::{Decode, Decoder, Encode, Encoder};
+use minicbor::{Decode, Encode};
 use openraft::raft::AppendEntriesRequest;
 use raft3d_core::RequestId;
 
 use super::api::{MembershipError, NodeStatus, WriteOutcome};
-use super::types::{Entry, Incarnation, LogId, Member, NodeId, StoredMembership, TypeConfig, Vote};
-use crate::codec::{self, CodecError};
+use super::encoding::{
+    KIND_APPEND, KIND_ASK, MessageError, decode_append, encode_append, log_id, membership, vote,
+    whole, with_kind,
+};
+use super::types::{Incarnation, LogId, Member, NodeId, StoredMembership, TypeConfig, Vote};
 
 /// Largest log entry, in bytes of its encoding. A write above it is refused before it is proposed.
 pub const ENTRY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -21,9 +24,6 @@ pub const APPEND_BYTES_SOFT_MAX: usize = 1024 * 1024;
 pub const APPEND_ENTRIES_MAX: usize = 4_096;
 /// Bytes of a snapshot in one message.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * 1024;
-
-const KIND_APPEND: u8 = 0;
-const KIND_ASK: u8 = 1;
 
 /// A request between peers.
 #[derive(Clone, Debug)]
@@ -343,6 +343,10 @@ pub struct CheckpointDigest {
 }
 
 /// What the leader answers to a forwarded write.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every value is the large one"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum WriteAnswer {
     /// The outcome.
@@ -433,176 +437,155 @@ impl Answer {
     }
 }
 
-/// Bytes that are not a message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a message of this protocol: {0}")]
-pub struct MessageError(String);
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use openraft::vote::RaftLeaderId;
+    use raft3d_core::Revision;
+    use raft3d_core::state::digest::Digest;
 
-impl From<minicbor::decode::Error> for MessageError {
-    fn from(error: minicbor::decode::Error) -> Self {
-        Self(error.to_string())
-    }
-}
+    use super::super::api::Role;
+    use super::super::types::{LeaderId, Membership};
+    use super::*;
 
-impl From<CodecError> for MessageError {
-    fn from(error: CodecError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-/// CBOR of `value` alone.
-#[must_use]
-pub fn to_vec<T: Encode<()>>(value: &T) -> Vec<u8> {
-    let mut out = Vec::new();
-    if let Err(error) = minicbor::encode(value, &mut out) {
-        unreachable!("encoding into memory failed: {error}");
-    }
-    out
-}
-
-/// Reads a value that must fill `bytes`.
-///
-/// # Errors
-/// The bytes are not exactly one such value.
-pub fn whole<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<T, MessageError> {
-    let mut decoder = Decoder::new(bytes);
-    let value = decoder.decode()?;
-    if decoder.position() != bytes.len() {
-        return Err(MessageError("bytes follow the message".to_owned()));
-    }
-    Ok(value)
-}
-
-fn with_kind<T: Encode<()>>(kind: u8, value: &T) -> Bytes {
-    let mut out = vec![kind];
-    if let Err(error) = minicbor::encode(value, &mut out) {
-        unreachable!("encoding into memory failed: {error}");
-    }
-    Bytes::from(out)
-}
-
-/// `[vote, previous log id, commit log id, entry count]`, then each entry behind its length.
-fn encode_append(append: &AppendEntriesRequest<TypeConfig>) -> Bytes {
-    let size = append.entries.iter().map(entry_size_hint).sum::<usize>();
-    let mut out = Vec::with_capacity(size + 128);
-    out.push(KIND_APPEND);
-    let head = AppendHead {
-        vote: append.vote,
-        prev_log_id: append.prev_log_id,
-        leader_commit: append.leader_commit,
-        entries: append.entries.len() as u64,
-    };
-    if let Err(error) = minicbor::encode(&head, &mut out) {
-        unreachable!("encoding into memory failed: {error}");
-    }
-    let mut one = Vec::new();
-    for entry in &append.entries {
-        one.clear();
-        codec::encode_entry(entry, &mut one);
-        if let Err(error) = Encoder::new(&mut out).bytes(&one) {
-            unreachable!("encoding into memory failed: {error}");
+    fn some_vote() -> Vote {
+        Vote {
+            leader_id: LeaderId::new(5, 2),
+            committed: true,
         }
     }
-    Bytes::from(out)
-}
 
-fn decode_append(body: &Bytes) -> Result<AppendEntriesRequest<TypeConfig>, MessageError> {
-    let mut d = Decoder::new(body);
-    let head: AppendHead = d.decode()?;
-    if head.entries > APPEND_ENTRIES_MAX as u64 {
-        return Err(MessageError("too many entries in one append".to_owned()));
+    fn some_log_id() -> Option<LogId> {
+        Some(LogId::new(LeaderId::new(4, 1), 77))
     }
-    let mut entries = Vec::new();
-    for _ in 0..head.entries {
-        entries.push(codec::decode_entry(&body.slice_ref(d.bytes()?))?);
-    }
-    if d.position() != body.len() {
-        return Err(MessageError("bytes follow the entries".to_owned()));
-    }
-    Ok(AppendEntriesRequest {
-        vote: head.vote,
-        prev_log_id: head.prev_log_id,
-        leader_commit: head.leader_commit,
-        entries,
-    })
-}
 
-#[derive(Encode, Decode)]
-#[cbor(array)]
-struct AppendHead {
-    #[cbor(n(0), with = "vote")]
-    vote: Vote,
-    #[cbor(n(1), with = "log_id")]
-    prev_log_id: Option<LogId>,
-    #[cbor(n(2), with = "log_id")]
-    leader_commit: Option<LogId>,
-    #[n(3)]
-    entries: u64,
-}
-
-/// About how many bytes an entry takes; exact enough for limits, which leave room.
-#[must_use]
-pub fn entry_size_hint(entry: &Entry) -> usize {
-    const SURROUNDINGS: usize = 64;
-    const MEMBER: usize = 256;
-    SURROUNDINGS
-        + match &entry.payload {
-            openraft::EntryPayload::Blank => 0,
-            openraft::EntryPayload::Normal(proposal) => proposal.0.len(),
-            openraft::EntryPayload::Membership(members) => members.nodes().count() * MEMBER,
+    fn some_member() -> Member {
+        Member {
+            peer_addr: "127.0.0.1:9000".to_owned(),
+            http_addr: "127.0.0.1:8000".to_owned(),
+            incarnation: Incarnation([3; 16]),
         }
-}
+    }
 
-/// Encodes values of the codec as byte strings inside derived messages.
-macro_rules! as_bytes {
-    ($name:ident, $ty:ty, $encode:path, $decode:path) => {
-        mod $name {
-            use super::*;
+    fn asks() -> Vec<Ask> {
+        vec![
+            Ask::Identify,
+            Ask::Vote(VoteAsk {
+                vote: some_vote(),
+                last_log_id: None,
+                pre_vote: true,
+                leadership_transfer: false,
+            }),
+            Ask::TransferLeader(TransferAsk {
+                from: some_vote(),
+                to: 3,
+                last_log_id: some_log_id(),
+            }),
+            Ask::ReadIndex,
+            Ask::Status,
+            Ask::Write(WriteAsk {
+                envelope: vec![1, 2, 3],
+                timeout_ms: 5_000,
+            }),
+            Ask::Admin(AdminAsk::Promote {
+                node_id: 1_004,
+                expected: Some(9),
+            }),
+            Ask::Join(some_member()),
+            Ask::SnapshotBegin(SnapshotBegin {
+                vote: some_vote(),
+                last_log_id: some_log_id(),
+                membership: StoredMembership::new(some_log_id(), Membership::default()),
+                bytes: 1 << 40,
+                transfer: 8,
+            }),
+            Ask::SnapshotChunk(SnapshotChunk {
+                transfer: 8,
+                offset: 1 << 33,
+                crc: 7,
+                data: vec![9; 100],
+            }),
+            Ask::SnapshotEnd { transfer: 8 },
+        ]
+    }
 
-            pub(super) fn encode<C, W: minicbor::encode::Write>(
-                value: &$ty,
-                e: &mut Encoder<W>,
-                _: &mut C,
-            ) -> Result<(), minicbor::encode::Error<W::Error>> {
-                let mut bytes = Vec::new();
-                $encode(value, &mut bytes);
-                e.bytes(&bytes)?;
-                Ok(())
+    fn answers() -> Vec<Answer> {
+        let status = NodeStatus {
+            node_id: 1,
+            incarnation: Incarnation([1; 16]),
+            role: Role::Leader,
+            leader: Some(1),
+            term: 5,
+            last_log_index: 90,
+            applied: Revision(88),
+            digest: Digest::default(),
+            snapshot_index: 50,
+            purged_index: 40,
+            version: "1".to_owned(),
+            engine_epoch: 1,
+            not_ready: None,
+        };
+        let checkpoints = vec![CheckpointDigest {
+            index: 80,
+            digest: Digest::default(),
+        }];
+        vec![
+            Answer::Failed {
+                reason: "it is stopping".to_owned(),
+            },
+            Answer::Append(AppendAnswer::Partial {
+                matching: some_log_id(),
+            }),
+            Answer::Append(AppendAnswer::HigherVote { vote: some_vote() }),
+            Answer::Status(StatusAnswer {
+                status,
+                clock_ms: 1,
+                checkpoints,
+            }),
+            Answer::Write(WriteAnswer::Unknown),
+            Answer::Admin(AdminAnswer::Failed(MembershipError::NoLeader)),
+            Answer::NotLeader { leader: None },
+            Answer::SnapshotDone { vote: some_vote() },
+        ]
+    }
+
+    /// Whatever is cut off a message, or added to it, what is left is none.
+    #[test]
+    fn messages_come_back_and_parts_of_them_do_not() {
+        for ask in asks() {
+            let body = Request::Ask(ask.clone()).encode();
+            let Request::Ask(back) = Request::decode(&body).unwrap() else {
+                unreachable!("an ask came back as an append");
+            };
+            assert_eq!(back, ask);
+            for cut in 0..body.len() {
+                assert!(
+                    Request::decode(&body.slice(..cut)).is_err(),
+                    "{ask:?} at {cut}"
+                );
             }
-
-            pub(super) fn decode<C>(
-                d: &mut Decoder<'_>,
-                _: &mut C,
-            ) -> Result<$ty, minicbor::decode::Error> {
-                $decode(d.bytes()?).map_err(minicbor::decode::Error::message)
+            let longer = Bytes::from([&body, [0].as_slice()].concat());
+            assert!(Request::decode(&longer).is_err());
+        }
+        for answer in answers() {
+            let body = answer.encode();
+            assert_eq!(Answer::decode(&body).unwrap(), answer);
+            for cut in 0..body.len() {
+                assert!(
+                    Answer::decode(&body.slice(..cut)).is_err(),
+                    "{answer:?} at {cut}"
+                );
             }
         }
-    };
-}
-
-as_bytes!(vote, Vote, codec::encode_vote, codec::decode_vote);
-as_bytes!(
-    membership,
-    StoredMembership,
-    codec::encode_stored_membership,
-    codec::decode_stored_membership
-);
-as_bytes!(
-    log_id,
-    Option<LogId>,
-    encode_optional_log_id,
-    decode_optional_log_id
-);
-
-fn encode_optional_log_id(log_id: &Option<LogId>, out: &mut Vec<u8>) {
-    if let Some(log_id) = log_id {
-        codec::encode_log_id(log_id, out);
     }
-}
 
-fn decode_optional_log_id(bytes: &[u8]) -> Result<Option<LogId>, CodecError> {
-    if bytes.is_empty() {
-        return Ok(None);
+    /// Golden bytes of protocol 1: a change needs a new protocol version.
+    #[test]
+    fn the_protocol_does_not_change_unnoticed() {
+        let ask = Request::Ask(Ask::SnapshotEnd { transfer: 8 }).encode();
+        assert_eq!(hex::encode(ask), "01820a8108");
+        let vote = asks().into_iter().nth(1).unwrap();
+        let vote = Request::Ask(vote).encode();
+        assert_eq!(hex::encode(vote), "01820181a30044830502f502f503f4");
     }
-    codec::decode_log_id(bytes).map(Some)
 }

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod bootstrap;
 mod duties;
+mod encoding;
 pub mod frame;
 mod health;
 pub mod machine;

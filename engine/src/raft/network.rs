@@ -15,9 +15,10 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 
+use super::encoding::entry_size_hint;
 use super::message::{
     APPEND_BYTES_SOFT_MAX, APPEND_ENTRIES_MAX, Answer, AppendAnswer, Ask, Request, TransferAsk,
-    VoteAsk, entry_size_hint,
+    VoteAsk,
 };
 use super::peers::{PeerError, Peers};
 use super::snapshot_transfer::{self, Snapshot};

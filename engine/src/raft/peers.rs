@@ -6,7 +6,8 @@ use std::time::Duration;
 use raft3d_core::ClusterId;
 use thiserror::Error;
 
-use super::message::{Answer, Ask, MessageError, Request};
+use super::encoding::MessageError;
+use super::message::{Answer, Ask, Request};
 use super::transport::{
     Channel, Hello, PROTOCOL_VERSION, Party, Refusal, Route, Transport, TransportError, Welcome,
 };

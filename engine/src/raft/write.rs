@@ -14,6 +14,7 @@ use raft3d_core::{Envelope, RequestId};
 use tokio::time::Instant;
 
 use super::api::{WriteError, WriteOutcome, WriteRequest};
+use super::encoding;
 use super::message::{self, Answer, Ask, ENTRY_BYTES_MAX, Request, WriteAnswer, WriteAsk};
 use super::node::Node;
 use super::transport::Channel;
@@ -23,6 +24,10 @@ use super::types::{NodeId, Proposal, TypeConfig};
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What one try came to.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every value is the large one"
+)]
 enum Try {
     Done(WriteOutcome),
     /// Certainly not proposed; ask another node, or this one later.
@@ -51,7 +56,7 @@ impl Node {
         let deadline = Instant::now() + timeout;
         let envelope = self.envelope(request, timeout)?;
         let request_id = envelope.request_id.clone();
-        let encoded = message::to_vec(&envelope);
+        let encoded = encoding::to_vec(&envelope);
         if encoded.len() > ENTRY_BYTES_MAX {
             let reason = format!("the request is larger than {ENTRY_BYTES_MAX} bytes");
             return Err(WriteError::Unavailable { reason });
@@ -116,7 +121,7 @@ impl Node {
             actor: request.actor,
             request_id,
             request_origin,
-            request_hash: *blake3::hash(&message::to_vec(&request.command)).as_bytes(),
+            request_hash: *blake3::hash(&encoding::to_vec(&request.command)).as_bytes(),
             command: request.command,
         })
     }
@@ -182,12 +187,12 @@ impl Node {
         if self.inner.health.may_not_propose() {
             return Try::NotProposed;
         }
-        let mut envelope: Envelope = match message::whole(envelope) {
+        let mut envelope: Envelope = match encoding::whole(envelope) {
             Ok(envelope) => envelope,
             Err(error) => return Try::Refused(error.to_string()),
         };
         envelope.proposed_at_ms = self.inner.now_ms();
-        let bytes = message::to_vec(&envelope);
+        let bytes = encoding::to_vec(&envelope);
         if bytes.len() > ENTRY_BYTES_MAX {
             return Try::Refused(format!(
                 "the request is larger than {ENTRY_BYTES_MAX} bytes"

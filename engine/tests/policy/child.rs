@@ -1,6 +1,7 @@
 //! The compiling child as a real process: this test binary plays its role too.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +47,31 @@ fn child() -> ChildCompiler {
     ChildCompiler::new("/bin/sh".into(), args)
 }
 
+fn error_of(compiler: &ChildCompiler, module: &[u8], limits: CompileLimits) -> CompileError {
+    compiler.compile(module, limits).map(|code| code.len()).unwrap_err()
+}
+
 fn error(compiler: &ChildCompiler, limits: CompileLimits) -> CompileError {
-    compiler.compile(&guest("(i64.const 4)", ""), limits).unwrap_err()
+    error_of(compiler, &guest("(i64.const 4)", ""), limits)
+}
+
+/// Within every static limit, and yet some seconds of work: functions full of values that are all
+/// needed again at the end.
+fn heavy() -> Vec<u8> {
+    let mut body = String::new();
+    for round in 0..2 {
+        for value in 0..1_150 {
+            let at = 2_048 + 4 * value;
+            let product = format!("(i32.mul (local.get 0) (i32.const {value}))");
+            write!(body, "(i32.store (i32.const {at}) {product})").unwrap();
+        }
+        if round == 0 {
+            body.push_str("(call $f (i32.const 1))");
+        }
+    }
+    let functions = (1..16).map(|n| format!("(func $f{n} (param i32) {body})"));
+    let extra = format!("(func $f (param i32) {body}) {}", functions.collect::<String>());
+    guest("(i64.const 4)", &extra)
 }
 
 #[test]
@@ -87,17 +111,17 @@ fn a_child_that_takes_too_long_is_killed() {
 
 #[test]
 fn a_child_without_memory_is_over_its_limit() {
-    // Less than the process has mapped already: its next allocation fails.
+    // Less than the process has mapped already, and no arena of 64 MiB to use up first.
     let limits = CompileLimits { address_space_bytes: 1024 * 1024, ..CompileLimits::UPLOAD };
-    let error = error(&child(), limits);
+    let error = error_of(&child().with_env("MALLOC_ARENA_MAX", "1"), &heavy(), limits);
     assert!(matches!(error, CompileError::OverLimit { .. }), "{error}");
 }
 
 #[test]
 fn a_child_without_processor_time_is_over_its_limit() {
-    // The limit counts whole seconds; zero of them end at the first tick.
+    // The limit counts whole seconds, and the system ends a process with none after the first.
     let limits = CompileLimits { cpu_seconds: 0, ..CompileLimits::UPLOAD };
-    let error = error(&child(), limits);
+    let error = error_of(&child(), &heavy(), limits);
     assert!(matches!(error, CompileError::OverLimit { .. }), "{error}");
 }
 

@@ -84,5 +84,5 @@ fn gas_is_paid_for_what_runs_and_not_for_what_does_not() {
     };
     let each = gas(&rounds(2)) - gas(&rounds(1));
     assert_eq!(gas(&rounds(1_001)) - gas(&rounds(1)), 1_000 * each);
-    assert_eq!(each, 7, "loop, get, const, add, tee, const, compare, branch less one");
+    assert_eq!(each, 8, "loop, get, const, add, tee, const, compare, branch");
 }

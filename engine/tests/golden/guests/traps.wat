@@ -1,0 +1,17 @@
+;; Traps as the first byte of its input says.
+(type $hook (func (result i64)))
+(table 2 funcref) (elem (i32.const 0) $other)
+(func $other (result i32) (i32.const 1))
+(func (export "admission") (param i32 i32) (result i64)
+  (local $zero i64)
+  (block $six (block $five (block $four (block $three (block $two (block $one (block $zero
+    (br_table $zero $one $two $three $four $five $six (i32.load8_u (local.get 0))))
+    (unreachable))
+    (return (i64.load (i32.const -8))))
+    (return (i64.div_u (i64.const 1) (local.get $zero))))
+    (return (i64.div_s (i64.const 0x8000000000000000)
+      (i64.sub (local.get $zero) (i64.const 1)))))
+    (return (call_indirect (type $hook) (i32.const 0))))
+    (return (i64.const -1)))
+  (memory.fill (i32.const 0) (i32.const 0) (i32.const 65537))
+  (i64.const 0))
