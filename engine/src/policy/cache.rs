@@ -67,19 +67,28 @@ impl Hasher for HashInto {
 
     fn finish(&self) -> u64 {
         let hash = self.0.finalize();
-        hash.as_bytes().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+        hash.as_bytes()
+            .iter()
+            .take(8)
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
     }
 }
 
 impl CodeCache {
     /// Opens the folder, makes it where it is missing, and clears what was left half written.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
         let secret = match read_secret(&dir.join(KEY_FILE))? {
             Some(secret) => secret,
             None => make_secret(dir)?,
         };
-        let cache = Self { dir: dir.to_owned(), secret };
+        let cache = Self {
+            dir: dir.to_owned(),
+            secret,
+        };
         cache.clear()?;
         Ok(cache)
     }
@@ -92,17 +101,23 @@ impl CodeCache {
             if extension == Some(TEMPORARY_EXTENSION) {
                 fs::remove_file(&path)?;
             } else if extension == Some(CODE_EXTENSION) {
-                let written = path.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                let written = path
+                    .metadata()?
+                    .modified()
+                    .unwrap_or(SystemTime::UNIX_EPOCH);
                 kept.push((written, path));
             }
         }
         kept.sort();
         let excess = kept.len().saturating_sub(FILES_MAX);
-        kept.iter().take(excess).try_for_each(|(_, path)| fs::remove_file(path))
+        kept.iter()
+            .take(excess)
+            .try_for_each(|(_, path)| fs::remove_file(path))
     }
 
     fn path(&self, key: CodeKey) -> PathBuf {
-        self.dir.join(format!("{}.{CODE_EXTENSION}", hex::encode(key.0)))
+        self.dir
+            .join(format!("{}.{CODE_EXTENSION}", hex::encode(key.0)))
     }
 
     fn mac(&self, key: CodeKey, code: &[u8]) -> blake3::Hash {
@@ -143,7 +158,10 @@ impl CodeCache {
 ///
 /// The caller vouches for the bytes: they come from this node's own compiler, either just now or
 /// through a file that this node's key authenticates.
-#[allow(unsafe_code, reason = "running native code that this node compiled itself")]
+#[allow(
+    unsafe_code,
+    reason = "running native code that this node compiled itself"
+)]
 pub(crate) fn adopt(code: &[u8], engine: &Engine) -> Result<Module, String> {
     // SAFETY: `deserialize` asks for bytes that `Engine::precompile_module` made. These are: the
     // compiler's answer, complete (the child ended with success), or a file whose keyed BLAKE3
@@ -199,15 +217,25 @@ mod tests {
     const KEY: CodeKey = CodeKey([7; 32]);
 
     fn code(engine: &Engine) -> Vec<u8> {
-        engine.precompile_module(&wasm_encoder::Module::new().finish()).unwrap()
+        engine
+            .precompile_module(&wasm_encoder::Module::new().finish())
+            .unwrap()
     }
 
     #[test]
     fn what_was_stored_is_found_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::default();
-        CodeCache::open(dir.path()).unwrap().store(KEY, &code(&engine)).unwrap();
-        assert!(CodeCache::open(dir.path()).unwrap().load(KEY, &engine).is_some());
+        CodeCache::open(dir.path())
+            .unwrap()
+            .store(KEY, &code(&engine))
+            .unwrap();
+        assert!(
+            CodeCache::open(dir.path())
+                .unwrap()
+                .load(KEY, &engine)
+                .is_some()
+        );
     }
 
     #[test]
@@ -227,7 +255,10 @@ mod tests {
             let mut bytes = sound.clone();
             bytes[at] ^= 1;
             fs::write(&path, &bytes).unwrap();
-            assert!(cache.load(KEY, &engine).is_none(), "flipped bit in byte {at}");
+            assert!(
+                cache.load(KEY, &engine).is_none(),
+                "flipped bit in byte {at}"
+            );
         }
         fs::write(&path, &sound[..sound.len() - 1]).unwrap();
         assert!(cache.load(KEY, &engine).is_none(), "cut short");
@@ -236,7 +267,10 @@ mod tests {
         assert!(cache.load(KEY, &engine).is_some());
         fs::remove_file(dir.path().join(KEY_FILE)).unwrap();
         let stranger = CodeCache::open(dir.path()).unwrap();
-        assert!(stranger.load(KEY, &engine).is_none(), "written by another node");
+        assert!(
+            stranger.load(KEY, &engine).is_none(),
+            "written by another node"
+        );
     }
 
     #[test]

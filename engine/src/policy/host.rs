@@ -13,9 +13,9 @@ use wasmtime::Module;
 
 use super::cache::{self, CodeCache, CodeKey};
 use super::compile::{CompileError, CompileLimits, Compiler};
+use super::module_digest;
 use super::runtime::{EngineSettings, ReadyModule, Runtime, lock};
 use super::validate::{ModuleProblem, ModuleReport, inspect};
-use super::module_digest;
 
 /// Modules kept ready in memory. Twenty bindings are active at most; the rest is for activations
 /// and rollbacks.
@@ -96,9 +96,15 @@ impl WasmHost {
     /// # Errors
     /// See [`HostError`].
     pub fn new(options: HostOptions) -> Result<Self, HostError> {
-        let HostOptions { cache_dir, compiler, settings } = options;
-        let cache = CodeCache::open(&cache_dir)
-            .map_err(|source| HostError::Cache { path: cache_dir, source })?;
+        let HostOptions {
+            cache_dir,
+            compiler,
+            settings,
+        } = options;
+        let cache = CodeCache::open(&cache_dir).map_err(|source| HostError::Cache {
+            path: cache_dir,
+            source,
+        })?;
         Ok(Self {
             runtime: Runtime::new(settings).map_err(HostError::Engine)?,
             cache,
@@ -156,14 +162,22 @@ impl WasmHost {
         if let Some(known) = self.recall(module) {
             return Ok(Some(known));
         }
-        let compile_fault = |detail| LocalFault::Compile { module: module.to_string(), detail };
+        let compile_fault = |detail| LocalFault::Compile {
+            module: module.to_string(),
+            detail,
+        };
         if let Some(ready) = self.ready_from_disk(module) {
             return Ok(Some(ready));
         }
-        let Some(bytes) = bytes()? else { return Ok(None) };
+        let Some(bytes) = bytes()? else {
+            return Ok(None);
+        };
         if module_digest(&bytes) != module {
             let detail = format!("the bytes of module {module} have another digest");
-            return Err(LocalFault::CorruptRow { table: "modules", detail });
+            return Err(LocalFault::CorruptRow {
+                table: "modules",
+                detail,
+            });
         }
         match self.obtain(module, &bytes, CompileLimits::APPLY) {
             Ok(loaded) => Ok(Some(loaded)),
@@ -179,7 +193,7 @@ impl WasmHost {
     /// A module that is ready without its bytes.
     fn ready_from_disk(&self, module: ModuleDigest) -> Option<Loaded> {
         let _landing = self.take_off(module);
-        self.recall(module).or_else(|| self.from_disk(module))
+        self.recall(module).or_else(|| self.load_from_disk(module))
     }
 
     /// Makes a module ready: from memory, from disk, or with the compiler.
@@ -193,10 +207,13 @@ impl WasmHost {
         if let Some(known) = self.recall(module) {
             return Ok(known);
         }
-        if let Some(ready) = self.from_disk(module) {
+        if let Some(ready) = self.load_from_disk(module) {
             return Ok(ready);
         }
-        let code = self.compiler.compile(bytes, limits).map_err(LoadError::Compile)?;
+        let code = self
+            .compiler
+            .compile(bytes, limits)
+            .map_err(LoadError::Compile)?;
         let engine = self.runtime.engine();
         if let Err(error) = self.cache.store(CodeKey::new(module, engine), &code) {
             // A cache that cannot be written costs time after the next restart, nothing else.
@@ -206,7 +223,7 @@ impl WasmHost {
         self.adopt(module, &compiled).map_err(LoadError::Load)
     }
 
-    fn from_disk(&self, module: ModuleDigest) -> Option<Loaded> {
+    fn load_from_disk(&self, module: ModuleDigest) -> Option<Loaded> {
         let engine = self.runtime.engine();
         let compiled = self.cache.load(CodeKey::new(module, engine), engine)?;
         self.adopt(module, &compiled).ok()
@@ -222,7 +239,10 @@ impl WasmHost {
     fn take_off(&self, module: ModuleDigest) -> Landing<'_> {
         let mut in_flight = lock(&self.in_flight);
         while !in_flight.insert(module) {
-            in_flight = self.landed.wait(in_flight).unwrap_or_else(PoisonError::into_inner);
+            in_flight = self
+                .landed
+                .wait(in_flight)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         Landing { host: self, module }
     }
@@ -250,7 +270,12 @@ impl PolicyHost for WasmHost {
         call: &PolicyCall<'_>,
         modules: &dyn ModuleSource,
     ) -> Result<Evaluation, LocalFault> {
-        let denied = |error| Ok(Evaluation { gas: 0, output: Err(error) });
+        let denied = |error| {
+            Ok(Evaluation {
+                gas: 0,
+                output: Err(error),
+            })
+        };
         match self.load(call.module, || modules.module_bytes(call.module))? {
             None => denied(PolicyError::UnknownModule),
             Some(Loaded::Invalid) => denied(PolicyError::InvalidModule),

@@ -74,14 +74,23 @@ pub const ELEMENT_SEGMENTS: Limit = limit("element_segments", "too_many_element_
 /// Items of all element segments together.
 pub const ELEMENT_ITEMS: Limit = limit("element_items", "too_many_element_items", 10_000);
 /// Size of the manifest.
-pub const MANIFEST_BYTES: Limit =
-    limit("manifest_bytes", "manifest_too_large", sdk::MANIFEST_BYTES_MAX as u64);
+pub const MANIFEST_BYTES: Limit = limit(
+    "manifest_bytes",
+    "manifest_too_large",
+    sdk::MANIFEST_BYTES_MAX as u64,
+);
 /// Size of the module once the counters are in it. Real guests grow by some 60 %.
-pub const INSTRUMENTED_BYTES: Limit =
-    limit("instrumented_bytes", "instrumented_module_too_large", 2 * 1024 * 1024);
+pub const INSTRUMENTED_BYTES: Limit = limit(
+    "instrumented_bytes",
+    "instrumented_module_too_large",
+    2 * 1024 * 1024,
+);
 /// Size of one function's body once the counters are in it.
-pub const INSTRUMENTED_BODY_BYTES: Limit =
-    limit("instrumented_body_bytes", "instrumented_body_too_large", 128 * 1024);
+pub const INSTRUMENTED_BODY_BYTES: Limit = limit(
+    "instrumented_body_bytes",
+    "instrumented_body_too_large",
+    128 * 1024,
+);
 
 /// Gas for one evaluation: the allocation and the hook together.
 pub const GAS_BUDGET: u64 = GAS_PER_EVALUATION_MAX;

@@ -41,13 +41,21 @@ pub struct EngineSettings {
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { optimise: true, copy_on_write: true, slots: SLOTS_DEFAULT }
+        Self {
+            optimise: true,
+            copy_on_write: true,
+            slots: SLOTS_DEFAULT,
+        }
     }
 }
 
 /// The settings that decide what native code looks like, and so its compatibility.
 fn config(settings: EngineSettings) -> Config {
-    let level = if settings.optimise { OptLevel::Speed } else { OptLevel::None };
+    let level = if settings.optimise {
+        OptLevel::Speed
+    } else {
+        OptLevel::None
+    };
     let mut config = Config::new();
     config
         .cranelift_opt_level(level)
@@ -118,7 +126,11 @@ impl Runtime {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, slots: Slots::new(settings.slots), _ticker: ticker })
+        Ok(Self {
+            engine,
+            slots: Slots::new(settings.slots),
+            _ticker: ticker,
+        })
     }
 
     pub(crate) const fn engine(&self) -> &Engine {
@@ -128,7 +140,9 @@ impl Runtime {
     /// Links a module and looks its exports up, once for all evaluations.
     pub(crate) fn ready(&self, module: &Module) -> Result<ReadyModule, String> {
         let export = |name: &str| {
-            module.get_export_index(name).ok_or_else(|| format!("export {name} is missing"))
+            module
+                .get_export_index(name)
+                .ok_or_else(|| format!("export {name} is missing"))
         };
         let pre = Linker::new(&self.engine)
             .instantiate_pre(module)
@@ -158,12 +172,18 @@ impl Runtime {
             Export::Hook(hook) => module.hooks.get(hook as usize).and_then(Option::as_ref),
         };
         let Some(entry) = entry else {
-            return Ok(Evaluation { gas: 0, output: Err(PolicyError::MissingExport) });
+            return Ok(Evaluation {
+                gas: 0,
+                output: Err(PolicyError::MissingExport),
+            });
         };
         let _slot = self.slots.take();
         let mut running = Running::start(&self.engine, module)?;
         let output = running.run(module, entry, input)?;
-        Ok(Evaluation { gas: running.gas_used(), output })
+        Ok(Evaluation {
+            gas: running.gas_used(),
+            output,
+        })
     }
 }
 
@@ -189,7 +209,10 @@ impl Running {
         store.set_epoch_deadline(WATCHDOG_TICKS);
         // Segments fit and there is no start function (the static check saw to both), so this
         // fails only for want of something local.
-        let instance = module.pre.instantiate(&mut store).map_err(|error| fault(&error))?;
+        let instance = module
+            .pre
+            .instantiate(&mut store)
+            .map_err(|error| fault(&error))?;
         let memory = instance
             .get_module_export(&mut store, &module.memory)
             .and_then(wasmtime::Extern::into_memory);
@@ -202,8 +225,15 @@ impl Running {
         let (Some(memory), Some(gas), Some(stack)) = (memory, gas, stack) else {
             return Err(LocalFault::Runtime("compiled code lacks an export".into()));
         };
-        gas.set(&mut store, Val::I64(GAS_BUDGET as i64)).map_err(|error| fault(&error))?;
-        Ok(Self { store, instance, memory, gas, stack })
+        gas.set(&mut store, Val::I64(GAS_BUDGET as i64))
+            .map_err(|error| fault(&error))?;
+        Ok(Self {
+            store,
+            instance,
+            memory,
+            gas,
+            stack,
+        })
     }
 
     /// Hands the input over, calls the hook and copies the answer out.
@@ -227,7 +257,9 @@ impl Running {
         input: &[u8],
     ) -> Result<Vec<u8>, Ended> {
         let bad_allocation = Ended::Verdict(PolicyError::BadAllocation);
-        let Ok(len) = i32::try_from(input.len()) else { return Err(bad_allocation) };
+        let Ok(len) = i32::try_from(input.len()) else {
+            return Err(bad_allocation);
+        };
         let alloc = self.function::<i32, i32>(&module.alloc)?;
         let ptr = self.call(&alloc, len)?;
         // Addresses are unsigned, WebAssembly's i32 has no sign of its own.
@@ -235,7 +267,9 @@ impl Running {
         let room = start
             .checked_add(input.len())
             .and_then(|end| self.memory.data_mut(&mut self.store).get_mut(start..end));
-        let Some(room) = room else { return Err(bad_allocation) };
+        let Some(room) = room else {
+            return Err(bad_allocation);
+        };
         room.copy_from_slice(input);
 
         let hook = self.function::<(i32, i32), i64>(entry)?;
@@ -276,7 +310,9 @@ impl Running {
     }
 
     fn ended(&mut self, error: &wasmtime::Error) -> Ended {
-        let Some(trap) = error.downcast_ref::<Trap>() else { return Ended::Fault(fault(error)) };
+        let Some(trap) = error.downcast_ref::<Trap>() else {
+            return Ended::Fault(fault(error));
+        };
         match traps::meaning(*trap) {
             TrapMeaning::Verdict(verdict) => Ended::Verdict(verdict),
             TrapMeaning::LocalFault => Ended::Fault(fault(error)),
@@ -321,7 +357,9 @@ impl ResourceLimiter for Watcher {
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.fault = Some(format!("memory within the limit could not be had: {error:#}"));
+        self.fault = Some(format!(
+            "memory within the limit could not be had: {error:#}"
+        ));
         Ok(())
     }
 
@@ -345,13 +383,19 @@ struct Slot<'a>(&'a Slots);
 
 impl Slots {
     const fn new(count: u32) -> Self {
-        Self { free: Mutex::new(count), freed: Condvar::new() }
+        Self {
+            free: Mutex::new(count),
+            freed: Condvar::new(),
+        }
     }
 
     fn take(&self) -> Slot<'_> {
         let mut free = lock(&self.free);
         while *free == 0 {
-            free = self.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+            free = self
+                .freed
+                .wait(free)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         *free -= 1;
         Slot(self)
@@ -395,7 +439,10 @@ impl Ticker {
                 }
             })
             .map_err(|error| format!("the watchdog thread does not start: {error}"))?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -411,4 +458,7 @@ impl Drop for Ticker {
 }
 
 /// The most globals an instance has: the guest's and the two counters.
-const _: () = assert!(GLOBALS.max + 2 <= 128, "counter indices are two bytes of LEB128 at most");
+const _: () = assert!(
+    GLOBALS.max + 2 <= 128,
+    "counter indices are two bytes of LEB128 at most"
+);

@@ -57,12 +57,30 @@ mod tests {
 
     /// Every trap of this wasmtime that is not a local fault.
     const VERDICTS: [(&str, TrapMeaning); 7] = [
-        ("MemoryOutOfBounds", TrapMeaning::Verdict(PolicyError::MemoryOutOfBounds)),
-        ("TableOutOfBounds", TrapMeaning::Verdict(PolicyError::BadIndirectCall)),
-        ("IndirectCallToNull", TrapMeaning::Verdict(PolicyError::BadIndirectCall)),
-        ("BadSignature", TrapMeaning::Verdict(PolicyError::BadIndirectCall)),
-        ("IntegerOverflow", TrapMeaning::Verdict(PolicyError::IntegerOverflow)),
-        ("IntegerDivisionByZero", TrapMeaning::Verdict(PolicyError::DivisionByZero)),
+        (
+            "MemoryOutOfBounds",
+            TrapMeaning::Verdict(PolicyError::MemoryOutOfBounds),
+        ),
+        (
+            "TableOutOfBounds",
+            TrapMeaning::Verdict(PolicyError::BadIndirectCall),
+        ),
+        (
+            "IndirectCallToNull",
+            TrapMeaning::Verdict(PolicyError::BadIndirectCall),
+        ),
+        (
+            "BadSignature",
+            TrapMeaning::Verdict(PolicyError::BadIndirectCall),
+        ),
+        (
+            "IntegerOverflow",
+            TrapMeaning::Verdict(PolicyError::IntegerOverflow),
+        ),
+        (
+            "IntegerDivisionByZero",
+            TrapMeaning::Verdict(PolicyError::DivisionByZero),
+        ),
         ("UnreachableCodeReached", TrapMeaning::AskCounters),
     ];
 
@@ -76,11 +94,22 @@ mod tests {
             let name = format!("{trap:?}");
             let listed = VERDICTS.iter().find(|row| row.0 == name).map(|row| row.1);
             let fault = FAULTS.lines().any(|line| line == name);
-            assert!(listed.is_some() != fault, "trap {name} must stand in exactly one list");
-            assert_eq!(meaning(trap), listed.unwrap_or(TrapMeaning::LocalFault), "{name}");
+            assert!(
+                listed.is_some() != fault,
+                "trap {name} must stand in exactly one list"
+            );
+            assert_eq!(
+                meaning(trap),
+                listed.unwrap_or(TrapMeaning::LocalFault),
+                "{name}"
+            );
             seen += 1;
         }
-        assert_eq!(seen, VERDICTS.len() + FAULTS.lines().count(), "a listed trap is gone");
+        assert_eq!(
+            seen,
+            VERDICTS.len() + FAULTS.lines().count(),
+            "a listed trap is gone"
+        );
     }
 
     #[test]

@@ -10,7 +10,9 @@ use crate::support::{TestHost, guest};
 const SEED_VARIABLE: &str = "RAFT3D_SEED";
 
 fn seed() -> u64 {
-    let seed = std::env::var(SEED_VARIABLE).ok().and_then(|text| text.parse().ok());
+    let seed = std::env::var(SEED_VARIABLE)
+        .ok()
+        .and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or_else(|| {
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).unwrap();
@@ -82,5 +84,8 @@ fn flipped_bits_are_refused_or_run_to_an_answer() {
         assert_eq!(refused, inspect(&copy).is_err());
         ran += u32::from(!refused);
     }
-    assert!(ran > 0, "some flips (of constants, of data) leave a module valid");
+    assert!(
+        ran > 0,
+        "some flips (of constants, of data) leave a module valid"
+    );
 }

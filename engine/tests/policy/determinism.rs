@@ -54,7 +54,11 @@ fn settings_change_neither_answers_nor_gas() {
         let expected = hosts[0].admission(&bytes, &input);
         assert_eq!(expected.output.as_ref().unwrap().len(), 8);
         for host in &hosts[1..] {
-            assert_eq!(host.admission(&bytes, &input), expected, "input of {len} bytes");
+            assert_eq!(
+                host.admission(&bytes, &input),
+                expected,
+                "input of {len} bytes"
+            );
         }
     }
 }
@@ -69,7 +73,10 @@ fn gas_is_paid_for_what_runs_and_not_for_what_does_not() {
     };
     let nothing = gas("(i64.const 0)");
     let if_of = |condition: u32| {
-        format!("(if (i32.const {condition}) (then {})) (i64.const 0)", "(nop)".repeat(50))
+        format!(
+            "(if (i32.const {condition}) (then {})) (i64.const 0)",
+            "(nop)".repeat(50)
+        )
     };
     assert_eq!(gas(&if_of(0)) - nothing, 2);
     assert_eq!(gas(&if_of(1)) - nothing, 52);
@@ -84,5 +91,8 @@ fn gas_is_paid_for_what_runs_and_not_for_what_does_not() {
     };
     let each = gas(&rounds(2)) - gas(&rounds(1));
     assert_eq!(gas(&rounds(1_001)) - gas(&rounds(1)), 1_000 * each);
-    assert_eq!(each, 8, "loop, get, const, add, tee, const, compare, branch");
+    assert_eq!(
+        each, 8,
+        "loop, get, const, add, tee, const, compare, branch"
+    );
 }

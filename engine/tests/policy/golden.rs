@@ -52,13 +52,25 @@ fn line(module: &str, export: Export, input: &str, evaluation: &Evaluation) -> S
         }
         Err(error) => error.code().to_owned(),
     };
-    format!("{module} | {} | {input} | {} gas | {answer}\n", export.name(), evaluation.gas)
+    format!(
+        "{module} | {} | {input} | {} gas | {answer}\n",
+        export.name(),
+        evaluation.gas
+    )
 }
 
 fn small_lines(host: &TestHost, text: &mut String) {
-    let inputs = [vec![], vec![0], vec![1], vec![2], vec![3], vec![4], vec![5], vec![6], {
-        (0..=255).collect()
-    }];
+    let inputs = [
+        vec![],
+        vec![0],
+        vec![1],
+        vec![2],
+        vec![3],
+        vec![4],
+        vec![5],
+        vec![6],
+        { (0..=255).collect() },
+    ];
     for name in ["loop", "recursion", "growth", "echo", "mixer", "traps"] {
         let bytes = small_guest(name);
         for input in &inputs {
@@ -68,7 +80,12 @@ fn small_lines(host: &TestHost, text: &mut String) {
                 many => format!("{} bytes counting up", many.len()),
             };
             let evaluation = host.admission(&bytes, input);
-            text.push_str(&line(name, Export::Hook(Hook::Admission), &shown, &evaluation));
+            text.push_str(&line(
+                name,
+                Export::Hook(Hook::Admission),
+                &shown,
+                &evaluation,
+            ));
         }
     }
 }
@@ -86,18 +103,34 @@ fn policy_lines(host: &TestHost, name: &str, cases: &[Case], text: &mut String) 
 fn golden_corpus() {
     let host = TestHost::new();
     let mut text = String::new();
-    writeln!(text, "gas table {GAS_TABLE_VERSION}, instrumentation {INSTRUMENTATION_VERSION}")
-        .unwrap();
+    writeln!(
+        text,
+        "gas table {GAS_TABLE_VERSION}, instrumentation {INSTRUMENTATION_VERSION}"
+    )
+    .unwrap();
     small_lines(&host, &mut text);
-    policy_lines(&host, "standard-lifecycle", &standard_lifecycle::cases(), &mut text);
-    policy_lines(&host, "standard-deduction", &standard_deduction::cases(), &mut text);
+    policy_lines(
+        &host,
+        "standard-lifecycle",
+        &standard_lifecycle::cases(),
+        &mut text,
+    );
+    policy_lines(
+        &host,
+        "standard-deduction",
+        &standard_deduction::cases(),
+        &mut text,
+    );
     let path = folder().join("policy.txt");
     if std::env::var_os(UPDATE_VARIABLE).is_some() {
         std::fs::write(&path, &text).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap();
     for (came, golden) in text.lines().zip(expected.lines()) {
-        assert_eq!(came, golden, "an answer or its gas changed; see the head of this file");
+        assert_eq!(
+            came, golden,
+            "an answer or its gas changed; see the head of this file"
+        );
     }
     assert_eq!(text.lines().count(), expected.lines().count());
 }
@@ -108,24 +141,25 @@ fn natively_and_as_wasm<P: Policy>(name: &str, cases: &[Case]) {
     assert!(!cases.is_empty());
     for case in cases {
         case.run::<P>().unwrap();
-        let evaluation = host.evaluate(&bytes, export(case.export), &case.input).unwrap();
-        let answer = evaluation.output.unwrap_or_else(|error| panic!("{case}: {}", error.code()));
+        let evaluation = host
+            .evaluate(&bytes, export(case.export), &case.input)
+            .unwrap();
+        let answer = evaluation
+            .output
+            .unwrap_or_else(|error| panic!("{case}: {}", error.code()));
         case.check(&answer).unwrap();
         let native = call_native::<P>(case.export, &case.input).unwrap();
-        assert_eq!(answer, native, "{case}: the two answers differ in their bytes");
+        assert_eq!(
+            answer, native,
+            "{case}: the two answers differ in their bytes"
+        );
     }
 }
 
 #[test]
 fn default_policies_answer_as_they_do_natively() {
-    natively_and_as_wasm::<StandardLifecycle>(
-        "standard-lifecycle",
-        &standard_lifecycle::cases(),
-    );
-    natively_and_as_wasm::<StandardDeduction>(
-        "standard-deduction",
-        &standard_deduction::cases(),
-    );
+    natively_and_as_wasm::<StandardLifecycle>("standard-lifecycle", &standard_lifecycle::cases());
+    natively_and_as_wasm::<StandardDeduction>("standard-deduction", &standard_deduction::cases());
 }
 
 #[test]

@@ -47,18 +47,27 @@ fn recursion_without_end_overflows_at_the_same_depth_under_every_setting() {
             let host = TestHost::with(settings);
             let overflows = |depth: u32| {
                 let output = host.admission(&bytes, &depth.to_le_bytes()).output;
-                output.map_err(|error| assert_eq!(error, PolicyError::StackOverflow)).is_err()
+                output
+                    .map_err(|error| assert_eq!(error, PolicyError::StackOverflow))
+                    .is_err()
             };
             // The deepest that fits, by halving.
             let (mut fits, mut over) = (0_u32, 100_000_u32);
             assert!(overflows(over) && !overflows(fits));
             while over - fits > 1 {
                 let middle = fits.midpoint(over);
-                *(if overflows(middle) { &mut over } else { &mut fits }) = middle;
+                *(if overflows(middle) {
+                    &mut over
+                } else {
+                    &mut fits
+                }) = middle;
             }
             depths.push(fits);
         }
-        assert!(depths[0] > 100, "a real policy needs some depth: {depths:?}");
+        assert!(
+            depths[0] > 100,
+            "a real policy needs some depth: {depths:?}"
+        );
         assert!(depths.iter().all(|depth| *depth == depths[0]), "{depths:?}");
     }
 }
@@ -103,9 +112,16 @@ fn memory_without_end_is_denied_by_the_guest_itself_or_by_gas() {
         "",
     );
     let evaluation = TestHost::new().admission(&bytes, b"");
-    assert_eq!(evaluation.output.unwrap(), 256_u32.to_le_bytes(), "16 MiB and no more");
+    assert_eq!(
+        evaluation.output.unwrap(),
+        256_u32.to_le_bytes(),
+        "16 MiB and no more"
+    );
     // The same until the end.
-    let bytes = guest("(loop (drop (memory.grow (i32.const 1))) (br 0)) (unreachable)", "");
+    let bytes = guest(
+        "(loop (drop (memory.grow (i32.const 1))) (br 0)) (unreachable)",
+        "",
+    );
     assert_eq!(TestHost::new().error(&bytes), PolicyError::OutOfGas);
     // More pages than gas, at once.
     let bytes = guest("(drop (memory.grow (i32.const -1))) (i64.const 0)", "");
@@ -162,16 +178,36 @@ fn each_trap_has_its_error() {
                  (func $other (result i32) (i32.const 1))";
     for (body, extra, error) in [
         ("(unreachable)", "", PolicyError::Unreachable),
-        ("(i64.load (i32.const -1))", "", PolicyError::MemoryOutOfBounds),
-        ("(i64.div_s (i64.const 1) (i64.const 0))", "", PolicyError::DivisionByZero),
+        (
+            "(i64.load (i32.const -1))",
+            "",
+            PolicyError::MemoryOutOfBounds,
+        ),
+        (
+            "(i64.div_s (i64.const 1) (i64.const 0))",
+            "",
+            PolicyError::DivisionByZero,
+        ),
         (
             "(i64.div_s (i64.const 0x8000000000000000) (i64.const -1))",
             "",
             PolicyError::IntegerOverflow,
         ),
-        ("(call_indirect (type $hook) (i32.const 99))", table, PolicyError::BadIndirectCall),
-        ("(call_indirect (type $hook) (i32.const 1))", table, PolicyError::BadIndirectCall),
-        ("(call_indirect (type $hook) (i32.const 0))", table, PolicyError::BadIndirectCall),
+        (
+            "(call_indirect (type $hook) (i32.const 99))",
+            table,
+            PolicyError::BadIndirectCall,
+        ),
+        (
+            "(call_indirect (type $hook) (i32.const 1))",
+            table,
+            PolicyError::BadIndirectCall,
+        ),
+        (
+            "(call_indirect (type $hook) (i32.const 0))",
+            table,
+            PolicyError::BadIndirectCall,
+        ),
     ] {
         assert_eq!(host.error(&guest(body, extra)), error, "{body}");
     }
@@ -190,7 +226,11 @@ fn answers_outside_memory_or_above_the_limit_are_refused() {
         u64::MAX,
     ] {
         let bytes = guest(&format!("(i64.const {packed:#x})"), "");
-        assert_eq!(host.error(&bytes), PolicyError::BadOutputRange, "{packed:#x}");
+        assert_eq!(
+            host.error(&bytes),
+            PolicyError::BadOutputRange,
+            "{packed:#x}"
+        );
     }
     let longest = host.admission(&guest("(i64.const 0x4000)", ""), b"");
     assert_eq!(longest.output.unwrap().len(), 16 * 1024);

@@ -13,8 +13,11 @@ use raft3d_sdk::Hook;
 
 use crate::support::{Source, TestHost, guest};
 
-const SETTINGS: EngineSettings =
-    EngineSettings { optimise: true, copy_on_write: true, slots: 1 };
+const SETTINGS: EngineSettings = EngineSettings {
+    optimise: true,
+    copy_on_write: true,
+    slots: 1,
+};
 
 /// Counts how often it is asked.
 #[derive(Default)]
@@ -31,13 +34,20 @@ struct Failing;
 
 impl Compiler for Failing {
     fn compile(&self, _: &[u8], _: CompileLimits) -> Result<Vec<u8>, CompileError> {
-        Err(CompileError::OverLimit { limit: "1 s".into() })
+        Err(CompileError::OverLimit {
+            limit: "1 s".into(),
+        })
     }
 }
 
 fn host(dir: &Path, compiler: Arc<dyn Compiler>) -> WasmHost {
     let cache_dir = dir.join("modules-cache");
-    WasmHost::new(HostOptions { cache_dir, compiler, settings: SETTINGS }).unwrap()
+    WasmHost::new(HostOptions {
+        cache_dir,
+        compiler,
+        settings: SETTINGS,
+    })
+    .unwrap()
 }
 
 fn answer(host: &WasmHost, bytes: &[u8], source: &Source) -> Result<Vec<u8>, PolicyError> {
@@ -74,7 +84,9 @@ fn damaged_native_code_is_compiled_anew() {
     let dir = tempfile::tempdir().unwrap();
     let compiler = Arc::new(Counting::default());
     let bytes = guest("(i64.const 4)", "");
-    host(dir.path(), compiler.clone()).prepare_upload(&bytes).unwrap();
+    host(dir.path(), compiler.clone())
+        .prepare_upload(&bytes)
+        .unwrap();
     let files = std::fs::read_dir(dir.path().join("modules-cache")).unwrap();
     let native: Vec<_> = files
         .map(|entry| entry.unwrap().path())
@@ -112,7 +124,9 @@ fn a_missing_module_denies_and_a_wrong_one_is_a_fault() {
 fn a_hook_that_is_not_there_denies() {
     let host = TestHost::new();
     let bytes = guest("(i64.const 4)", "");
-    let evaluation = host.evaluate(&bytes, Export::Hook(Hook::Deduction), b"").unwrap();
+    let evaluation = host
+        .evaluate(&bytes, Export::Hook(Hook::Deduction), b"")
+        .unwrap();
     assert_eq!(evaluation.output, Err(PolicyError::MissingExport));
     let evaluation = host.evaluate(&bytes, Export::CheckConfig, b"").unwrap();
     assert_eq!(evaluation.output, Ok(Vec::new()));
@@ -128,10 +142,15 @@ fn a_compiler_that_fails_is_a_local_fault_and_refuses_an_upload() {
         export: Export::Hook(Hook::Admission),
         input: b"",
     };
-    let fault = host.evaluate(&call, &Source(Some(bytes.clone()))).unwrap_err();
+    let fault = host
+        .evaluate(&call, &Source(Some(bytes.clone())))
+        .unwrap_err();
     assert!(matches!(fault, LocalFault::Compile { .. }), "{fault}");
     let error = host.prepare_upload(&bytes).unwrap_err();
-    assert!(matches!(error, UploadError::Compile(CompileError::OverLimit { .. })), "{error}");
+    assert!(
+        matches!(error, UploadError::Compile(CompileError::OverLimit { .. })),
+        "{error}"
+    );
 }
 
 #[test]

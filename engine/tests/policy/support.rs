@@ -3,22 +3,37 @@
 use std::sync::Arc;
 
 use raft3d_core::{
-    Evaluation, Export, LocalFault, ModuleDigest, ModuleSource, PolicyCall, PolicyError,
-    PolicyHost,
+    Evaluation, Export, LocalFault, ModuleDigest, ModuleSource, PolicyCall, PolicyError, PolicyHost,
 };
 use raft3d_engine::policy::{
     EngineSettings, HostOptions, InProcessCompiler, WasmHost, module_digest,
 };
 use raft3d_sdk::{Hook, HookSet, Manifest};
 use tempfile::TempDir;
-use wasm_encoder::{Component, CustomSection, Encode};
+use wasm_encoder::{CustomSection, Section};
 
 /// Engines that must all give the same answers.
 pub const SETTINGS: [EngineSettings; 4] = [
-    EngineSettings { optimise: true, copy_on_write: true, slots: 2 },
-    EngineSettings { optimise: true, copy_on_write: false, slots: 2 },
-    EngineSettings { optimise: false, copy_on_write: true, slots: 2 },
-    EngineSettings { optimise: false, copy_on_write: false, slots: 2 },
+    EngineSettings {
+        optimise: true,
+        copy_on_write: true,
+        slots: 2,
+    },
+    EngineSettings {
+        optimise: true,
+        copy_on_write: false,
+        slots: 2,
+    },
+    EngineSettings {
+        optimise: false,
+        copy_on_write: true,
+        slots: 2,
+    },
+    EngineSettings {
+        optimise: false,
+        copy_on_write: false,
+        slots: 2,
+    },
 ];
 
 /// A manifest with the hook `admission` alone.
@@ -65,11 +80,11 @@ pub fn with_manifest(text: &str, manifest: &[u8]) -> Vec<u8> {
 }
 
 pub fn append_custom(bytes: &mut Vec<u8>, name: &str, data: &[u8]) {
-    let section = CustomSection { name: name.into(), data: data.into() };
-    // `Component` only to name the trait that gives the section its id byte.
-    let _: fn() -> Component = Component::new;
-    bytes.push(0);
-    section.encode(bytes);
+    CustomSection {
+        name: name.into(),
+        data: data.into(),
+    }
+    .append_to(bytes);
 }
 
 /// A place that holds one module's bytes, or none.
@@ -89,7 +104,10 @@ pub struct TestHost {
 
 impl TestHost {
     pub fn new() -> Self {
-        Self::with(EngineSettings { slots: 2, ..EngineSettings::default() })
+        Self::with(EngineSettings {
+            slots: 2,
+            ..EngineSettings::default()
+        })
     }
 
     pub fn with(settings: EngineSettings) -> Self {
@@ -99,12 +117,16 @@ impl TestHost {
             compiler: Arc::new(InProcessCompiler::new(settings)),
             settings,
         });
-        Self { host: host.unwrap(), _dir: dir }
+        Self {
+            host: host.unwrap(),
+            _dir: dir,
+        }
     }
 
     /// Evaluates `admission`.
     pub fn admission(&self, bytes: &[u8], input: &[u8]) -> Evaluation {
-        self.evaluate(bytes, Export::Hook(Hook::Admission), input).unwrap()
+        self.evaluate(bytes, Export::Hook(Hook::Admission), input)
+            .unwrap()
     }
 
     pub fn evaluate(
@@ -113,7 +135,11 @@ impl TestHost {
         export: Export,
         input: &[u8],
     ) -> Result<Evaluation, LocalFault> {
-        let call = PolicyCall { module: module_digest(bytes), export, input };
+        let call = PolicyCall {
+            module: module_digest(bytes),
+            export,
+            input,
+        };
         self.host.evaluate(&call, &Source(Some(bytes.to_vec())))
     }
 

@@ -32,7 +32,11 @@ impl ChildCompiler {
     /// A compiler that starts `program` with `args`, in an environment that is empty.
     #[must_use]
     pub fn new(program: PathBuf, args: impl IntoIterator<Item = OsString>) -> Self {
-        Self { program, args: args.into_iter().collect(), env: Vec::new() }
+        Self {
+            program,
+            args: args.into_iter().collect(),
+            env: Vec::new(),
+        }
     }
 
     /// Gives the child an environment variable.
@@ -99,9 +103,9 @@ fn talk(child: &mut Child, module: &[u8], limits: CompileLimits) -> Result<Answe
         .map_err(spawn_error)?;
     match receiver.recv_timeout(limits.wall) {
         Ok(answer) => answer.map_err(|error| CompileError::Crashed(error.to_string())),
-        Err(RecvTimeoutError::Timeout) => {
-            Err(CompileError::OverLimit { limit: format!("{} s", limits.wall.as_secs()) })
-        }
+        Err(RecvTimeoutError::Timeout) => Err(CompileError::OverLimit {
+            limit: format!("{} s", limits.wall.as_secs()),
+        }),
         Err(RecvTimeoutError::Disconnected) => {
             Err(CompileError::Crashed("the reader ended early".into()))
         }
@@ -117,8 +121,13 @@ fn exchange(
     // A child that ends early closes the pipe; what it said before tells more than this error.
     let _ = stdin.write_all(request);
     drop(stdin);
-    let mut answer = Answer { stdout: Vec::new(), stderr: String::new() };
-    stdout.take(ANSWER_BYTES_MAX).read_to_end(&mut answer.stdout)?;
+    let mut answer = Answer {
+        stdout: Vec::new(),
+        stderr: String::new(),
+    };
+    stdout
+        .take(ANSWER_BYTES_MAX)
+        .read_to_end(&mut answer.stdout)?;
     let mut words = Vec::new();
     stderr.take(STDERR_BYTES_MAX).read_to_end(&mut words)?;
     answer.stderr = String::from_utf8_lossy(&words).trim().to_owned();
@@ -139,22 +148,33 @@ fn judge(
     }
     if answer.stderr.contains(OUT_OF_MEMORY) {
         let mebibytes = limits.address_space_bytes / (1024 * 1024);
-        return Err(CompileError::OverLimit { limit: format!("{mebibytes} MiB of memory") });
+        return Err(CompileError::OverLimit {
+            limit: format!("{mebibytes} MiB of memory"),
+        });
     }
     let mut bytes = answer.stdout;
     if bytes.is_empty() {
-        return Err(CompileError::Crashed(format!("{status}; {}", answer.stderr)));
+        return Err(CompileError::Crashed(format!(
+            "{status}; {}",
+            answer.stderr
+        )));
     }
     if !status.success() {
         // The answer may be cut short.
-        return Err(CompileError::Crashed(format!("{status}; {}", answer.stderr)));
+        return Err(CompileError::Crashed(format!(
+            "{status}; {}",
+            answer.stderr
+        )));
     }
     let status = bytes.remove(0);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     match status {
         STATUS_CODE => Ok(bytes),
         // This side found nothing wrong: the two are not of one build.
-        STATUS_REFUSED => Err(CompileError::Crashed(format!("it refuses: {}", text(bytes)))),
+        STATUS_REFUSED => Err(CompileError::Crashed(format!(
+            "it refuses: {}",
+            text(bytes)
+        ))),
         _ => Err(CompileError::Compiler(text(bytes))),
     }
 }

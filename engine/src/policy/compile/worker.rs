@@ -54,9 +54,10 @@ pub fn serve(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
     let answer = InProcessCompiler::default().compile(&module, limits);
     let (status, bytes) = match answer {
         Ok(code) => (STATUS_CODE, code),
-        Err(CompileError::Refused(problem)) => {
-            (STATUS_REFUSED, format!("{}\n{}", problem.code, problem.message).into_bytes())
-        }
+        Err(CompileError::Refused(problem)) => (
+            STATUS_REFUSED,
+            format!("{}\n{}", problem.code, problem.message).into_bytes(),
+        ),
         Err(other) => (STATUS_FAILED, other.to_string().into_bytes()),
     };
     output.write_all(&[status])?;
@@ -75,17 +76,27 @@ pub(super) fn header(limits: CompileLimits, module_len: usize) -> io::Result<[u8
         .into_iter()
         .chain(limits.cpu_seconds.to_be_bytes())
         .chain(len.to_be_bytes());
-    header.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+    header
+        .iter_mut()
+        .zip(fields)
+        .for_each(|(to, from)| *to = from);
     Ok(header)
 }
 
 fn parse_header(header: &[u8; 20]) -> io::Result<(CompileLimits, usize)> {
     let (fields, len) = header.split_at(16);
     let (space, cpu) = fields.split_at(8);
-    let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
+    };
     let len = number(len);
     if len > MODULE_BYTES.max {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the module is too large"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the module is too large",
+        ));
     }
     let limits = CompileLimits {
         address_space_bytes: number(space),
@@ -99,7 +110,10 @@ fn parse_header(header: &[u8; 20]) -> io::Result<(CompileLimits, usize)> {
 /// Takes from this process what it does not need, before it sees a stranger's bytes.
 fn restrict(limits: CompileLimits) -> io::Result<()> {
     let limit = |resource, value: u64| {
-        let both = Rlimit { current: Some(value), maximum: Some(value) };
+        let both = Rlimit {
+            current: Some(value),
+            maximum: Some(value),
+        };
         rustix::process::setrlimit(resource, both)
     };
     limit(Resource::Core, 0)?;

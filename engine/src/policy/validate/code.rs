@@ -36,9 +36,13 @@ fn instructions(
 ) -> Result<(), ModuleProblem> {
     let mut depth = 0_u64;
     let mut deepest = 0_u64;
-    let mut operators = body.get_operators_reader().map_err(ModuleProblem::malformed)?;
+    let mut operators = body
+        .get_operators_reader()
+        .map_err(ModuleProblem::malformed)?;
     while !operators.eof() {
-        let (op, offset) = operators.read_with_offset().map_err(ModuleProblem::malformed)?;
+        let (op, offset) = operators
+            .read_with_offset()
+            .map_err(ModuleProblem::malformed)?;
         let place = || format!("function {index}, offset {offset:#x}");
         if gas::price(&op).is_none() {
             return Err(not_allowed(&op, place()));

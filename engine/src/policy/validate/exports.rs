@@ -33,7 +33,11 @@ pub(super) fn check(module: &Module<'_>, manifest: &Manifest) -> Result<(), Modu
 }
 
 fn find(module: &Module<'_>, name: &str) -> Option<(ExternalKind, u32)> {
-    module.exports.iter().find(|export| export.0 == name).map(|export| (export.1, export.2))
+    module
+        .exports
+        .iter()
+        .find(|export| export.0 == name)
+        .map(|export| (export.1, export.2))
 }
 
 fn memory(module: &Module<'_>) -> Result<(), ModuleProblem> {
@@ -44,12 +48,19 @@ fn memory(module: &Module<'_>) -> Result<(), ModuleProblem> {
 }
 
 fn missing(name: &str, what: &str) -> ModuleProblem {
-    ModuleProblem::at("missing_export", format!("export {name}"), &format!("{what} is missing"))
+    ModuleProblem::at(
+        "missing_export",
+        format!("export {name}"),
+        &format!("{what} is missing"),
+    )
 }
 
 /// Exactly one marker, and the one that this engine speaks.
 fn marker(module: &Module<'_>) -> Result<(), ModuleProblem> {
-    let mut markers = module.exports.iter().filter(|export| export.0.starts_with(MARKER_PREFIX));
+    let mut markers = module
+        .exports
+        .iter()
+        .filter(|export| export.0.starts_with(MARKER_PREFIX));
     let Some(first) = markers.next() else {
         return Err(missing(wire::ABI_MARKER, "the ABI marker"));
     };
@@ -90,7 +101,10 @@ fn function(
     Err(ModuleProblem::at(
         "wrong_signature",
         format!("export {name}"),
-        &format!("the signature is {:?} -> {:?}, not {params:?} -> {results:?}", ty.0, ty.1),
+        &format!(
+            "the signature is {:?} -> {:?}, not {params:?} -> {results:?}",
+            ty.0, ty.1
+        ),
     ))
 }
 

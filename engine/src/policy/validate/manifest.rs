@@ -16,14 +16,30 @@ pub(super) fn read(sections: &[&[u8]]) -> Result<Manifest, ModuleProblem> {
     let place = format!("custom section {SECTION}");
     let bytes = match sections {
         [one] => *one,
-        [] => return Err(ModuleProblem::at("no_manifest", place, "the section is missing")),
-        _ => return Err(ModuleProblem::at(BAD, place, "the section is there more than once")),
+        [] => {
+            return Err(ModuleProblem::at(
+                "no_manifest",
+                place,
+                "the section is missing",
+            ));
+        }
+        _ => {
+            return Err(ModuleProblem::at(
+                BAD,
+                place,
+                "the section is there more than once",
+            ));
+        }
     };
     let max = limits::MANIFEST_BYTES;
     if bytes.len() as u64 > max.max {
         let value = bytes.len() as u64;
         return Err(ModuleProblem {
-            limit: Some(LimitUse { limit: max.name, value, max: max.max }),
+            limit: Some(LimitUse {
+                limit: max.name,
+                value,
+                max: max.max,
+            }),
             ..ModuleProblem::at(
                 max.code,
                 place,
@@ -36,7 +52,11 @@ pub(super) fn read(sections: &[&[u8]]) -> Result<Manifest, ModuleProblem> {
         .decode()
         .map_err(|error| ModuleProblem::at(BAD, place.clone(), &format!("bad CBOR: {error}")))?;
     if decoder.position() != bytes.len() {
-        return Err(ModuleProblem::at(BAD, place, "bytes are left over after the manifest"));
+        return Err(ModuleProblem::at(
+            BAD,
+            place,
+            "bytes are left over after the manifest",
+        ));
     }
     check(&manifest).map_err(|problem| ModuleProblem::at(BAD, place, &problem))?;
     Ok(manifest)
@@ -44,7 +64,10 @@ pub(super) fn read(sections: &[&[u8]]) -> Result<Manifest, ModuleProblem> {
 
 fn check(manifest: &Manifest) -> Result<(), String> {
     if manifest.abi != ABI_VERSION {
-        return Err(format!("it is for ABI {}, this engine speaks {ABI_VERSION}", manifest.abi));
+        return Err(format!(
+            "it is for ABI {}, this engine speaks {ABI_VERSION}",
+            manifest.abi
+        ));
     }
     text("name", &manifest.name, 1, CODE_BYTES_MAX)?;
     text("version", &manifest.version, 1, CODE_BYTES_MAX)?;
@@ -62,7 +85,9 @@ fn check(manifest: &Manifest) -> Result<(), String> {
 fn text(field: &str, value: &str, min: usize, max: usize) -> Result<(), String> {
     let len = value.len();
     if len < min || len > max {
-        return Err(format!("{field} has {len} bytes; {min} to {max} are allowed"));
+        return Err(format!(
+            "{field} has {len} bytes; {min} to {max} are allowed"
+        ));
     }
     if value.chars().any(char::is_control) {
         return Err(format!("{field} holds a control character"));
@@ -73,12 +98,18 @@ fn text(field: &str, value: &str, min: usize, max: usize) -> Result<(), String> 
 fn lifecycle(lifecycle: &Lifecycle) -> Result<(), String> {
     let states = &lifecycle.states;
     if states.is_empty() || states.len() > STATES_MAX {
-        return Err(format!("the lifecycle has {} states; 1 to {STATES_MAX}", states.len()));
+        return Err(format!(
+            "the lifecycle has {} states; 1 to {STATES_MAX}",
+            states.len()
+        ));
     }
     let mut names: Vec<String> = Vec::new();
     for state in states {
         if state.aliases.len() > ALIASES_MAX {
-            return Err(format!("a state has {} aliases; 0 to {ALIASES_MAX}", state.aliases.len()));
+            return Err(format!(
+                "a state has {} aliases; 0 to {ALIASES_MAX}",
+                state.aliases.len()
+            ));
         }
         for name in std::iter::once(&state.name).chain(&state.aliases) {
             text("a state's name", name, 1, STATE_NAME_BYTES_MAX)?;
@@ -89,14 +120,19 @@ fn lifecycle(lifecycle: &Lifecycle) -> Result<(), String> {
             names.push(name);
         }
         if state.initial && state.terminal {
-            return Err(format!("the state {:?} is initial and terminal at once", state.name));
+            return Err(format!(
+                "the state {:?} is initial and terminal at once",
+                state.name
+            ));
         }
     }
     let initial = states.iter().filter(|state| state.initial).count();
     if initial != 1 {
         return Err(format!("{initial} states are initial; exactly one must be"));
     }
-    let Some(claim) = &lifecycle.claim else { return Ok(()) };
+    let Some(claim) = &lifecycle.claim else {
+        return Ok(());
+    };
     let named = |name: &str| states.iter().find(|state| state.name == name);
     match (named(&claim.from), named(&claim.to)) {
         (Some(from), Some(to)) if !from.terminal && from.name != to.name => Ok(()),

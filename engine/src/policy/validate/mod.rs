@@ -74,9 +74,14 @@ pub(crate) struct Checked {
 /// As [`inspect`], and keeps the instrumented module that the check had to make.
 pub(crate) fn check(bytes: &[u8]) -> Result<Checked, ModuleProblem> {
     let mut meter = Meter::default();
-    meter.note(limits::MODULE_BYTES, bytes.len() as u64, || "the module".into())?;
+    meter.note(limits::MODULE_BYTES, bytes.len() as u64, || {
+        "the module".into()
+    })?;
     if !bytes.starts_with(b"\0asm") {
-        return Err(ModuleProblem::new("not_wasm", "the bytes are not a WebAssembly module"));
+        return Err(ModuleProblem::new(
+            "not_wasm",
+            "the bytes are not a WebAssembly module",
+        ));
     }
     if !wasmparser::Parser::is_core_wasm(bytes) {
         return Err(ModuleProblem::new(
@@ -85,30 +90,52 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Checked, ModuleProblem> {
         ));
     }
     let module = sections::walk(bytes, &mut meter)?;
-    Validator::new_with_features(FEATURES).validate_all(bytes).map_err(ModuleProblem::malformed)?;
+    Validator::new_with_features(FEATURES)
+        .validate_all(bytes)
+        .map_err(ModuleProblem::malformed)?;
     let manifest = manifest::read(&module.manifest)?;
     exports::check(&module, &manifest)?;
     let instrumented = instrument::instrument(bytes, &mut meter)?;
-    let report =
-        ModuleReport { digest: module_digest(bytes), manifest, limits_used: meter.into_uses() };
-    Ok(Checked { report, instrumented })
+    let report = ModuleReport {
+        digest: module_digest(bytes),
+        manifest,
+        limits_used: meter.into_uses(),
+    };
+    Ok(Checked {
+        report,
+        instrumented,
+    })
 }
 
 impl ModuleProblem {
     /// A problem that has no place of its own.
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), place: None, limit: None }
+        Self {
+            code,
+            message: message.into(),
+            place: None,
+            limit: None,
+        }
     }
 
     /// A problem at a place.
     pub(crate) fn at(code: &'static str, place: impl Into<String>, what: &str) -> Self {
         let place = place.into();
-        Self { code, message: format!("{place}: {what}"), place: Some(place), limit: None }
+        Self {
+            code,
+            message: format!("{place}: {what}"),
+            place: Some(place),
+            limit: None,
+        }
     }
 
     /// Bytes that do not parse, or do not type-check.
     pub(crate) fn malformed(error: wasmparser::BinaryReaderError) -> Self {
-        Self::at("malformed", format!("offset {:#x}", error.offset()), error.message())
+        Self::at(
+            "malformed",
+            format!("offset {:#x}", error.offset()),
+            error.message(),
+        )
     }
 }
 
@@ -138,12 +165,20 @@ impl Meter {
                     limit.name, limit.max
                 ),
                 place: Some(place),
-                limit: Some(LimitUse { limit: limit.name, value, max: limit.max }),
+                limit: Some(LimitUse {
+                    limit: limit.name,
+                    value,
+                    max: limit.max,
+                }),
             });
         }
         match self.uses.iter_mut().find(|known| known.limit == limit.name) {
             Some(known) => known.value = known.value.max(value),
-            None => self.uses.push(LimitUse { limit: limit.name, value, max: limit.max }),
+            None => self.uses.push(LimitUse {
+                limit: limit.name,
+                value,
+                max: limit.max,
+            }),
         }
         Ok(())
     }

@@ -31,10 +31,17 @@ pub(super) struct Module<'a> {
 pub(super) fn walk<'a>(bytes: &'a [u8], meter: &mut Meter) -> Result<Module<'a>, ModuleProblem> {
     let mut module = Module::default();
     for payload in Parser::new(0).parse_all(bytes) {
-        section(&mut module, payload.map_err(ModuleProblem::malformed)?, meter)?;
+        section(
+            &mut module,
+            payload.map_err(ModuleProblem::malformed)?,
+            meter,
+        )?;
     }
     if module.memory_pages.is_none() {
-        return Err(ModuleProblem::new("no_memory", "the module defines no memory"));
+        return Err(ModuleProblem::new(
+            "no_memory",
+            "the module defines no memory",
+        ));
     }
     Ok(module)
 }
@@ -58,7 +65,9 @@ fn section<'a>(
         Payload::ExportSection(reader) => {
             count(meter, limits::EXPORTS, &reader)?;
             for export in collect(reader)? {
-                module.exports.push((export.name, export.kind, export.index));
+                module
+                    .exports
+                    .push((export.name, export.kind, export.index));
             }
             Ok(())
         }
@@ -89,7 +98,10 @@ fn section<'a>(
         | Payload::DataCountSection { .. }
         | Payload::CodeSectionStart { .. }
         | Payload::End(_) => Ok(()),
-        _ => Err(ModuleProblem::new("feature_not_allowed", "an unknown section is not allowed")),
+        _ => Err(ModuleProblem::new(
+            "feature_not_allowed",
+            "an unknown section is not allowed",
+        )),
     }
 }
 
@@ -101,7 +113,10 @@ fn at(offset: usize) -> String {
 fn collect<'a, T: wasmparser::FromReader<'a>>(
     reader: SectionLimited<'a, T>,
 ) -> Result<Vec<T>, ModuleProblem> {
-    reader.into_iter().collect::<Result<_, _>>().map_err(ModuleProblem::malformed)
+    reader
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(ModuleProblem::malformed)
 }
 
 fn count<T>(
@@ -109,7 +124,9 @@ fn count<T>(
     limit: limits::Limit,
     reader: &SectionLimited<'_, T>,
 ) -> Result<(), ModuleProblem> {
-    meter.note(limit, u64::from(reader.count()), || at(reader.range().start))
+    meter.note(limit, u64::from(reader.count()), || {
+        at(reader.range().start)
+    })
 }
 
 fn types<'a>(
@@ -126,16 +143,15 @@ fn types<'a>(
         for value in ty.params().iter().chain(ty.results()) {
             value_type(*value, place)?;
         }
-        module.types.push((ty.params().to_vec(), ty.results().to_vec()));
+        module
+            .types
+            .push((ty.params().to_vec(), ty.results().to_vec()));
     }
     Ok(())
 }
 
 /// Only the two integer types are allowed.
-pub(super) fn value_type(
-    ty: ValType,
-    place: impl FnOnce() -> String,
-) -> Result<(), ModuleProblem> {
+pub(super) fn value_type(ty: ValType, place: impl FnOnce() -> String) -> Result<(), ModuleProblem> {
     match ty {
         ValType::I32 | ValType::I64 => Ok(()),
         ValType::F32 | ValType::F64 => Err(ModuleProblem::at(
@@ -164,7 +180,10 @@ fn no_imports(reader: wasmparser::ImportSectionReader<'_>) -> Result<(), ModuleP
 
 /// A guest's text, short enough and plain enough for a message.
 pub(super) fn shown(text: &str) -> String {
-    text.chars().take(64).flat_map(char::escape_default).collect()
+    text.chars()
+        .take(64)
+        .flat_map(char::escape_default)
+        .collect()
 }
 
 fn tables<'a>(
@@ -222,19 +241,18 @@ fn globals(
 }
 
 /// The value of a constant expression: one `i32.const` or `i64.const` and nothing else.
-fn constant(
-    expr: &ConstExpr<'_>,
-    place: impl FnOnce() -> String,
-) -> Result<i64, ModuleProblem> {
+fn constant(expr: &ConstExpr<'_>, place: impl FnOnce() -> String) -> Result<i64, ModuleProblem> {
     let mut operators = expr.get_operators_reader();
     let first = operators.read().map_err(ModuleProblem::malformed)?;
     let last = operators.read().map_err(ModuleProblem::malformed)?;
     match (first, last) {
         (Operator::I32Const { value }, Operator::End) => Ok(i64::from(value)),
         (Operator::I64Const { value }, Operator::End) => Ok(value),
-        (Operator::F32Const { .. } | Operator::F64Const { .. }, _) => {
-            Err(ModuleProblem::at("float_constant", place(), "floats are not allowed"))
-        }
+        (Operator::F32Const { .. } | Operator::F64Const { .. }, _) => Err(ModuleProblem::at(
+            "float_constant",
+            place(),
+            "floats are not allowed",
+        )),
         _ => Err(ModuleProblem::at(
             "constant_expression",
             place(),
@@ -295,7 +313,10 @@ fn data<'a>(
     meter: &mut Meter,
 ) -> Result<(), ModuleProblem> {
     count(meter, limits::DATA_SEGMENTS, &reader)?;
-    let room = module.memory_pages.unwrap_or(0).saturating_mul(limits::PAGE_BYTES);
+    let room = module
+        .memory_pages
+        .unwrap_or(0)
+        .saturating_mul(limits::PAGE_BYTES);
     for (index, segment) in collect(reader)?.into_iter().enumerate() {
         let place = || format!("data segment {index}");
         if let DataKind::Active { offset_expr, .. } = segment.kind {

@@ -11,15 +11,19 @@
 //! Gas is charged once for each run of instructions without a branch, at its start. A trap in the
 //! middle of a run has therefore paid for all of it: everywhere the same, which is what matters.
 
+mod body;
+
 use finite_wasm::gas::InstrumentationKind;
 use finite_wasm::{Analysis, AnalysisOutcome};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection, ExportKind,
-    ExportSection, Function, FunctionSection, GlobalSection, GlobalType, Instruction,
-    MemorySection, MemoryType, TableSection, TableType, TypeSection, ValType,
+    ExportSection, Function, FunctionSection, GlobalSection, GlobalType, MemorySection, MemoryType,
+    TableSection, TableType, TypeSection, ValType,
 };
-use wasmparser::{FunctionBody, Operator, Parser, Payload};
+use wasmparser::{FunctionBody, Parser, Payload};
+
+use body::{Body, Charge, Plan, charges};
 
 use super::limits::{
     INSTRUMENTED_BODY_BYTES, INSTRUMENTED_BYTES, MEMORY_BYTES, PAGE_BYTES, STACK_BYTES,
@@ -43,7 +47,9 @@ pub(super) fn instrument(bytes: &[u8], meter: &mut Meter) -> Result<Vec<u8>, Mod
         rewriter.payload(payload.map_err(ModuleProblem::malformed)?, meter)?;
     }
     let output = rewriter.finish();
-    meter.note(INSTRUMENTED_BYTES, output.len() as u64, || "the module with counters".into())?;
+    meter.note(INSTRUMENTED_BYTES, output.len() as u64, || {
+        "the module with counters".into()
+    })?;
     Ok(output)
 }
 
@@ -51,7 +57,10 @@ pub(super) fn instrument(bytes: &[u8], meter: &mut Meter) -> Result<Vec<u8>, Mod
 /// should one fail all the same, it fails everywhere, so it is a refusal and not a local fault.
 fn analyse(bytes: &[u8]) -> Result<AnalysisOutcome, ModuleProblem> {
     let outcome = std::panic::catch_unwind(|| {
-        Analysis::new().with_stack(gas::FrameSizes).with_gas(gas::Prices).analyze(bytes)
+        Analysis::new()
+            .with_stack(gas::FrameSizes)
+            .with_gas(gas::Prices)
+            .analyze(bytes)
     });
     match outcome {
         Ok(Ok(outcome)) => Ok(outcome),
@@ -61,14 +70,10 @@ fn analyse(bytes: &[u8]) -> Result<AnalysisOutcome, ModuleProblem> {
 }
 
 fn not_instrumentable(what: &str) -> ModuleProblem {
-    ModuleProblem::new("not_instrumentable", format!("gas and stack cannot be counted: {what}"))
-}
-
-/// A charge of gas before the instruction at an offset.
-#[derive(Clone, Copy)]
-struct Charge {
-    offset: usize,
-    gas: u64,
+    ModuleProblem::new(
+        "not_instrumentable",
+        format!("gas and stack cannot be counted: {what}"),
+    )
 }
 
 struct Rewriter<'a> {
@@ -133,13 +138,21 @@ impl<'a> Rewriter<'a> {
             Payload::TableSection(reader) => {
                 for table in reader {
                     let table = table.map_err(ModuleProblem::malformed)?;
-                    let ty = self.reencoder.table_type(table.ty).map_err(|e| encode(&e))?;
-                    self.tables.table(TableType { maximum: Some(ty.minimum), ..ty });
+                    let ty = self
+                        .reencoder
+                        .table_type(table.ty)
+                        .map_err(|e| encode(&e))?;
+                    self.tables.table(TableType {
+                        maximum: Some(ty.minimum),
+                        ..ty
+                    });
                 }
             }
             Payload::MemorySection(reader) => {
                 for memory in reader {
-                    let ty = self.reencoder.memory_type(memory.map_err(ModuleProblem::malformed)?);
+                    let ty = self
+                        .reencoder
+                        .memory_type(memory.map_err(ModuleProblem::malformed)?);
                     self.memories.memory(bounded(ty));
                 }
             }
@@ -174,7 +187,10 @@ impl<'a> Rewriter<'a> {
     }
 
     fn values(&mut self, types: &[wasmparser::ValType]) -> Result<Vec<ValType>, ModuleProblem> {
-        types.iter().map(|ty| self.reencoder.val_type(*ty).map_err(|e| encode(&e))).collect()
+        types
+            .iter()
+            .map(|ty| self.reencoder.val_type(*ty).map_err(|e| encode(&e)))
+            .collect()
     }
 
     fn body(&mut self, body: &FunctionBody<'a>, meter: &mut Meter) -> Result<(), ModuleProblem> {
@@ -207,8 +223,16 @@ impl<'a> Rewriter<'a> {
     /// What the analysis says about one function.
     fn plan(&self, index: usize, body: &FunctionBody<'a>) -> Result<Plan, ModuleProblem> {
         let missing = || not_instrumentable("the analysis lacks a function");
-        let values = self.analysis.function_frame_sizes.get(index).ok_or_else(missing)?
-            + self.analysis.function_operand_stack_sizes.get(index).ok_or_else(missing)?;
+        let values = self
+            .analysis
+            .function_frame_sizes
+            .get(index)
+            .ok_or_else(missing)?
+            + self
+                .analysis
+                .function_operand_stack_sizes
+                .get(index)
+                .ok_or_else(missing)?;
         let frame = gas::frame_bytes(values, body.range().len() as u64);
         let mut locals = 0_u32;
         for declared in body.get_locals_reader().map_err(ModuleProblem::malformed)? {
@@ -217,10 +241,17 @@ impl<'a> Rewriter<'a> {
         let offsets = self.analysis.gas_offsets.get(index).ok_or_else(missing)?;
         let costs = self.analysis.gas_costs.get(index).ok_or_else(missing)?;
         let kinds = self.analysis.gas_kinds.get(index).ok_or_else(missing)?;
-        let points = offsets.iter().zip(costs).zip(kinds).filter_map(|((offset, fee), kind)| {
-            let paid = fee.constant > 0 && *kind != InstrumentationKind::Unreachable;
-            paid.then_some(Charge { offset: *offset, gas: fee.constant })
-        });
+        let points = offsets
+            .iter()
+            .zip(costs)
+            .zip(kinds)
+            .filter_map(|((offset, fee), kind)| {
+                let paid = fee.constant > 0 && *kind != InstrumentationKind::Unreachable;
+                paid.then_some(Charge {
+                    offset: *offset,
+                    gas: fee.constant,
+                })
+            });
         Ok(Plan {
             locals,
             frame: i32::try_from(frame).map_err(|_| not_instrumentable("a frame is too large"))?,
@@ -246,21 +277,31 @@ impl<'a> Rewriter<'a> {
 
     fn finish(mut self) -> Vec<u8> {
         let gas = self.globals.len();
-        self.globals.global(counter(ValType::I64), &ConstExpr::i64_const(0));
+        self.globals
+            .global(counter(ValType::I64), &ConstExpr::i64_const(0));
         // The limit is far below `i32::MAX`.
-        self.globals.global(counter(ValType::I32), &ConstExpr::i32_const(STACK_BYTES as i32));
+        self.globals.global(
+            counter(ValType::I32),
+            &ConstExpr::i32_const(STACK_BYTES as i32),
+        );
         self.exports.export(GAS_EXPORT, ExportKind::Global, gas);
-        self.exports.export(STACK_EXPORT, ExportKind::Global, gas + 1);
+        self.exports
+            .export(STACK_EXPORT, ExportKind::Global, gas + 1);
         let mut types = TypeSection::new();
         for (params, results) in &self.signatures {
-            types.ty().function(params.iter().copied(), results.iter().copied());
+            types
+                .ty()
+                .function(params.iter().copied(), results.iter().copied());
         }
         let mut module = wasm_encoder::Module::new();
         module.section(&types).section(&self.functions);
         if !self.tables.is_empty() {
             module.section(&self.tables);
         }
-        module.section(&self.memories).section(&self.globals).section(&self.exports);
+        module
+            .section(&self.memories)
+            .section(&self.globals)
+            .section(&self.exports);
         if !self.elements.is_empty() {
             module.section(&self.elements);
         }
@@ -280,13 +321,20 @@ fn encode(error: &wasm_encoder::reencode::Error) -> ModuleProblem {
 }
 
 fn counter(val_type: ValType) -> GlobalType {
-    GlobalType { val_type, mutable: true, shared: false }
+    GlobalType {
+        val_type,
+        mutable: true,
+        shared: false,
+    }
 }
 
 /// The memory's type with a maximum of ours, whatever the module declared.
 fn bounded(ty: MemoryType) -> MemoryType {
     let pages = MEMORY_BYTES.max / PAGE_BYTES;
-    MemoryType { maximum: Some(ty.maximum.map_or(pages, |own| own.min(pages))), ..ty }
+    MemoryType {
+        maximum: Some(ty.maximum.map_or(pages, |own| own.min(pages))),
+        ..ty
+    }
 }
 
 /// Whether the host calls or reads an export; the others are left out.
@@ -294,208 +342,6 @@ fn called_by_host(name: &str) -> bool {
     use raft3d_sdk::{Hook, wire};
     [wire::MEMORY, wire::ALLOC, wire::CHECK_CONFIG].contains(&name)
         || Hook::from_name(name).is_some()
-}
-
-/// Puts the analysis's points together: one charge for each run without a branch.
-fn charges(
-    body: &FunctionBody<'_>,
-    locals: u64,
-    points: Vec<Charge>,
-) -> Result<Vec<Charge>, ModuleProblem> {
-    let mut operators = body.get_operators_reader().map_err(ModuleProblem::malformed)?;
-    let start = operators.original_position();
-    let mut charges = vec![Charge { offset: start, gas: gas::entry_fee(locals) }];
-    let mut run_is_open = true;
-    let mut points = points.into_iter().peekable();
-    while !operators.eof() {
-        let (op, offset) = operators.read_with_offset().map_err(ModuleProblem::malformed)?;
-        while let Some(point) = points.next_if(|point| point.offset <= offset) {
-            match charges.last_mut() {
-                Some(run) if run_is_open => run.gas += point.gas,
-                _ => charges.push(Charge { offset, gas: point.gas }),
-            }
-            run_is_open = true;
-        }
-        run_is_open &= !ends_run(&op);
-    }
-    Ok(charges)
-}
-
-/// Whether what follows `op` may run more or less often than what stands before it.
-fn ends_run(op: &Operator<'_>) -> bool {
-    matches!(
-        op,
-        Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::Else
-            | Operator::End
-            | Operator::Br { .. }
-            | Operator::BrIf { .. }
-            | Operator::BrTable { .. }
-            | Operator::Return
-            | Operator::Unreachable
-    )
-}
-
-struct Plan {
-    /// Locals that the function declares.
-    locals: u32,
-    /// Logical bytes of its frame.
-    frame: i32,
-    charges: Vec<Charge>,
-}
-
-/// Writes one body.
-struct Body<'a> {
-    bytes: &'a [u8],
-    gas_global: u32,
-    stack_global: u32,
-    /// An `i32` of ours, where the body has an instruction that is charged by its operand.
-    scratch_local: u32,
-    plan: Plan,
-    output: Function,
-}
-
-impl Body<'_> {
-    fn write(
-        mut self,
-        body: &FunctionBody<'_>,
-        block: BlockType,
-        reencoder: &mut RoundtripReencoder,
-    ) -> Result<Function, ModuleProblem> {
-        self.output = self.new_function(body, reencoder)?;
-        self.enter();
-        // A branch to the function's own label lands at the end of this block, where the frame
-        // is given back.
-        self.emit(&Instruction::Block(block));
-        let charges = std::mem::take(&mut self.plan.charges);
-        let mut charges = charges.into_iter().peekable();
-        let mut operators = body.get_operators_reader().map_err(ModuleProblem::malformed)?;
-        while !operators.eof() {
-            let (op, offset) = operators.read_with_offset().map_err(ModuleProblem::malformed)?;
-            let end = operators.original_position();
-            while let Some(charge) = charges.next_if(|charge| charge.offset <= offset) {
-                self.charge(charge.gas);
-            }
-            if let Some(each) = per_operand(&op) {
-                self.charge_operand(each);
-            }
-            match op {
-                Operator::Return => {
-                    self.leave();
-                    self.emit(&Instruction::Return);
-                }
-                Operator::End if operators.eof() => {
-                    self.emit(&Instruction::End);
-                    self.leave();
-                    self.emit(&Instruction::End);
-                }
-                // Written anew, so that its indices are as short as they can be.
-                Operator::CallIndirect { .. } => {
-                    let call = reencoder.instruction(op).map_err(|e| encode(&e))?;
-                    self.emit(&call);
-                }
-                _ => {
-                    let same = self.bytes.get(offset..end).unwrap_or_default();
-                    self.output.raw(same.iter().copied());
-                }
-            }
-        }
-        Ok(self.output)
-    }
-
-    fn new_function(
-        &self,
-        body: &FunctionBody<'_>,
-        reencoder: &mut RoundtripReencoder,
-    ) -> Result<Function, ModuleProblem> {
-        let mut locals = Vec::new();
-        for declared in body.get_locals_reader().map_err(ModuleProblem::malformed)? {
-            let (count, ty) = declared.map_err(ModuleProblem::malformed)?;
-            locals.push((count, reencoder.val_type(ty).map_err(|e| encode(&e))?));
-        }
-        let mut operators = body.get_operators_reader().map_err(ModuleProblem::malformed)?;
-        while !operators.eof() {
-            let op = operators.read().map_err(ModuleProblem::malformed)?;
-            if per_operand(&op).is_some() {
-                locals.push((1, ValType::I32));
-                break;
-            }
-        }
-        Ok(Function::new(locals))
-    }
-
-    fn emit(&mut self, instruction: &Instruction<'_>) {
-        self.output.instruction(instruction);
-    }
-
-    /// Takes the frame from the stack that is left.
-    fn enter(&mut self) {
-        let stack = self.stack_global;
-        self.emit(&Instruction::GlobalGet(stack));
-        self.emit(&Instruction::I32Const(self.plan.frame));
-        self.emit(&Instruction::I32Sub);
-        self.emit(&Instruction::GlobalSet(stack));
-        self.emit(&Instruction::GlobalGet(stack));
-        self.emit(&Instruction::I32Const(0));
-        self.emit(&Instruction::I32LtS);
-        self.trap_if();
-    }
-
-    /// Gives the frame back.
-    fn leave(&mut self) {
-        let stack = self.stack_global;
-        self.emit(&Instruction::GlobalGet(stack));
-        self.emit(&Instruction::I32Const(self.plan.frame));
-        self.emit(&Instruction::I32Add);
-        self.emit(&Instruction::GlobalSet(stack));
-    }
-
-    fn charge(&mut self, gas: u64) {
-        self.emit(&Instruction::GlobalGet(self.gas_global));
-        // A run costs at most 32 KiB of instructions times the highest price.
-        self.emit(&Instruction::I64Const(gas as i64));
-        self.pay();
-    }
-
-    /// Charges `each` for every unit of the `i32` on top of the stack, which stays there.
-    fn charge_operand(&mut self, each: u64) {
-        self.emit(&Instruction::LocalTee(self.scratch_local));
-        self.emit(&Instruction::GlobalGet(self.gas_global));
-        self.emit(&Instruction::LocalGet(self.scratch_local));
-        self.emit(&Instruction::I64ExtendI32U);
-        // At most 2^32 units: the product is far below `i64::MAX`.
-        self.emit(&Instruction::I64Const(each as i64));
-        self.emit(&Instruction::I64Mul);
-        self.pay();
-    }
-
-    /// With the counter and an amount on the stack: subtracts, stores, and traps below zero.
-    fn pay(&mut self) {
-        self.emit(&Instruction::I64Sub);
-        self.emit(&Instruction::GlobalSet(self.gas_global));
-        self.emit(&Instruction::GlobalGet(self.gas_global));
-        self.emit(&Instruction::I64Const(0));
-        self.emit(&Instruction::I64LtS);
-        self.trap_if();
-    }
-
-    fn trap_if(&mut self) {
-        self.emit(&Instruction::If(BlockType::Empty));
-        self.emit(&Instruction::Unreachable);
-        self.emit(&Instruction::End);
-    }
-}
-
-/// Gas for each unit of an instruction's last operand.
-fn per_operand(op: &Operator<'_>) -> Option<u64> {
-    match op {
-        Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } => {
-            Some(gas::PER_BULK_BYTE)
-        }
-        Operator::MemoryGrow { .. } => Some(gas::PER_GROWN_PAGE),
-        _ => None,
-    }
 }
 
 /// The instrumented form of a module, for tests and for people who want to look at it.
