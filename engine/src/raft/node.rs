@@ -426,7 +426,8 @@ fn raft_config(options: &NodeOptions) -> Config {
             .saturating_mul(2)
             .saturating_add(options.log_entries_kept),
         max_payload_entries: 1_024,
-        purge_batch_size: 256,
+        // A snapshot purges at once what it covers: what is on disk is what the options say.
+        purge_batch_size: 1,
         backoff: "50ms 100ms 200ms ...1s".to_owned(),
         ..Config::default()
     }
