@@ -18,6 +18,7 @@ mod printers;
 mod problem;
 mod reply;
 mod ruleset;
+mod stall;
 mod wire;
 
 #[cfg(test)]
