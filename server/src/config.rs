@@ -13,6 +13,8 @@ use serde::Deserialize;
 const HTTP_DEFAULT: &str = "127.0.0.1:8000";
 /// Where peers are served if nothing else is said.
 const PEER_DEFAULT: &str = "127.0.0.1:9000";
+/// The node that this is among the initial members if nothing else is said.
+pub(crate) const NODE_ID_DEFAULT: NodeId = 1;
 /// Most initial members.
 const INITIAL_MEMBERS_MAX: usize = 9;
 
@@ -108,6 +110,19 @@ pub enum Start {
     },
 }
 
+impl Start {
+    /// What the other members are told of this node, where that is given apart from the addresses
+    /// it listens on.
+    #[must_use]
+    pub fn own_address(&self) -> Option<&InitialMember> {
+        let Self::Initial { node_id, members } = self else {
+            return None;
+        };
+        let own = node_id.unwrap_or(NODE_ID_DEFAULT);
+        members.iter().find(|member| member.id == own)
+    }
+}
+
 impl ServeArgs {
     /// Adds what the file says, and checks all of it.
     ///
@@ -128,6 +143,12 @@ impl ServeArgs {
             loopback_only("--http", http)?;
             loopback_only("--peer", peer)?;
         }
+        let start = args.start()?;
+        ensure!(
+            !peer.ip().is_unspecified() || start.own_address().is_some(),
+            "--peer {peer}: the other nodes are told this address, so it must be one that reaches \
+             this node (only --initial-cluster can give another)"
+        );
         ensure!(
             args.snapshot_entries != Some(0),
             "--snapshot-entries must be at least 1"
@@ -136,7 +157,7 @@ impl ServeArgs {
             data,
             http,
             peer,
-            start: args.start()?,
+            start,
             deny_at: args.deny_at,
             snapshot_entries: args.snapshot_entries,
             log_entries_kept: args.log_entries_kept,
@@ -186,7 +207,7 @@ impl ServeArgs {
             }
             return Ok(Start::Join { peers });
         }
-        let node_id = self.node_id.unwrap_or(1);
+        let node_id = self.node_id.unwrap_or(NODE_ID_DEFAULT);
         if self.node_id.is_some() {
             check_id("--node-id", node_id)?;
         }
@@ -336,6 +357,27 @@ mod tests {
             .resolve()
             .is_ok()
         );
+    }
+
+    #[test]
+    fn others_are_not_told_an_address_that_leads_nowhere() {
+        let anywhere = ServeArgs {
+            peer: text("0.0.0.0:9000"),
+            insecure: true,
+            ..args()
+        };
+        assert!(refusal(anywhere.clone()).contains("--peer 0.0.0.0:9000"));
+        let joining = ServeArgs {
+            join: text("10.0.0.1:9000"),
+            ..anywhere.clone()
+        };
+        assert!(refusal(joining).contains("--peer 0.0.0.0:9000"));
+        let named = ServeArgs {
+            initial_cluster: text("1=shop.lan:9000/shop.lan:8000"),
+            ..anywhere
+        };
+        let start = named.resolve().unwrap().start;
+        assert_eq!(start.own_address().unwrap().peer, "shop.lan:9000");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::backend::{Backend, NodeBackend};
 use crate::cli::COMPILE_WORKER;
-use crate::config::{ServeConfig, Start};
+use crate::config::{self, NODE_ID_DEFAULT, ServeConfig, Start};
 use crate::{bootstrap, peer};
 
 /// Entries between snapshots where nothing is said: some ten megabytes of log.
@@ -77,9 +77,12 @@ impl RunningNode {
         );
         let parts = opened.await.map_err(said)?;
         let transport: Arc<dyn Transport> = peer::transport();
-        let at = InitialMember {
-            peer_addr: peer.local_addr()?.to_string(),
-            http_addr: http.to_string(),
+        let at = match config.start.own_address() {
+            Some(own) => told(own),
+            None => InitialMember {
+                peer_addr: peer.local_addr()?.to_string(),
+                http_addr: http.to_string(),
+            },
         };
         let options = NodeOptions {
             node_id: node_id(config, &data_dir, &transport, &at).await?,
@@ -170,7 +173,7 @@ async fn node_id(
             _,
         ) => Ok(*given),
         (_, Some(stored)) => Ok(stored),
-        (Start::Initial { node_id: None, .. }, None) => Ok(1),
+        (Start::Initial { node_id: None, .. }, None) => Ok(NODE_ID_DEFAULT),
         (Start::Join { peers }, None) => {
             let member = Member {
                 peer_addr: at.peer_addr.clone(),
@@ -214,14 +217,16 @@ fn initial_members(
     if members.is_empty() {
         return Some(BTreeMap::from([(node.id(), at.clone())]));
     }
-    let member = |member: &crate::config::InitialMember| {
-        let at = InitialMember {
-            peer_addr: member.peer.clone(),
-            http_addr: member.http.clone(),
-        };
-        (member.id, at)
-    };
-    Some(members.iter().map(member).collect())
+    let members = members.iter().map(|member| (member.id, told(member)));
+    Some(members.collect())
+}
+
+/// What the members of a new cluster are told of `member`.
+fn told(member: &config::InitialMember) -> InitialMember {
+    InitialMember {
+        peer_addr: member.peer.clone(),
+        http_addr: member.http.clone(),
+    }
 }
 
 async fn found(

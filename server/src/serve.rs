@@ -1,6 +1,6 @@
 //! `raft3d serve`: one node, from its start to its end.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +80,8 @@ async fn announce(backend: Arc<dyn Backend>) {
     while backend.status().not_ready.is_some() {
         tokio::time::sleep(READY_POLL).await;
     }
-    println!("{READY_LINE}");
+    // Whoever reads standard output may be gone; the node serves all the same.
+    let _ = writeln!(std::io::stdout(), "{READY_LINE}");
     std::future::pending::<()>().await;
 }
 

@@ -22,6 +22,8 @@ pub fn start() -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(wants_color(&std::io::stderr()))
+        // It would be told on standard error, with a panic where that is what is gone.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

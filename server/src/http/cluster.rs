@@ -66,7 +66,7 @@ pub(super) async fn transfer(
 
 fn node_id(text: &str) -> Result<NodeId, Problem> {
     text.parse()
-        .map_err(|_| Problem::parameter("id", "the member's id must be a whole number"))
+        .map_err(|_| Problem::path("id", "a member's id is a whole number"))
 }
 
 /// The membership revision that the caller has seen.

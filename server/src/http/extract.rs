@@ -127,11 +127,11 @@ impl FromRequestParts<App> for PathId {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let id = Path::<String>::from_request_parts(parts, app).await;
         let Ok(Path(id)) = id else {
-            return Err(Problem::parameter("id", "the id in the path must be UTF-8"));
+            return Err(Problem::path("id", "must be UTF-8"));
         };
         if id.is_empty() || id.len() > ID_BYTES_MAX {
-            let why = format!("the id in the path must have 1 to {ID_BYTES_MAX} bytes");
-            return Err(Problem::parameter("id", why));
+            let why = format!("must have 1 to {ID_BYTES_MAX} bytes");
+            return Err(Problem::path("id", why));
         }
         Ok(Self(id))
     }

@@ -19,6 +19,13 @@ pub(crate) const BODY_READ_TIME_MAX: Duration = if cfg!(test) {
 };
 /// Longest that a request's head may take to arrive; also the longest idle time of a connection.
 pub(crate) const HEAD_READ_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a client may leave what was sent to it unread. An answer that waits holds a connection
+/// and, where it is a long list, a view of the state.
+pub(crate) const WRITE_STALL_TIME_MAX: Duration = if cfg!(test) {
+    Duration::from_millis(500)
+} else {
+    Duration::from_secs(30)
+};
 /// Largest head of a request, in bytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Most connections at once; more wait in the listen queue.

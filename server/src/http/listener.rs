@@ -12,7 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::limits::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_READ_TIME_MAX, SHUTDOWN_TIME_MAX};
+use super::limits::{
+    CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_READ_TIME_MAX, SHUTDOWN_TIME_MAX, WRITE_STALL_TIME_MAX,
+};
+use super::stall::StallGuard;
 
 /// How long to wait after a failed `accept`: it fails for want of file descriptors, and those come
 /// back when connections end.
@@ -65,6 +68,7 @@ async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was not set");
     }
+    let stream = StallGuard::new(stream, WRITE_STALL_TIME_MAX);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

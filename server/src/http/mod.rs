@@ -5,6 +5,7 @@
 
 mod classic;
 mod cluster;
+mod docs;
 mod extract;
 mod fields;
 mod filaments;
@@ -17,6 +18,7 @@ mod printers;
 mod problem;
 mod reply;
 mod ruleset;
+mod stall;
 mod wire;
 
 #[cfg(test)]
@@ -151,6 +153,8 @@ pub(crate) fn calls() -> Vec<Call> {
         ),
         remove("/api/v1/cluster/members/{id}", delete(cluster::remove)),
         write("/api/v1/cluster/leader", Json, post(cluster::transfer)),
+        read("/docs/problems", get(docs::problems)),
+        read("/docs/problems/{slug}", get(docs::problem)),
         read("/healthz", get(health::healthz)),
         read("/readyz", get(health::readyz)),
     ]

@@ -125,5 +125,5 @@ pub(super) async fn remove(
 
 fn digest(id: &str) -> Result<ModuleDigest, Problem> {
     let digest = ModuleDigest::from_str(id);
-    digest.map_err(|_| Problem::parameter("sha256", "the path must end in 64 hex digits"))
+    digest.map_err(|_| Problem::path("sha256", "must be 64 hex digits"))
 }

@@ -12,204 +12,14 @@ use serde_json::{Map, Value};
 
 use super::reply::insert_revision;
 
+mod kinds;
+
+pub(crate) use kinds::Kind;
+
 /// Where the documentation pages of the problem types are.
-const TYPE_PREFIX: &str = "/docs/problems/";
+pub(crate) const TYPE_PREFIX: &str = "/docs/problems/";
 /// How long a client should wait after a 429 or 503, in seconds.
 const RETRY_AFTER_S: u64 = 1;
-
-/// One type per kind of problem. The slugs are stable: clients compare them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    MalformedBody,
-    InvalidField,
-    UnknownField,
-    InvalidParameter,
-    InvalidHeader,
-    UnknownState,
-    NotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    AlreadyExists,
-    IllegalTransition,
-    LimitReached,
-    ModuleInUse,
-    ActivationBlocked,
-    AlreadyBootstrapped,
-    MembershipRefused,
-    RevisionMismatch,
-    PreconditionRequired,
-    BodyTooLarge,
-    UnsupportedMediaType,
-    UnknownReference,
-    PolicyDenied,
-    PolicyFailed,
-    NoPolicyBound,
-    DeductionExceedsRemaining,
-    ReservationExceedsAvailable,
-    RequestMismatch,
-    ModuleRefused,
-    Overloaded,
-    NoLeader,
-    OutcomeUnknown,
-    DeadlineExceeded,
-    NotBootstrapped,
-    ReplicaBehind,
-    Unavailable,
-    Internal,
-}
-
-impl Kind {
-    /// Status, slug and title.
-    const fn row(self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::MalformedBody => (S::BAD_REQUEST, "malformed-body", "The body is malformed"),
-            Self::InvalidField => (S::BAD_REQUEST, "invalid-field", "A field is not acceptable"),
-            Self::UnknownField => (S::BAD_REQUEST, "unknown-field", "A field is not known"),
-            Self::InvalidParameter => (
-                S::BAD_REQUEST,
-                "invalid-parameter",
-                "A query parameter is not acceptable",
-            ),
-            Self::InvalidHeader => (
-                S::BAD_REQUEST,
-                "invalid-header",
-                "A header is not acceptable",
-            ),
-            Self::UnknownState => (S::BAD_REQUEST, "unknown-state", "There is no such status"),
-            Self::NotFound => (S::NOT_FOUND, "not-found", "There is no such thing here"),
-            Self::MethodNotAllowed => (
-                S::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "The method is not allowed here",
-            ),
-            Self::RequestTimeout => (
-                S::REQUEST_TIMEOUT,
-                "request-timeout",
-                "The request took too long to arrive",
-            ),
-            Self::AlreadyExists => (S::CONFLICT, "already-exists", "The id is taken"),
-            Self::IllegalTransition => (
-                S::CONFLICT,
-                "illegal-transition",
-                "The status cannot change so",
-            ),
-            Self::LimitReached => (S::CONFLICT, "limit-reached", "A limit is reached"),
-            Self::ModuleInUse => (S::CONFLICT, "module-in-use", "The module is in use"),
-            Self::ActivationBlocked => (
-                S::CONFLICT,
-                "activation-blocked",
-                "The ruleset cannot be activated",
-            ),
-            Self::AlreadyBootstrapped => (
-                S::CONFLICT,
-                "already-bootstrapped",
-                "The cluster is bootstrapped already",
-            ),
-            Self::MembershipRefused => (
-                S::CONFLICT,
-                "membership-refused",
-                "The membership cannot change so now",
-            ),
-            Self::RevisionMismatch => (
-                S::PRECONDITION_FAILED,
-                "revision-mismatch",
-                "If-Match did not match",
-            ),
-            Self::PreconditionRequired => (
-                S::PRECONDITION_REQUIRED,
-                "precondition-required",
-                "If-Match is required",
-            ),
-            Self::BodyTooLarge => (
-                S::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                "The body is too large",
-            ),
-            Self::UnsupportedMediaType => (
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "The content type is not supported",
-            ),
-            _ => self.row_from_422(),
-        }
-    }
-
-    const fn row_from_422(self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
-        const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
-        match self {
-            Self::UnknownReference => (
-                UNPROCESSABLE,
-                "unknown-reference",
-                "A field refers to nothing",
-            ),
-            Self::PolicyDenied => (
-                UNPROCESSABLE,
-                "policy-denied",
-                "A policy denied the request",
-            ),
-            Self::PolicyFailed => (UNPROCESSABLE, "policy-failed", "A policy gave no answer"),
-            Self::NoPolicyBound => (UNPROCESSABLE, "no-policy-bound", "No policy decides this"),
-            Self::DeductionExceedsRemaining => (
-                UNPROCESSABLE,
-                "deduction-exceeds-remaining",
-                "The deduction exceeds what remains",
-            ),
-            Self::ReservationExceedsAvailable => (
-                UNPROCESSABLE,
-                "reservation-exceeds-available",
-                "The reservation exceeds what is available",
-            ),
-            Self::RequestMismatch => (
-                UNPROCESSABLE,
-                "request-mismatch",
-                "The idempotency key was used for another request",
-            ),
-            Self::ModuleRefused => (UNPROCESSABLE, "module-refused", "The module is refused"),
-            Self::Overloaded => (
-                S::TOO_MANY_REQUESTS,
-                "overloaded",
-                "Too many requests are waiting",
-            ),
-            Self::NoLeader => (
-                S::SERVICE_UNAVAILABLE,
-                "no-leader",
-                "No leader was reachable",
-            ),
-            Self::OutcomeUnknown => (
-                S::SERVICE_UNAVAILABLE,
-                "outcome-unknown",
-                "The outcome is unknown",
-            ),
-            Self::DeadlineExceeded => (
-                S::SERVICE_UNAVAILABLE,
-                "deadline-exceeded",
-                "The request came too late",
-            ),
-            Self::NotBootstrapped => (
-                S::SERVICE_UNAVAILABLE,
-                "not-bootstrapped",
-                "The cluster is not bootstrapped",
-            ),
-            Self::ReplicaBehind => (
-                S::SERVICE_UNAVAILABLE,
-                "replica-behind",
-                "This replica is behind",
-            ),
-            Self::Unavailable => (
-                S::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "This node does not serve",
-            ),
-            _ => (
-                S::INTERNAL_SERVER_ERROR,
-                "internal",
-                "This node has a fault",
-            ),
-        }
-    }
-}
 
 /// An error on its way to the client.
 #[derive(Debug)]
@@ -244,6 +54,11 @@ impl Problem {
             format!("query parameter {name}: {why}"),
         )
         .with("field", name)
+    }
+
+    /// The part `name` of the path is not acceptable.
+    pub(crate) fn path(name: &str, why: impl core::fmt::Display) -> Self {
+        Self::new(Kind::InvalidParameter, format!("{name} in the path: {why}")).with("field", name)
     }
 
     /// The header `name` is not acceptable.
@@ -300,15 +115,18 @@ impl Problem {
 
     /// Its HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
-        self.kind.row().0
+        self.kind.row().status
     }
 
     fn body(&self) -> Vec<u8> {
-        let (status, slug, title) = self.kind.row();
+        let row = self.kind.row();
         let mut body = self.members.clone();
-        body.insert("type".to_owned(), format!("{TYPE_PREFIX}{slug}").into());
-        body.insert("title".to_owned(), title.into());
-        body.insert("status".to_owned(), status.as_u16().into());
+        body.insert(
+            "type".to_owned(),
+            format!("{TYPE_PREFIX}{}", row.slug).into(),
+        );
+        body.insert("title".to_owned(), row.title.into());
+        body.insert("status".to_owned(), row.status.as_u16().into());
         body.insert("detail".to_owned(), self.detail.clone().into());
         Value::Object(body).to_string().into_bytes()
     }

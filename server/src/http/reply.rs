@@ -36,9 +36,9 @@ pub(crate) fn json(
     Ok(response)
 }
 
-/// An answer with one line of plain text.
-pub(crate) fn text(status: StatusCode, revision: Option<Revision>, line: &str) -> Response {
-    let mut response = Response::new(Body::from(line.to_owned()));
+/// An answer in plain text.
+pub(crate) fn text(status: StatusCode, revision: Option<Revision>, text: &str) -> Response {
+    let mut response = Response::new(Body::from(text.to_owned()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(

@@ -24,7 +24,7 @@ enum Command {
     /// Runs everything that is checked: format, lints, prebuilt policies, all tests. Installs what
     /// is missing for that
     Test,
-    /// Builds the policies that are checked in under `policies/prebuilt/`, or checks them
+    /// Builds policies to modules: yours, or those checked in under `policies/prebuilt/`
     #[command(subcommand)]
     Policies(policies::Command),
     /// Measures a release build: writes per second, latency, failover, memory, cost of a policy

@@ -1,17 +1,26 @@
-//! `cargo xtask policies`: the modules under `policies/prebuilt/`.
+//! `cargo xtask policies`: the modules under `policies/prebuilt/`, and those of authors.
 
-use anyhow::{Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use xtask::guest::{Comparison, Mode, prebuilt};
+use xtask::guest::{self, Comparison, Mode, prebuilt, workspace_dir};
 
 use crate::tools;
 
 /// What to do with them.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Builds them from source
-    Build,
-    /// Builds them from source and compares
+    /// Builds a policy crate to a module; without one, those that are checked in
+    Build {
+        /// Folder of the policy crate, such as `examples/max-print-weight`
+        crate_dir: Option<PathBuf>,
+        /// Where to write the module [default: target/policies/NAME.wasm]
+        #[arg(long, value_name = "FILE", requires = "crate_dir")]
+        out: Option<PathBuf>,
+    },
+    /// Builds those that are checked in from source, and compares
     Check,
 }
 
@@ -22,7 +31,11 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<()> {
     tools::guest_compiler()?;
     let mode = match command {
-        Command::Build => Mode::Write,
+        Command::Build {
+            crate_dir: Some(crate_dir),
+            out,
+        } => return build_one(crate_dir, out.as_deref()),
+        Command::Build { .. } => Mode::Write,
         Command::Check => Mode::Check,
     };
     match prebuilt(mode)? {
@@ -39,6 +52,25 @@ pub(crate) fn run(command: &Command) -> Result<()> {
             names.join(", ")
         ),
     }
+    Ok(())
+}
+
+/// Builds one policy; its path, alone on its line, is what goes to standard output.
+fn build_one(crate_dir: &Path, out: Option<&Path>) -> Result<()> {
+    let module = guest::build(crate_dir)?;
+    let out = match out {
+        Some(out) => out.to_owned(),
+        None => {
+            let crate_dir = crate_dir.canonicalize()?;
+            let name = crate_dir.file_name().context("the crate has no name")?;
+            let folder = workspace_dir()?.join("target/policies");
+            fs::create_dir_all(&folder)?;
+            folder.join(name).with_extension("wasm")
+        }
+    };
+    fs::write(&out, &module).with_context(|| format!("cannot write {}", out.display()))?;
+    eprintln!("{} bytes", module.len());
+    println!("{}", out.display());
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! One node as a child process: its output, its end.
 
-use std::io::Write;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -139,11 +138,11 @@ impl Running {
         if let Ok(ended) = tokio::time::timeout(STOP_TIME_MAX, self.process.wait()).await {
             return ended;
         }
-        eprintln!(
-            "raft3d: {} did not stop within {} s",
-            self.name,
-            STOP_TIME_MAX.as_secs()
-        );
+        let patience_s = STOP_TIME_MAX.as_secs();
+        super::tell(&format!(
+            "raft3d: {} did not stop within {patience_s} s",
+            self.name
+        ));
         self.process.start_kill()?;
         self.process.wait().await
     }
@@ -174,8 +173,7 @@ async fn pass_on(
             Some(events) if text == READY_LINE => {
                 let _ = events.send(Event::Ready).await;
             }
-            // A terminal that is gone must not end the cluster.
-            _ => drop(writeln!(std::io::stderr().lock(), "{prefix}{text}")),
+            _ => super::tell(&format!("{prefix}{text}")),
         }
     }
     failure

@@ -4,6 +4,7 @@ mod child;
 mod plan;
 mod roles;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -117,10 +118,10 @@ async fn watch_over(plan: &Plan, events: &mut mpsc::Receiver<Event>) -> anyhow::
         {
             running -= 1;
             let how = last_line.unwrap_or_else(|| how.to_string());
-            eprintln!(
-                "raft3d: {name} ended ({how}); {running} of {} run",
-                plan.nodes.len()
-            );
+            let all = plan.nodes.len();
+            tell(&format!(
+                "raft3d: {name} ended ({how}); {running} of {all} run"
+            ));
         }
         if running == 0 {
             break;
@@ -150,36 +151,33 @@ async fn all_ready(plan: &Plan, events: &mut mpsc::Receiver<Event>) -> anyhow::R
 
 async fn show_table(plan: &Plan) {
     let roles = roles::ask(plan).await;
-    println!();
-    println!("{:<8}{:<12}URL", "node", "role");
+    let mut table = format!("\n{:<8}{:<12}URL\n", "node", "role");
     for node in &plan.nodes {
         let role = roles.get(&node.id).map_or("?", String::as_str);
-        println!("{:<8}{role:<12}{}", node.name(), node.url());
+        table += &format!("{:<8}{role:<12}{}\n", node.name(), node.url());
     }
-    let url = |place: usize| {
-        plan.nodes
-            .iter()
-            .cycle()
-            .nth(place)
-            .map(plan::NodePlan::url)
-            .unwrap_or_default()
-    };
-    println!(
-        "\nTry next, in another terminal (data is in {}):",
-        plan.data.display()
-    );
-    println!(
-        "  curl {}/printers -d '{{\"id\":\"p1\",\"company\":\"Prusa\",\"model\":\"MK4\"}}'",
-        url(0)
-    );
-    println!(
-        "  curl {}/filaments -d '{{\"id\":\"f1\",\"type\":\"PLA\",\"color\":\"Red\",\
-         \"total_weight_in_grams\":1000}}'",
-        url(1)
-    );
-    println!(
-        "  curl {}/printjobs -d '{{\"id\":\"job1\",\"printer_id\":\"p1\",\"filament_id\":\"f1\",\
-         \"filepath\":\"/models/benchy.stl\",\"print_weight_in_grams\":120}}'\n",
-        url(2)
-    );
+    let calls = [
+        ("printers", r#"{"id":"p1","company":"Prusa","model":"MK4"}"#),
+        (
+            "filaments",
+            r#"{"id":"f1","type":"PLA","color":"Red","total_weight_in_grams":1000}"#,
+        ),
+        (
+            "printjobs",
+            r#"{"id":"job1","printer_id":"p1","filament_id":"f1","filepath":"/models/benchy.stl","print_weight_in_grams":120}"#,
+        ),
+    ];
+    let data = plan.data.display();
+    table += &format!("\nTry next, in another terminal (data is in {data}):\n");
+    // Each call goes to another node, as far as there are others.
+    for (node, (path, body)) in plan.nodes.iter().cycle().zip(calls) {
+        table += &format!("  curl {}/{path} -d '{body}'\n", node.url());
+    }
+    // As in `tell`.
+    let _ = writeln!(std::io::stdout(), "{table}");
+}
+
+/// Shows a line on standard error. A terminal that is gone must not end the cluster.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

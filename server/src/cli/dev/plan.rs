@@ -65,11 +65,8 @@ impl Plan {
         fs::create_dir_all(data)
             .with_context(|| format!("the folder {} cannot be made", data.display()))?;
         let mut lock = lock(&data.join(SHAPE_FILE), data)?;
-        let recorded = if args.fresh {
-            None
-        } else {
-            read_shape(&mut lock, data)?
-        };
+        // Also read where it is not wanted: what is not ours is not written over.
+        let recorded = read_shape(&mut lock, data)?.filter(|_| !args.fresh);
         let shape = shape(args, recorded)?;
         let nodes = nodes(shape, data);
         check_ports(&nodes)?;
@@ -125,7 +122,8 @@ fn read_shape(file: &mut File, data: &Path) -> anyhow::Result<Option<Shape>> {
     }
     let shape = toml::from_str(&text).map_err(|error| {
         anyhow::anyhow!(
-            "{}: {}; delete the file, or begin anew with --fresh",
+            "{}: {}; this is not what `raft3d dev` writes: delete the file, or choose another folder \
+             with --data",
             data.join(SHAPE_FILE).display(),
             error.message()
         )
@@ -393,6 +391,20 @@ mod tests {
         fs::remove_dir_all(&foreign).unwrap();
         drop(Plan::make(&fresh).unwrap());
         assert!(!ours.exists() && other.exists());
+    }
+
+    #[test]
+    fn fresh_does_not_write_over_a_file_that_is_not_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let theirs = "[database]\nurl = \"x\"\n";
+        fs::write(folder.path().join(SHAPE_FILE), theirs).unwrap();
+        let error = refusal(&DevArgs {
+            fresh: true,
+            ..args(folder.path(), 21_600)
+        });
+        assert!(error.contains("--data"), "{error}");
+        let kept = fs::read_to_string(folder.path().join(SHAPE_FILE)).unwrap();
+        assert_eq!(kept, theirs);
     }
 
     #[test]

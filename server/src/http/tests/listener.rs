@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::Shop;
+use crate::http::limits::WRITE_STALL_TIME_MAX;
 use crate::http::serve;
 
 struct Server {
@@ -17,10 +18,13 @@ struct Server {
 }
 
 async fn start() -> Server {
+    start_with(Shop::new().router()).await
+}
+
+async fn start_with(router: axum::Router) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let router = Shop::new().router();
     let task = tokio::spawn(serve(listener, router, async { drop(stopped.await) }));
     Server {
         address,
@@ -105,4 +109,19 @@ async fn stopping_finishes_open_requests() {
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     server.task.await.unwrap();
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_given_up() {
+    const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+    let large = axum::routing::get(async || vec![b'x'; ANSWER_BYTES]);
+    let server = start_with(axum::Router::new().route("/", large)).await;
+    let mut stream = connect(&server).await;
+    let head = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    tokio::time::sleep(2 * WRITE_STALL_TIME_MAX).await;
+    let mut answer = Vec::new();
+    // Ends with the end of the stream or a reset, as the kernel likes it.
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.len() < ANSWER_BYTES, "{} bytes", answer.len());
 }

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod classic;
+mod docs;
 mod fake;
 mod listener;
 mod resources;
