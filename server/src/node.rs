@@ -129,6 +129,13 @@ impl RunningNode {
         self.node.shutdown().await;
         self.peers.abort();
     }
+
+    /// Stops the node without handing anything over.
+    pub async fn halt(self) {
+        self.founding.abort();
+        self.node.halt().await;
+        self.peers.abort();
+    }
 }
 
 /// An engine's error as one line: its message says everything, its source says part of it again.

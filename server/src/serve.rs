@@ -48,6 +48,15 @@ fn raise_open_files() {
     }
 }
 
+/// Why to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// A signal: this node goes, the others stay.
+    Asked,
+    /// The end of standard input: whoever started this node goes, and so do all that it started.
+    WithParent,
+}
+
 async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     let stop = stop_signals(config.exit_on_stdin_eof)?;
     let http = bind("--http", config.http).await?;
@@ -69,7 +78,12 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     drop(close_http);
     serving.await.context("the HTTP server failed")?;
     if ended.is_ok() {
-        node.shutdown().await;
+        let reason = *stop.borrow();
+        match reason {
+            // Nobody would be left to take a leadership over.
+            Some(Stop::WithParent) => node.halt().await,
+            _ => node.shutdown().await,
+        }
         tracing::info!("stopped");
     }
     ended
@@ -86,15 +100,18 @@ async fn announce(backend: Arc<dyn Backend>) {
 }
 
 /// What `work` comes to, unless the process is told to stop first.
-async fn until<T>(stop: &watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+async fn until<T>(
+    stop: &watch::Receiver<Option<Stop>>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     tokio::select! {
         result = work => Some(result),
         () = stopped(stop.clone()) => None,
     }
 }
 
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
+async fn stopped(mut stop: watch::Receiver<Option<Stop>>) {
+    if stop.wait_for(Option::is_some).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
@@ -110,16 +127,16 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("{flag} {address} cannot be used"))
 }
 
-/// Becomes true on SIGINT, on SIGTERM, and at the end of standard input where that was asked for.
-fn stop_signals(on_stdin_eof: bool) -> anyhow::Result<watch::Receiver<bool>> {
-    let (stop, watch_stop) = watch::channel(false);
+/// Says why to stop: SIGINT, SIGTERM, or the end of standard input where that was asked for.
+fn stop_signals(on_stdin_eof: bool) -> anyhow::Result<watch::Receiver<Option<Stop>>> {
+    let (stop, watch_stop) = watch::channel(None);
     let stop = Arc::new(stop);
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
         let mut signals = signal(kind).context("signals cannot be handled")?;
         let stop = Arc::clone(&stop);
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                stop.send_replace(true);
+                stop.send_replace(Some(Stop::Asked));
             }
         });
     }
@@ -131,7 +148,7 @@ fn stop_signals(on_stdin_eof: bool) -> anyhow::Result<watch::Receiver<bool>> {
                 let mut stdin = std::io::stdin().lock();
                 let mut buffer = [0; 1024];
                 while stdin.read(&mut buffer).is_ok_and(|read| read > 0) {}
-                stop.send_replace(true);
+                stop.send_replace(Some(Stop::WithParent));
             })
             .context("a thread for standard input cannot be started")?;
     }

@@ -3,7 +3,6 @@
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
@@ -123,18 +122,10 @@ impl Running {
         }
     }
 
-    /// SIGTERM, patience, SIGKILL.
+    /// The end of its input, patience, SIGKILL. Not SIGTERM: on that, a node hands its leadership
+    /// over first, and here all of them go.
     async fn stop(&mut self) -> std::io::Result<ExitStatus> {
         self.stdin = None;
-        let pid = self
-            .process
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may have ended by itself in between.
-            let _ = kill_process(pid, Signal::TERM);
-        }
         if let Ok(ended) = tokio::time::timeout(STOP_TIME_MAX, self.process.wait()).await {
             return ended;
         }

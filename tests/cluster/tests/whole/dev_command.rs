@@ -1,13 +1,15 @@
 //! `raft3d dev`: three nodes with one command.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use raft3d_cluster_tests::Client;
 use raft3d_cluster_tests::cluster::{PATIENCE, process_lives, scratch_folder};
 use raft3d_cluster_tests::logs;
 use raft3d_cluster_tests::ports::{Port, claim_row};
-use raft3d_cluster_tests::process::{Process, wait_for};
+use raft3d_cluster_tests::process::{Process, binary, wait_for};
 use rustix::process::Signal;
 
 /// A running `raft3d dev` on ports of its own.
@@ -109,6 +111,8 @@ fn dev_starts_three_nodes_keeps_their_data_and_ctrl_c_stops_them_all() {
         logs::above_warn(&dev.process.output()),
         Vec::<String>::new()
     );
+    let waited = dev.process.output().contains("no node took over");
+    assert!(!waited, "nobody is left to take a leadership over");
     std::fs::remove_dir_all(folder).expect("the folder");
 }
 
@@ -127,6 +131,34 @@ fn nodes_of_dev_do_not_outlive_it_and_fresh_starts_with_nothing() {
         "{}"
     );
     drop(dev);
+    std::fs::remove_dir_all(folder).expect("the folder");
+}
+
+#[test]
+fn a_node_whose_output_nobody_reads_goes_on_and_stops_cleanly() {
+    let folder = scratch_folder("unread");
+    let (http, peer) = (claim_row(1), claim_row(1));
+    let mut child = Command::new(binary())
+        .args(["serve", "--exit-on-stdin-eof", "--data"])
+        .arg(folder.join("data"))
+        .args(["--http", &http[0].addr().to_string()])
+        .args(["--peer", &peer[0].addr().to_string()])
+        .env("RAFT3D_LOG", "info")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program under test");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("a pipe");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    assert_eq!(line, "ready\n");
+    drop(child.stderr.take());
+    Client::new(http[0].addr()).create_printer("p1").expect(201);
+    drop(child.stdin.take());
+    // It logs at its end, into a pipe that nobody reads.
+    let status = child.wait().expect("its end");
+    assert!(status.success(), "{status}");
     std::fs::remove_dir_all(folder).expect("the folder");
 }
 
