@@ -18,6 +18,8 @@ use crate::node::RunningNode;
 
 /// What is printed, alone on its line, once the node serves.
 pub const READY_LINE: &str = "ready";
+/// How long threads may take to end when the node has.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often a node that is starting is asked whether it is ready.
 const READY_POLL: Duration = Duration::from_millis(20);
 
@@ -31,7 +33,10 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the runtime does not start")?;
-    runtime.block_on(serve(config))
+    let ended = runtime.block_on(serve(config));
+    // A thread that hangs on a disk must not keep a node that has failed alive.
+    runtime.shutdown_timeout(LEAVE_TIME_MAX);
+    ended
 }
 
 /// Connections, segments and table files are open at once; the usual soft limit of 1,024 is tight.

@@ -66,6 +66,17 @@ pub enum WriteError {
         #[n(0)]
         reason: String,
     },
+    /// Certainly not done: no log entry may be so large. Trying again does not help.
+    #[error("the request makes a log entry of {bytes} bytes; at most {bytes_max} are taken")]
+    #[n(4)]
+    TooLarge {
+        /// Size of the entry.
+        #[n(0)]
+        bytes: usize,
+        /// Largest one that is taken.
+        #[n(1)]
+        bytes_max: usize,
+    },
 }
 
 /// How fresh a read must be.

@@ -2,8 +2,10 @@
 //! which cluster it belongs to, and, as the leader, bootstraps, finishes changes of the membership
 //! that another leader began, and proposes checkpoints.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{ChangeMembers, RaftMetrics, ServerState};
@@ -13,15 +15,13 @@ use raft3d_core::state::meta;
 use tokio::time::Instant;
 
 use super::api::WriteRequest;
-use super::health::{Verdict, is_clock_off, judge};
+use super::health::{Verdict, fence_reason, is_clock_off, judge};
 use super::message::StatusAnswer;
 use super::node::Node;
 use super::types::TypeConfig;
 
 /// Between two looks at what there is to do.
 const TICK: Duration = Duration::from_millis(100);
-/// Between two comparisons with the peers.
-const COMPARISON_PERIOD: Duration = Duration::from_secs(5);
 /// How long a command of the node's own may take.
 const OWN_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A membership that stays joint for so long was left so by an earlier leader.
@@ -41,10 +41,15 @@ pub(super) fn spawn(node: &Node, last_log_index: u64) {
     tokio::spawn(until_stopped(node.clone(), compare(node.clone())));
 }
 
-async fn until_stopped(node: Node, duty: impl Future<Output = ()>) {
+/// A duty that panics is a fault: without it the node would go on and no longer do it.
+pub(super) async fn until_stopped(node: Node, duty: impl Future<Output = ()>) {
     let mut stopping = node.inner.stopping.subscribe();
     tokio::select! {
-        () = duty => {}
+        done = AssertUnwindSafe(duty).catch_unwind() => {
+            if done.is_err() {
+                node.inner.fail("a task of the node has panicked".to_owned());
+            }
+        }
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
 }
@@ -86,7 +91,9 @@ async fn watch_log(node: Node) {
 }
 
 /// Opens reads when everything is applied that may have been before the restart: what the cluster
-/// has committed of the log that this node came back with.
+/// has committed of the log that this node came back with; on a node that joined, all that was
+/// committed when it did. Its own admission is an entry like any other: who has applied it has
+/// applied what was before it.
 async fn recover(node: Node, last_log_index: u64) {
     let committed = |m: &RaftMetrics<TypeConfig>| {
         // Another leader may have cut what was never committed.
@@ -106,11 +113,20 @@ async fn recover(node: Node, last_log_index: u64) {
     };
     let mut applied = node.inner.machine.applied();
     if applied
-        .wait_for(|applied| applied.0 >= target.min(last_log_index))
+        .wait_for(|applied| applied.0 >= target.min(last_log_index) && node.is_applied_member())
         .await
         .is_ok()
     {
         node.inner.recovered.send_replace(true);
+    }
+}
+
+impl Node {
+    /// Whether the applied membership has this node, with this data folder.
+    fn is_applied_member(&self) -> bool {
+        let view = self.inner.machine.view();
+        let recorded = view.membership().get_node(&self.id());
+        recorded.is_some_and(|m| m.incarnation == self.inner.member.incarnation)
     }
 }
 
@@ -237,10 +253,17 @@ impl Node {
 
 /// Compares digests and clocks with the other voters, again and again.
 async fn compare(node: Node) {
-    let mut ticks = tokio::time::interval(COMPARISON_PERIOD);
+    // Twice as often as there is something new to compare.
+    let period = Duration::from_millis(node.inner.options.checkpoint_ms / 2);
+    let mut ticks = tokio::time::interval(period.max(TICK));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        if node.inner.health.fenced().is_some() {
+            // It may still have been voted for: an election may have been under way.
+            node.hand_over(HANDOVER_TIMEOUT).await;
+            continue;
+        }
         if node.inner.unavailable().is_some() {
             continue;
         }
@@ -261,6 +284,11 @@ impl Node {
             });
         let answers: Vec<StatusAnswer> = join_all(others).await.into_iter().flatten().collect();
         let mine = self.status_answer();
+        let leader = answers
+            .iter()
+            .find(|a| Some(a.status.node_id) == mine.status.leader);
+        let ahead_ms = leader.map_or(0, |a| a.clock_ms.saturating_sub(mine.clock_ms));
+        self.inner.health.set_leader_ahead(ahead_ms);
         let clocks = answers
             .iter()
             .map(|a| a.clock_ms)
@@ -268,9 +296,17 @@ impl Node {
             .collect();
         let clock_off = is_clock_off(mine.clock_ms, clocks);
         let reports: Vec<_> = answers.into_iter().map(|a| a.checkpoints).collect();
-        let verdict = judge(&mine.checkpoints, &reports, voters.len());
-        let diverged = matches!(verdict, Verdict::NoMajority { .. });
-        self.inner.health.set_suspect(clock_off, diverged);
+        let verdict = judge(
+            &mine.checkpoints,
+            &reports,
+            voters.len(),
+            voters.contains(&self.id()),
+        );
+        let diverged_at = match verdict {
+            Verdict::NoMajority { index } => Some(index),
+            Verdict::Sound | Verdict::Odd { .. } => None,
+        };
+        self.inner.health.set_suspect(clock_off, diverged_at);
         if clock_off {
             tracing::error!("this node's clock is more than 10 s away from the other voters'");
             self.hand_over(HANDOVER_TIMEOUT).await;
@@ -282,8 +318,18 @@ impl Node {
             }
             Verdict::Odd { index } => {
                 self.hand_over(HANDOVER_TIMEOUT).await;
-                self.inner.health.set_fence(index);
+                self.fence(fence_reason(index));
             }
         }
+    }
+
+    /// Closes this replica until its state is rebuilt. It still stores the log and votes, and does
+    /// not stand for election.
+    pub(super) fn fence(&self, reason: String) {
+        self.inner.raft.runtime_config().elect(false);
+        if let Err(error) = self.inner.data_dir.set_fence(&reason) {
+            tracing::error!(%error, "a restart will not know that this replica is fenced");
+        }
+        self.inner.health.set_fence(reason);
     }
 }

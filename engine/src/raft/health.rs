@@ -2,7 +2,7 @@
 //! checkpoints, and clocks.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use raft3d_core::state::digest::Digest;
@@ -19,7 +19,9 @@ const CLOCKS_MIN: usize = 3;
 pub(super) struct Health {
     fence: Mutex<Option<String>>,
     clock_off: AtomicBool,
-    diverged: AtomicBool,
+    /// Log index of the checkpoint on which no majority agrees; 0 where there is none.
+    diverged_at: AtomicU64,
+    leader_ahead_ms: AtomicU64,
 }
 
 /// What the digests of the voters say about this replica.
@@ -48,20 +50,40 @@ impl Health {
             .clone()
     }
 
-    /// Closes the replica for good: its state is not what the majority has.
-    pub(super) fn set_fence(&self, index: u64) {
-        let reason = format!(
-            "its state differs from the majority's at revision {index}: stop it, delete the \
-             folder `state` in its data folder, and start it again to rebuild the state"
-        );
+    /// Closes the replica until its state is rebuilt.
+    pub(super) fn set_fence(&self, reason: String) {
         tracing::error!(reason, "this replica is fenced");
         *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 
-    /// Notes whether the clock is off, or no digest has a majority.
-    pub(super) fn set_suspect(&self, clock_off: bool, diverged: bool) {
+    /// Notes whether the clock is off, and at which checkpoint no digest has a majority.
+    pub(super) fn set_suspect(&self, clock_off: bool, diverged_at: Option<u64>) {
         self.clock_off.store(clock_off, Ordering::Relaxed);
-        self.diverged.store(diverged, Ordering::Relaxed);
+        self.diverged_at
+            .store(diverged_at.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Notes how far the leader's clock is ahead of this node's, in milliseconds.
+    pub(super) fn set_leader_ahead(&self, ms: u64) {
+        let ms = ms.min(CLOCK_SKEW_MS_MAX);
+        self.leader_ahead_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// How far the leader's clock was ahead when it was last asked, in milliseconds.
+    pub(super) fn leader_ahead_ms(&self) -> u64 {
+        self.leader_ahead_ms.load(Ordering::Relaxed)
+    }
+
+    /// What an operator has to look at although reads are served.
+    pub(super) fn alarm(&self) -> Option<String> {
+        let index = self.diverged_at.load(Ordering::Relaxed);
+        (index > 0).then(|| {
+            format!(
+                "no majority of the voters agrees on the state at revision {index}, so writes are \
+                 stopped: stop one node after the other, delete the folder `state` in its data \
+                 folder, and start it again; writes go on once the rebuilt states agree"
+            )
+        })
     }
 
     /// Whether this node's clock is too far off.
@@ -71,15 +93,27 @@ impl Health {
 
     /// Whether this node, if it leads, must not stamp and propose entries.
     pub(super) fn may_not_propose(&self) -> bool {
-        self.clock_off() || self.diverged.load(Ordering::Relaxed) || self.fenced().is_some()
+        self.clock_off() || self.diverged_at.load(Ordering::Relaxed) > 0 || self.fenced().is_some()
     }
 }
 
-/// Compares this replica's checkpoints with those of the other voters that answered.
+/// Why a replica is fenced, and the way back.
+pub(super) fn fence_reason(index: u64) -> String {
+    format!(
+        "its state differs from the majority's at revision {index}: stop it, delete the folder \
+         `state` in its data folder, and start it again to rebuild the state from its snapshot \
+         and its log; where it is fenced again, its snapshot is wrong too: remove the member and \
+         let an empty folder join"
+    )
+}
+
+/// Compares this replica's checkpoints with those of the other voters that answered. A replica
+/// that does not vote is judged too, and has no say.
 pub(super) fn judge(
     mine: &[CheckpointDigest],
     others: &[Vec<CheckpointDigest>],
     voters: usize,
+    is_voter: bool,
 ) -> Verdict {
     let majority = voters / 2 + 1;
     // The newest that a majority has reached tells.
@@ -90,7 +124,11 @@ pub(super) fn judge(
                 .find(|c| c.index == own.index)
                 .map(|c| c.digest)
         });
-        let digests: Vec<Digest> = std::iter::once(own.digest).chain(theirs).collect();
+        let digests: Vec<Digest> = is_voter
+            .then_some(own.digest)
+            .into_iter()
+            .chain(theirs)
+            .collect();
         if digests.len() < majority {
             continue;
         }
@@ -152,7 +190,7 @@ mod tests {
             let mine = reports.next().unwrap_or_default();
             let others: Vec<_> = reports.collect();
             assert_eq!(
-                judge(&mine, &others, voters),
+                judge(&mine, &others, voters, true),
                 verdict,
                 "{digests:?} of {voters}"
             );
@@ -163,12 +201,21 @@ mod tests {
     fn replicas_are_compared_at_the_same_checkpoint() {
         // The others are behind at 9, and agree at 7.
         let others = vec![vec![at(7, 1)], vec![at(5, 2), at(7, 1)]];
-        assert_eq!(judge(&[at(7, 1), at(9, 3)], &others, 3), Verdict::Sound);
         assert_eq!(
-            judge(&[at(7, 2), at(9, 3)], &others, 3),
+            judge(&[at(7, 1), at(9, 3)], &others, 3, true),
+            Verdict::Sound
+        );
+        assert_eq!(
+            judge(&[at(7, 2), at(9, 3)], &others, 3, true),
             Verdict::Odd { index: 7 }
         );
-        assert_eq!(judge(&[at(8, 2)], &others, 3), Verdict::Sound);
+        assert_eq!(judge(&[at(8, 2)], &others, 3, true), Verdict::Sound);
+        // A learner's digest makes no majority with an odd voter's.
+        let others = vec![vec![at(7, 2)], vec![at(7, 1)], vec![at(7, 1)]];
+        assert_eq!(
+            judge(&[at(7, 2)], &others, 3, false),
+            Verdict::Odd { index: 7 }
+        );
     }
 
     #[test]

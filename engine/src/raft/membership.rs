@@ -20,6 +20,8 @@ use super::types::{JOINED_NODE_ID_MIN, Member, NodeId, StoredMembership, TypeCon
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a learner is waited for when it is promoted.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a learner that has caught up may take to say that it is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A learner that lags by at most so many entries may be promoted.
 const PROMOTION_LAG_MAX: u64 = 1_000;
 /// How long a new leader is waited for.
@@ -225,6 +227,9 @@ impl Node {
             return Ok(id);
         }
         self.wait_caught_up(id).await?;
+        let mut voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        voters.insert(id);
+        self.expect_majority(&membership, &voters).await?;
         self.change(&membership, Change::AddVoterIds(BTreeSet::from([id])))
             .await?;
         Ok(id)
@@ -238,12 +243,56 @@ impl Node {
         let near = |m: &RaftMetrics<TypeConfig>| lag(m).is_some_and(|n| n <= PROMOTION_LAG_MAX);
         let wait = self.inner.raft.wait(Some(CATCH_UP_TIMEOUT));
         if wait.metrics(near, "the learner catches up").await.is_ok() {
-            return Ok(());
+            return self.wait_ready(id).await;
         }
         let reason = match lag(&self.inner.metrics()) {
             Some(lag) => format!("learner {id} has not caught up: it lags by {lag} entries"),
             None => format!("learner {id} has not been reached yet"),
         };
+        Err(MembershipError::Refused { reason })
+    }
+
+    /// A learner that was up to date may be dead by now, or fenced.
+    async fn wait_ready(&self, id: NodeId) -> Result<(), MembershipError> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            let member = self.inner.member(id);
+            let member = member.ok_or(MembershipError::UnknownMember { node_id: id })?;
+            let why = match self.status_of(id, &member).await {
+                Ok(answer) => match answer.status.not_ready {
+                    None => return Ok(()),
+                    Some(why) => why,
+                },
+                Err(why) => why,
+            };
+            if Instant::now() >= deadline {
+                let reason = format!("learner {id} is not ready: {why}");
+                return Err(MembershipError::Refused { reason });
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// A membership is in force as soon as it is in the log: one whose voters do not answer could
+    /// never be committed, nor be taken back.
+    async fn expect_majority(
+        &self,
+        membership: &StoredMembership,
+        voters: &BTreeSet<NodeId>,
+    ) -> Result<(), MembershipError> {
+        let asked = voters.iter().filter_map(|id| {
+            let member = membership.get_node(id)?;
+            Some(self.status_of(*id, member))
+        });
+        let answered = join_all(asked).await.into_iter().flatten().count();
+        if answered > voters.len() / 2 {
+            return Ok(());
+        }
+        let of = voters.len();
+        let reason = format!(
+            "only {answered} of the {of} voters that there would be answer: the cluster could not \
+             write any more"
+        );
         Err(MembershipError::Refused { reason })
     }
 
@@ -257,6 +306,11 @@ impl Node {
         if voter && membership.voter_ids().count() == 1 {
             let reason = "the last voter cannot be removed".to_owned();
             return Err(MembershipError::Refused { reason });
+        }
+        let left = membership.voter_ids().filter(|voter| *voter != id);
+        let left = left.collect::<BTreeSet<NodeId>>();
+        if voter {
+            self.expect_majority(&membership, &left).await?;
         }
         let ids = BTreeSet::from([id]);
         let change = if voter {

@@ -186,22 +186,35 @@ impl Peers {
             let (theirs, ours) = (PROTOCOL_VERSION, hello.protocol);
             return Err(Refusal::Protocol { theirs, ours });
         }
-        if let (Some(theirs), Some(ours)) = (self.cluster_id(), hello.cluster_id)
-            && theirs != ours
-        {
-            return Err(Refusal::OtherCluster { theirs });
-        }
+        self.check_dialer(hello, recorded)?;
         let welcome = Welcome {
             cluster_id: self.cluster_id(),
             party: self.me,
         };
         hello.check(&welcome)?;
+        Ok(welcome)
+    }
+
+    /// Whether the dialer's cluster and data folder are the ones that are known here.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub(super) fn check_dialer(
+        &self,
+        hello: &Hello,
+        recorded: impl Fn(NodeId) -> Option<Incarnation>,
+    ) -> Result<(), Refusal> {
+        if let (Some(theirs), Some(ours)) = (self.cluster_id(), hello.cluster_id)
+            && theirs != ours
+        {
+            return Err(Refusal::OtherCluster { theirs });
+        }
         if let Some(node_id) = hello.from.node_id {
             let known = recorded(node_id);
             if known.is_some() && known != hello.from.incarnation {
                 return Err(Refusal::OtherFolder { node_id });
             }
         }
-        Ok(welcome)
+        Ok(())
     }
 }

@@ -44,6 +44,12 @@ impl Node {
         if let Some(reason) = self.inner.closed_by() {
             return Answer::Failed { reason };
         }
+        if let Err(refusal) = self.check_sender(hello, &request) {
+            tracing::warn!(from = ?hello.from, %refusal, "a peer's message is refused");
+            return Answer::Failed {
+                reason: refusal.to_string(),
+            };
+        }
         let ask = match request {
             // Raft is spoken between nodes that have an id.
             _ if hello.from.node_id.is_none() => match request {
@@ -75,6 +81,27 @@ impl Node {
             Ask::SnapshotBegin(begin) => self.begin_snapshot(begin).await,
             Ask::SnapshotChunk(chunk) => self.take_snapshot_chunk(chunk).await,
             Ask::SnapshotEnd { transfer } => self.end_snapshot(transfer).await,
+        }
+    }
+
+    /// The handshake again, for every message: this node may have learned since who its members
+    /// are. And Raft's messages must be the sender's own.
+    fn check_sender(&self, hello: &Hello, request: &Request) -> Result<(), Refusal> {
+        let recorded = |id| self.inner.recorded_incarnation(id);
+        self.inner.peers.check_dialer(hello, recorded)?;
+        let speaks_for = match request {
+            Request::Append(append) => append.vote.leader_id.node_id,
+            Request::Ask(Ask::Vote(ask)) => ask.vote.leader_id.node_id,
+            Request::Ask(Ask::TransferLeader(ask)) => ask.from.leader_id.node_id,
+            Request::Ask(Ask::SnapshotBegin(begin)) => begin.vote.leader_id.node_id,
+            Request::Ask(_) => return Ok(()),
+        };
+        match hello.from.node_id {
+            Some(sender) if sender != speaks_for => Err(Refusal::OtherNode {
+                expected: speaks_for,
+                actual: hello.from.node_id,
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -126,6 +153,10 @@ impl Node {
     }
 
     async fn answer_transfer(&self, ask: TransferAsk) -> Answer {
+        // It could not propose anything.
+        if self.inner.health.may_not_propose() {
+            return Answer::Transfer { taken: false };
+        }
         let request = TransferLeaderRequest::new(ask.from, ask.to, ask.last_log_id);
         match self.inner.raft.handle_transfer_leader(request).await {
             Ok(taken) => Answer::Transfer {

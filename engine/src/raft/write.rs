@@ -10,7 +10,7 @@ use bytes::Bytes;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, RaftError};
 use raft3d_core::command::{ENVELOPE_VERSION, RequestOrigin};
 use raft3d_core::limits::{ACTOR_BYTES_MAX, DEADLINE_MS_MAX, REQUEST_ID_BYTES_MAX};
-use raft3d_core::{Envelope, RequestId};
+use raft3d_core::{Envelope, RejectionKind, RequestId, Response};
 use tokio::time::Instant;
 
 use super::api::{WriteError, WriteOutcome, WriteRequest};
@@ -20,6 +20,8 @@ use super::node::Node;
 use super::transport::Channel;
 use super::types::{NodeId, Proposal, TypeConfig};
 
+/// What the leader's stamp may add to an envelope's encoding, in bytes.
+const STAMP_BYTES_MAX: usize = 8;
 /// Between two tries while there is no leader or it does not answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -57,9 +59,10 @@ impl Node {
         let envelope = self.envelope(request, timeout)?;
         let request_id = envelope.request_id.clone();
         let encoded = encoding::to_vec(&envelope);
-        if encoded.len() > ENTRY_BYTES_MAX {
-            let reason = format!("the request is larger than {ENTRY_BYTES_MAX} bytes");
-            return Err(WriteError::Unavailable { reason });
+        let bytes = encoded.len() + STAMP_BYTES_MAX;
+        if bytes > ENTRY_BYTES_MAX {
+            let bytes_max = ENTRY_BYTES_MAX;
+            return Err(WriteError::TooLarge { bytes, bytes_max });
         }
         self.retry(&encoded, request_id, deadline).await
     }
@@ -73,6 +76,10 @@ impl Node {
         let mut perhaps_proposed = false;
         loop {
             match self.try_once(envelope, deadline).await {
+                // An earlier try may have been done, and its record be gone by now.
+                Try::Done(outcome) if perhaps_proposed && is_too_late(&outcome) => {
+                    return Err(WriteError::OutcomeUnknown { request_id });
+                }
                 Try::Done(outcome) => return Ok(outcome),
                 Try::Overloaded if !perhaps_proposed => return Err(WriteError::Overloaded),
                 Try::Refused(reason) if !perhaps_proposed => {
@@ -117,7 +124,7 @@ impl Node {
         Ok(Envelope {
             version: ENVELOPE_VERSION,
             proposed_at_ms: 0,
-            deadline_ms: self.inner.now_ms().saturating_add(timeout_ms),
+            deadline_ms: self.inner.cluster_now_ms().saturating_add(timeout_ms),
             actor: request.actor,
             request_id,
             request_origin,
@@ -214,6 +221,14 @@ impl Node {
             Ok(Err(RaftError::Fatal(_))) | Err(_) => Try::Unknown,
         }
     }
+}
+
+/// Whether the command did not run because its deadline had passed.
+fn is_too_late(outcome: &WriteOutcome) -> bool {
+    matches!(
+        &outcome.response,
+        Response::Rejected(rejection) if rejection.kind == RejectionKind::DeadlineExceeded
+    )
 }
 
 impl From<ClientWriteError<TypeConfig>> for Try {

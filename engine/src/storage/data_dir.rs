@@ -24,6 +24,8 @@ use crate::raft::types::{Incarnation, NodeId};
 /// Format of the data folder that this build reads and writes.
 pub const DATA_FORMAT_VERSION: u32 = 1;
 
+/// Says in the folder of the state why it is not to be served.
+const FENCE_FILE: &str = "fenced";
 const VERSION_FILE: &str = "VERSION";
 const LOCK_FILE: &str = "LOCK";
 const IDENTITY_FILE: &str = "identity";
@@ -196,6 +198,25 @@ impl DataDir {
     #[must_use]
     pub fn modules_cache_dir(&self) -> PathBuf {
         self.path.join("modules-cache")
+    }
+
+    /// Remembers, durably, why the state must not be served. It lies with the state and goes when
+    /// that is deleted or set aside.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_fence(&self, reason: &str) -> io::Result<()> {
+        write_atomic(&self.fence_file(), reason.as_bytes())
+    }
+
+    /// Why the state must not be served, if so.
+    #[must_use]
+    pub fn fence(&self) -> Option<String> {
+        fs::read_to_string(self.fence_file()).ok()
+    }
+
+    fn fence_file(&self) -> PathBuf {
+        self.path.join("state").join(FENCE_FILE)
     }
 
     /// Who the folder is.

@@ -92,6 +92,7 @@ pub struct Tune {
     pub log_entries_kept: u64,
     pub clock_offset_ms: i64,
     pub bootstrap: bool,
+    pub checkpoint_ms: u64,
 }
 
 impl Default for Tune {
@@ -101,6 +102,7 @@ impl Default for Tune {
             log_entries_kept: 1_000,
             clock_offset_ms: 0,
             bootstrap: true,
+            checkpoint_ms: 10_000,
         }
     }
 }
@@ -170,13 +172,16 @@ impl Cluster {
     }
 
     pub async fn start(&self, at: usize) -> Node {
+        self.start_denying(at, BTreeSet::new()).await
+    }
+
+    /// Starts a node that denies those entries. Alone in that, it ends up with another state.
+    pub async fn start_denying(&self, at: usize, deny_at: BTreeSet<u64>) -> Node {
         let slot = &self.slots[at];
         let id = slot.id.lock().unwrap().expect("the node has no id yet");
         let host = HOST.1.clone();
         let data_dir = Arc::new(DataDir::open(&slot.dir).unwrap());
-        let parts = Parts::open(data_dir, host, None, BTreeSet::new())
-            .await
-            .unwrap();
+        let parts = Parts::open(data_dir, host, None, deny_at).await.unwrap();
         let link = Link {
             net: Arc::clone(&self.net),
             from: slot.addr.clone(),
@@ -203,7 +208,7 @@ impl Cluster {
             snapshot_entries: self.tune.snapshot_entries,
             log_entries_kept: self.tune.log_entries_kept,
             checkpoint_entries: 1_000,
-            checkpoint_ms: 10_000,
+            checkpoint_ms: self.tune.checkpoint_ms,
             bootstrap: self.tune.bootstrap.then(default_bootstrap),
             clock: Arc::new(move || {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

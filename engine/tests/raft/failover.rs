@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft3d_engine::raft::api::{Role, WriteError};
+use raft3d_core::Command;
+use raft3d_core::command::Actor;
+use raft3d_engine::raft::api::{Role, WriteError, WriteRequest};
 use raft3d_engine::raft::transport::Channel;
 
 use crate::cluster::{Cluster, Tune, accepted, wait_for};
@@ -162,4 +164,41 @@ async fn an_isolated_leader_acknowledges_nothing() {
     .await;
     assert_eq!(cluster.printers(old).await.unwrap(), ["p1", "p2"]);
     cluster.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_no_entry_holds_is_refused_as_too_large() {
+    let cluster = Cluster::started(1, Tune::default()).await;
+    let id = "p".repeat(5 * 1024 * 1024);
+    let refused = cluster.printer(0, &id).await;
+    assert!(
+        matches!(refused, Err(WriteError::TooLarge { .. })),
+        "{:?}",
+        refused.err()
+    );
+}
+
+/// Deadlines are compared with the leader's clock; a follower knows by how much its own lags.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_clock_lags_takes_writes() {
+    let tune = Tune {
+        checkpoint_ms: 300,
+        ..Tune::default()
+    };
+    let mut cluster = Cluster::started(3, tune).await;
+    let late = cluster.follower().await;
+    cluster.kill(late).await;
+    cluster.tune.clock_offset_ms = -8_000;
+    let node = cluster.start(late).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let outcome = node.write(WriteRequest {
+        command: Command::Checkpoint,
+        actor: Actor {
+            name: "tester".to_owned(),
+            verified: false,
+        },
+        idempotency_key: None,
+        timeout: Duration::from_secs(5),
+    });
+    accepted(&outcome.await.unwrap());
 }

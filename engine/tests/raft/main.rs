@@ -11,6 +11,7 @@
 mod bootstrap;
 mod cluster;
 mod failover;
+mod fencing;
 mod members;
 mod net;
 mod reads;

@@ -1,6 +1,6 @@
 //! Members that come, vote and go.
 
-use raft3d_engine::raft::api::{MembershipError, Role};
+use raft3d_engine::raft::api::{Consistency, MembershipError, Role};
 use raft3d_engine::raft::types::JOINED_NODE_ID_MIN;
 
 use crate::cluster::{Cluster, Tune, wait_for};
@@ -98,4 +98,62 @@ async fn the_last_voter_stays() {
         "{refused:?}"
     );
     cluster.printer(0, "p1").await.unwrap();
+}
+
+/// What `/readyz` says: not before the node sees itself as a member, with the state that was
+/// there when it joined.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_joins_is_ready_when_it_has_what_was_there() {
+    let mut cluster = Cluster::started(1, Tune::default()).await;
+    cluster.printer(0, "p1").await.unwrap();
+    cluster.net.isolate(&cluster.slots[0].addr);
+    let early = cluster.add_slot(Some(JOINED_NODE_ID_MIN + 1));
+    cluster.net.isolate(&cluster.slots[early].addr);
+    let node = cluster.start(early).await;
+    cluster.net.isolate(&cluster.slots[0].addr);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let why = node.status().not_ready.unwrap();
+    assert!(why.contains("catches up"), "{why}");
+    drop(node);
+    cluster.kill(early).await;
+    cluster.net.heal();
+
+    let joined = cluster.join(0).await;
+    wait_for("the joined node is ready", || {
+        cluster.node(joined).status().not_ready.is_none()
+    })
+    .await;
+    let seen = cluster
+        .printers_with(joined, Consistency::Stale, None)
+        .await
+        .unwrap();
+    assert_eq!(seen, ["p1"]);
+    let members = cluster.node(joined).cluster_status().await.members;
+    let id = cluster.node(joined).id();
+    assert!(members.iter().any(|m| m.node_id == id));
+
+    // One that does not answer is not made a voter: two voters could then write nothing.
+    cluster.kill(joined).await;
+    let refused = cluster.node(0).promote(id, None).await;
+    assert!(
+        matches!(refused, Err(MembershipError::Refused { .. })),
+        "{refused:?}"
+    );
+    cluster.printer(0, "p2").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_that_the_others_need_is_not_removed() {
+    let cluster = Cluster::started(3, Tune::default()).await;
+    let leader = cluster.leader().await;
+    let mut followers = (0..3).filter(|at| *at != leader);
+    let (dead, alive) = (followers.next().unwrap(), followers.next().unwrap());
+    cluster.kill(dead).await;
+    let id = cluster.node(alive).id();
+    let refused = cluster.node(leader).remove(id, None).await;
+    assert!(
+        matches!(refused, Err(MembershipError::Refused { .. })),
+        "{refused:?}"
+    );
+    cluster.printer(alive, "p1").await.unwrap();
 }
