@@ -24,11 +24,12 @@ use raft3d_engine::storage::data_dir::DataDir;
 use tempfile::TempDir;
 
 use crate::net::{Link, Net};
+use crate::power::Power;
 
 /// How long anything may take on a busy machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-static HOST: LazyLock<(TempDir, Arc<WasmHost>)> = LazyLock::new(|| {
+pub static HOST: LazyLock<(TempDir, Arc<WasmHost>)> = LazyLock::new(|| {
     let cache = TempDir::new().unwrap();
     let settings = EngineSettings::default();
     let host = WasmHost::new(HostOptions {
@@ -92,6 +93,8 @@ pub struct Tune {
     pub log_entries_kept: u64,
     pub clock_offset_ms: i64,
     pub bootstrap: bool,
+    /// Where the logs are on a disk that can lose what was not synced.
+    pub power: Option<Arc<Power>>,
 }
 
 impl Default for Tune {
@@ -101,6 +104,7 @@ impl Default for Tune {
             log_entries_kept: 1_000,
             clock_offset_ms: 0,
             bootstrap: true,
+            power: None,
         }
     }
 }
@@ -174,9 +178,14 @@ impl Cluster {
         let id = slot.id.lock().unwrap().expect("the node has no id yet");
         let host = HOST.1.clone();
         let data_dir = Arc::new(DataDir::open(&slot.dir).unwrap());
-        let parts = Parts::open(data_dir, host, None, BTreeSet::new())
-            .await
-            .unwrap();
+        let parts = match &self.tune.power {
+            None => Parts::open(data_dir, host, None, BTreeSet::new()).await,
+            Some(power) => {
+                let (options, disk) = (Power::log_options(), Arc::clone(power));
+                Parts::open_on(data_dir, host, None, BTreeSet::new(), options, disk).await
+            }
+        };
+        let parts = parts.unwrap_or_else(|error| panic!("node {id} does not open: {error}"));
         let link = Link {
             net: Arc::clone(&self.net),
             from: slot.addr.clone(),

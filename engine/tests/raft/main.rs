@@ -13,5 +13,7 @@ mod cluster;
 mod failover;
 mod members;
 mod net;
+mod power;
+mod power_cuts;
 mod reads;
 mod snapshots;
