@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::machine::{ApplyObserver, StateMachine, StateOptions};
 use crate::storage::data_dir::DataDir;
-use crate::storage::log::{LogError, LogOptions, LogStore};
+use crate::storage::log::{Disk, LogError, LogOptions, LogStore, RealDisk};
 use crate::storage::state::StateError;
 
 /// The stores that a node runs on, opened.
@@ -52,19 +52,38 @@ impl Parts {
         observer: Option<Arc<dyn ApplyObserver>>,
         deny_at: BTreeSet<u64>,
     ) -> Result<Self, OpenError> {
+        let disk = Arc::new(RealDisk);
+        Self::open_on(
+            data_dir,
+            host,
+            observer,
+            deny_at,
+            LogOptions::default(),
+            disk,
+        )
+        .await
+    }
+
+    /// The same with other limits of the log and on another [`Disk`], for tests.
+    ///
+    /// # Errors
+    /// As [`Parts::open`].
+    pub async fn open_on(
+        data_dir: Arc<DataDir>,
+        host: Arc<dyn PolicyHost>,
+        observer: Option<Arc<dyn ApplyObserver>>,
+        deny_at: BTreeSet<u64>,
+        log_options: LogOptions,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, OpenError> {
         let log_dir = data_dir.log_dir();
         // A node that knows its cluster had a log: one that is missing is a loss and not a start.
         let must_exist = data_dir.identity().cluster_id.is_some();
-        let mut log = off_thread(move || {
-            LogStore::open(
-                &log_dir,
-                LogOptions {
-                    must_exist,
-                    ..LogOptions::default()
-                },
-            )
-        })
-        .await??;
+        let log_options = LogOptions {
+            must_exist,
+            ..log_options
+        };
+        let mut log = off_thread(move || LogStore::open_on(&log_dir, log_options, disk)).await??;
         let purged_index = log
             .get_log_state()
             .await?
@@ -77,12 +96,51 @@ impl Parts {
             deny_at,
         };
         let machine = off_thread(move || StateMachine::open(options, host, observer)).await??;
+        catch_up(&mut log, &machine).await?;
         Ok(Self {
             log,
             machine,
             data_dir,
         })
     }
+}
+
+/// Brings a log up to a state that is ahead of it.
+///
+/// A node applies what a majority has synced, which need not include itself: after a power cut, or
+/// when a snapshot was installed and the log's truncation was still queued, the state on disk may
+/// hold committed entries that its own log lost, or of which the log holds what they replaced.
+/// Everything up to there is committed, so the log may begin after it; and what the log has of an
+/// older term at that index and after contradicts it and never was committed.
+///
+/// Invariant (test `a_state_ahead_of_its_log_is_made_durable_before_the_log_is_cut`): the state is
+/// in a durable snapshot first, because nothing else holds those entries here. Left to itself,
+/// openraft would purge without one, and refuse the second case as corruption.
+async fn catch_up(log: &mut LogStore, machine: &StateMachine) -> Result<(), OpenError> {
+    let at = log.get_log_state().await?;
+    let handle = machine.handle();
+    let Some(applied) = handle.view().last_applied() else {
+        return Ok(());
+    };
+    if at.last_log_id >= Some(applied) {
+        return Ok(());
+    }
+    tracing::warn!(
+        applied = %applied,
+        log = at.last_log_id.map_or(0, |id| id.index),
+        "the state is ahead of the log, as a power cut may leave it; the log goes on behind it"
+    );
+    off_thread(move || handle.build_snapshot())
+        .await?
+        .map_err(StateError::from)?;
+    if at
+        .last_log_id
+        .is_some_and(|last| last.index >= applied.index)
+    {
+        log.truncate_after(at.last_purged_log_id).await?;
+    }
+    log.purge(applied).await?;
+    Ok(log.synced().await?)
 }
 
 /// Runs what reads whole files off the async threads.

@@ -21,11 +21,18 @@ pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
+    // Each of them is a name in the one above, which has to be synced for itself.
+    let missing: Vec<&Path> = dir
+        .ancestors()
+        .take_while(|above| !above.is_dir())
+        .collect();
     fs::create_dir_all(dir)?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => Ok(()),
+    for made in missing.into_iter().rev() {
+        if !made.as_os_str().is_empty() {
+            sync_parent(made)?;
+        }
     }
+    Ok(())
 }
 
 /// Replaces the file at `path` by `bytes`, atomically: after a crash there is the old content or

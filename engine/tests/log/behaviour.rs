@@ -87,7 +87,6 @@ async fn a_purge_gives_back_whole_segments_and_keeps_what_they_said() {
     store.save_vote(&vote(7)).await.unwrap();
     append(&mut store, made(7, 0, 600, 500)).await;
     store.save_committed(Some(log_id(7, 550))).await.unwrap();
-    let full = segment_files(dir.path()).len();
     let mut reader = store.reader();
     store.purge(log_id(7, 500)).await.unwrap();
     store.synced().await.unwrap();
@@ -97,11 +96,8 @@ async fn a_purge_gives_back_whole_segments_and_keeps_what_they_said() {
     store.close().await.unwrap();
     drop(store);
     let kept = segment_files(dir.path());
-    assert!(
-        kept.len() < full / 2,
-        "{} of {full} segments are left",
-        kept.len()
-    );
+    // A hundred entries of some 550 bytes lie in two segments at most; one more is made ahead.
+    assert!(kept.len() <= 3, "{} segments are left", kept.len());
     assert!(!kept[0].ends_with("0000000000000001.seg"));
     let mut store = open(dir.path()).unwrap();
     let content = Content::of(&store).await;

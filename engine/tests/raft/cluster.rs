@@ -24,11 +24,12 @@ use raft3d_engine::storage::data_dir::DataDir;
 use tempfile::TempDir;
 
 use crate::net::{Link, Net};
+use crate::power::Power;
 
 /// How long anything may take on a busy machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-static HOST: LazyLock<(TempDir, Arc<WasmHost>)> = LazyLock::new(|| {
+pub static HOST: LazyLock<(TempDir, Arc<WasmHost>)> = LazyLock::new(|| {
     let cache = TempDir::new().unwrap();
     let settings = EngineSettings::default();
     let host = WasmHost::new(HostOptions {
@@ -93,6 +94,8 @@ pub struct Tune {
     pub clock_offset_ms: i64,
     pub bootstrap: bool,
     pub checkpoint_ms: u64,
+    /// Where the logs are on a disk that can lose what was not synced.
+    pub power: Option<Arc<Power>>,
 }
 
 impl Default for Tune {
@@ -103,6 +106,7 @@ impl Default for Tune {
             clock_offset_ms: 0,
             bootstrap: true,
             checkpoint_ms: 10_000,
+            power: None,
         }
     }
 }
@@ -181,7 +185,14 @@ impl Cluster {
         let id = slot.id.lock().unwrap().expect("the node has no id yet");
         let host = HOST.1.clone();
         let data_dir = Arc::new(DataDir::open(&slot.dir).unwrap());
-        let parts = Parts::open(data_dir, host, None, deny_at).await.unwrap();
+        let parts = match &self.tune.power {
+            None => Parts::open(data_dir, host, None, deny_at).await,
+            Some(power) => {
+                let (options, disk) = (Power::log_options(), Arc::clone(power));
+                Parts::open_on(data_dir, host, None, deny_at, options, disk).await
+            }
+        };
+        let parts = parts.unwrap_or_else(|error| panic!("node {id} does not open: {error}"));
         let link = Link {
             net: Arc::clone(&self.net),
             from: slot.addr.clone(),

@@ -14,5 +14,7 @@ mod failover;
 mod fencing;
 mod members;
 mod net;
+mod power;
+mod power_cuts;
 mod reads;
 mod snapshots;
