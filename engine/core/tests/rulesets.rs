@@ -100,6 +100,16 @@ fn an_activation_says_what_stands_in_its_way() {
         set.bindings[1].hooks = HookSet::default()
     });
     check_blocked("exceeds the whole", |set| set.bindings[1].share = 10_001);
+    check_blocked("has 1 to", |set| {
+        set.bindings[1].id = BindingId::new("x".repeat(129))
+    });
+    check_blocked("scope", |set| {
+        let (key, value) = ("k".repeat(65), String::new());
+        set.bindings[1].scope = Scope::PrinterLabel { key, value };
+    });
+    check_blocked("scope", |set| {
+        set.bindings[1].scope = Scope::FilamentType("x".repeat(1_025));
+    });
     check_blocked("scope", |set| {
         set.bindings[1].scope = Scope::FilamentType(String::new());
     });
@@ -374,8 +384,15 @@ fn a_lifecycle_must_be_sound() {
     check("more than 8 aliases", |l| {
         l.states[1].aliases = (0..9).map(|n| format!("a{n}")).collect();
     });
+    // Thousands of short aliases that meet under one long name once made an answer of gigabytes.
+    check("more than 8 aliases", |l| {
+        l.states[1].aliases = vec!["a".to_owned(); 20_000];
+    });
+    check("claim names a state of more than 32 bytes", |l| {
+        l.claim.as_mut().unwrap().to = "x".repeat(33)
+    });
     check("at most 32 states", |l| {
-        let more = (0..33).map(|n| raft3d_sdk::State {
+        let more = (0..28).map(|n| raft3d_sdk::State {
             name: format!("s{n}"),
             ..l.states[2].clone()
         });
