@@ -231,6 +231,34 @@ fn force_strands_open_jobs_and_an_override_frees_them() {
     assert_eq!(jobs::open_by_state(&machine.rows).unwrap(), []);
 }
 
+/// What a job needs again must fit what is left once the move itself has taken its share.
+#[test]
+fn a_job_that_reserves_again_must_fit() {
+    let mut machine = Machine::with_shop();
+    let pausing = ruleset(&["pausing", "deduction"]);
+    machine.accept(Command::ActivateRuleset(activate(pausing)));
+    machine.accept(job("j1", 600));
+    machine.accept(status("j1", "Running"));
+    machine.accept(status("j1", "Paused"));
+    machine.accept(job("j2", 450));
+    let rejection = machine.reject(status("j1", "Running"));
+    assert_eq!(rejection.kind, RejectionKind::ReservationExceedsAvailable);
+    // 500 g taken on the way leave 500, of which j2 reserves 450: the 100 still needed do not fit.
+    let used = |used| {
+        Command::SetJobStatus(SetJobStatus {
+            used: Some(common::grams(used)),
+            ..common::new_status("j1", "Running")
+        })
+    };
+    let rejection = machine.reject(used(500));
+    assert_eq!(rejection.kind, RejectionKind::ReservationExceedsAvailable);
+    machine.now_ms += 5;
+    let Accepted::Job(running) = machine.accept(used(600)) else {
+        panic!()
+    };
+    assert_eq!(running.updated_at_ms, running.created_at_ms + 5);
+}
+
 #[test]
 fn a_rollback_is_a_new_revision() {
     let mut machine = Machine::with_shop();

@@ -170,6 +170,31 @@ fn every_kind_of_frame_overflows_the_counter_first() {
     }
 }
 
+/// Whichever way a function ends, its frame is given back: 2,000 calls one after the other need no
+/// more stack than one.
+#[test]
+fn a_frame_is_given_back_however_a_function_ends() {
+    for end in [
+        "(return)",
+        "(br 0)",
+        "(br_if 0 (i32.const 1))",
+        "(br_table 0 (i32.const 0))",
+        "",
+    ] {
+        let bytes = guest(
+            "(local $n i32)
+             (loop $again
+               (call $leaf)
+               (local.set $n (i32.add (local.get $n) (i32.const 1)))
+               (br_if $again (i32.lt_u (local.get $n) (i32.const 2000))))
+             (i64.const 0)",
+            &format!("(func $leaf {end})"),
+        );
+        let output = TestHost::new().admission(&bytes, b"").output;
+        assert_eq!(output, Ok(Vec::new()), "{end}");
+    }
+}
+
 #[test]
 fn memory_without_end_is_denied_by_the_guest_itself_or_by_gas() {
     // Grows page by page until it is refused, then answers how many pages it has.
