@@ -7,6 +7,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
+use raft3d_engine::core::limits::ENGINE_EPOCH;
 use raft3d_engine::core::{ClusterId, ModuleDigest};
 use raft3d_engine::policy::{self, ChildCompiler, EngineSettings, HostOptions, WasmHost};
 use raft3d_engine::raft::bootstrap::{BootstrapError, InitialMember, join};
@@ -35,8 +36,6 @@ const CHECKPOINT_ENTRIES: u64 = 10_000;
 const CHECKPOINT_MS: u64 = 10_000;
 /// How long a node that joins asks for admission.
 const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
-/// Version of what apply computes.
-const ENGINE_EPOCH: u32 = 1;
 /// Modules that may wait to be compiled ahead of their first evaluation.
 const PREFETCHES_MAX: usize = 16;
 

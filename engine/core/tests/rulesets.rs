@@ -100,6 +100,16 @@ fn an_activation_says_what_stands_in_its_way() {
         set.bindings[1].hooks = HookSet::default()
     });
     check_blocked("exceeds the whole", |set| set.bindings[1].share = 10_001);
+    check_blocked("has 1 to", |set| {
+        set.bindings[1].id = BindingId::new("x".repeat(129))
+    });
+    check_blocked("scope", |set| {
+        let (key, value) = ("k".repeat(65), String::new());
+        set.bindings[1].scope = Scope::PrinterLabel { key, value };
+    });
+    check_blocked("scope", |set| {
+        set.bindings[1].scope = Scope::FilamentType("x".repeat(1_025));
+    });
     check_blocked("scope", |set| {
         set.bindings[1].scope = Scope::FilamentType(String::new());
     });
@@ -219,6 +229,34 @@ fn force_strands_open_jobs_and_an_override_frees_them() {
     };
     assert!(freed.state.terminal);
     assert_eq!(jobs::open_by_state(&machine.rows).unwrap(), []);
+}
+
+/// What a job needs again must fit what is left once the move itself has taken its share.
+#[test]
+fn a_job_that_reserves_again_must_fit() {
+    let mut machine = Machine::with_shop();
+    let pausing = ruleset(&["pausing", "deduction"]);
+    machine.accept(Command::ActivateRuleset(activate(pausing)));
+    machine.accept(job("j1", 600));
+    machine.accept(status("j1", "Running"));
+    machine.accept(status("j1", "Paused"));
+    machine.accept(job("j2", 450));
+    let rejection = machine.reject(status("j1", "Running"));
+    assert_eq!(rejection.kind, RejectionKind::ReservationExceedsAvailable);
+    // 500 g taken on the way leave 500, of which j2 reserves 450: the 100 still needed do not fit.
+    let used = |used| {
+        Command::SetJobStatus(SetJobStatus {
+            used: Some(common::grams(used)),
+            ..common::new_status("j1", "Running")
+        })
+    };
+    let rejection = machine.reject(used(500));
+    assert_eq!(rejection.kind, RejectionKind::ReservationExceedsAvailable);
+    machine.now_ms += 5;
+    let Accepted::Job(running) = machine.accept(used(600)) else {
+        panic!()
+    };
+    assert_eq!(running.updated_at_ms, running.created_at_ms + 5);
 }
 
 #[test]
@@ -374,8 +412,15 @@ fn a_lifecycle_must_be_sound() {
     check("more than 8 aliases", |l| {
         l.states[1].aliases = (0..9).map(|n| format!("a{n}")).collect();
     });
+    // Thousands of short aliases that meet under one long name once made an answer of gigabytes.
+    check("more than 8 aliases", |l| {
+        l.states[1].aliases = vec!["a".to_owned(); 20_000];
+    });
+    check("claim names a state of more than 32 bytes", |l| {
+        l.claim.as_mut().unwrap().to = "x".repeat(33)
+    });
     check("at most 32 states", |l| {
-        let more = (0..33).map(|n| raft3d_sdk::State {
+        let more = (0..28).map(|n| raft3d_sdk::State {
             name: format!("s{n}"),
             ..l.states[2].clone()
         });

@@ -101,6 +101,100 @@ fn wide_frames_overflow_the_counter_first() {
     }
 }
 
+/// Frames that take as much native stack as the static limits let them, each in a recursion
+/// without end: the counter runs over first, whatever the compiler does.
+#[test]
+fn every_kind_of_frame_overflows_the_counter_first() {
+    let many = |count: usize, text: &str| text.repeat(count);
+    let numbered =
+        |count: usize, make: fn(usize) -> String| -> String { (0..count).map(make).collect() };
+    let locals_live = format!(
+        "(func $down (param i64) (local {}) {} (call $down (local.get 1)) {})",
+        many(256, "i64 "),
+        numbered(256, |n| format!(
+            "(local.set {} (i64.mul (local.get 0) (i64.const {n})))",
+            n + 1
+        )),
+        numbered(256, |n| format!(
+            "(i64.store (i32.const 2048) (local.get {}))",
+            n + 1
+        )),
+    );
+    let params = format!(
+        "(func $wide (param {}) (call $wide {}))
+         (func $down (param i64) (call $wide {}))",
+        many(32, "i64 "),
+        numbered(32, |n| format!("(i64.add (local.get {n}) (i64.const 1)) ")),
+        many(32, "(local.get 0) "),
+    );
+    let results = format!(
+        "(func $many (param i64) (result {0}) (call $many (i64.add (local.get 0) (i64.const 1))))
+         (func $down (param i64) (call $many (local.get 0)) {1})",
+        many(32, "i64 "),
+        many(32, "(drop) "),
+    );
+    let operands = format!(
+        "(func $down (param i64) {} (call $down (local.get 0)) {})",
+        numbered(1_500, |n| format!(
+            "(i64.mul (local.get 0) (i64.const {n})) "
+        )),
+        many(1_500, "(i64.store (i32.const 2048) (i64.const 1)) (drop) "),
+    );
+    let indirect = format!(
+        "(type $t (func (param i64))) (table 2 2 funcref) (elem (i32.const 0) $down $other)
+         (func $down (param i64)
+           (call_indirect (type $t) (local.get 0) (i32.const 1)))
+         (func $other (type $t) (local {})
+           (call_indirect (type $t) (local.get 0) (i32.const 0)))",
+        many(200, "i64 "),
+    );
+    // Each of 127 nested blocks yields 32 values to the one around it.
+    let blocks = format!(
+        "(func $down (param i64) {} {} (call $down (local.get 0)) {} {})",
+        many(127, &format!("(block (result {})", many(32, "i64 "))),
+        many(32, "(local.get 0) "),
+        many(127, ") "),
+        many(32, "(drop) "),
+    );
+    for extra in [locals_live, params, results, operands, indirect, blocks] {
+        let bytes = guest("(call $down (i64.const 1)) (i64.const 0)", &extra);
+        let mut gas = Vec::new();
+        for settings in SETTINGS {
+            let evaluation = TestHost::with(settings).admission(&bytes, b"");
+            let shown = extra.get(..60);
+            let over = Err(PolicyError::StackOverflow);
+            assert_eq!(evaluation.output, over, "{settings:?}: {shown:?}");
+            gas.push(evaluation.gas);
+        }
+        assert!(gas.iter().all(|used| *used == gas[0]), "{gas:?}");
+    }
+}
+
+/// Whichever way a function ends, its frame is given back: 2,000 calls one after the other need no
+/// more stack than one.
+#[test]
+fn a_frame_is_given_back_however_a_function_ends() {
+    for end in [
+        "(return)",
+        "(br 0)",
+        "(br_if 0 (i32.const 1))",
+        "(br_table 0 (i32.const 0))",
+        "",
+    ] {
+        let bytes = guest(
+            "(local $n i32)
+             (loop $again
+               (call $leaf)
+               (local.set $n (i32.add (local.get $n) (i32.const 1)))
+               (br_if $again (i32.lt_u (local.get $n) (i32.const 2000))))
+             (i64.const 0)",
+            &format!("(func $leaf {end})"),
+        );
+        let output = TestHost::new().admission(&bytes, b"").output;
+        assert_eq!(output, Ok(Vec::new()), "{end}");
+    }
+}
+
 #[test]
 fn memory_without_end_is_denied_by_the_guest_itself_or_by_gas() {
     // Grows page by page until it is refused, then answers how many pages it has.

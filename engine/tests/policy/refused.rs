@@ -220,6 +220,70 @@ fn bombs_for_the_compiler() {
     assert_eq!(extra(&dense), "instrumented_body_too_large");
 }
 
+/// The largest value of each limit is still taken; `bombs_for_the_compiler` has the next one.
+#[test]
+fn each_limit_itself_is_taken() {
+    for taken in [
+        "(func)".repeat(5_000 - 4),
+        format!("(func (local {}))", "i32 ".repeat(256)),
+        format!("(func (local {}))", "i64 ".repeat(250)).repeat(40),
+        format!("(func (param {}))", "i32 ".repeat(32)),
+        format!("(func (result {}) (unreachable))", "i32 ".repeat(32)),
+        format!("(func {}{})", "(block ".repeat(128), ")".repeat(128)),
+        // The last one is the default, which is not counted.
+        format!("(func (br_table {} (i32.const 0)))", "0 ".repeat(1_025)),
+        "(global i32 (i32.const 0))".repeat(64),
+        "(table 2500 funcref)".to_owned(),
+        "(data \"\")".repeat(256),
+        format!("(table 1 funcref) {}", "(elem (i32.const 0) 0)".repeat(64)),
+        format!("(table 2500 funcref) {}", {
+            let items = "0 ".repeat(2_500);
+            format!("(elem (i32.const 0) {items})").repeat(4)
+        }),
+        "(table 2 funcref) (elem (i32.const 1) 0)".to_owned(),
+        (0..59)
+            .map(|n| format!("(export \"e{n}\" (func 0))"))
+            .collect(),
+    ] {
+        assert_eq!(extra(&taken), "taken", "{:?}", taken.get(..60));
+    }
+    // And the next ones, where the test below goes further.
+    let export = |n| format!("(export \"e{n}\" (func 0))");
+    assert_eq!(
+        extra(&(0..60).map(export).collect::<String>()),
+        "too_many_exports"
+    );
+    let results = format!("(func (result {}) (unreachable))", "i32 ".repeat(33));
+    assert_eq!(extra(&results), "too_many_results");
+    assert_eq!(extra("(memory 1)"), "feature_not_allowed");
+}
+
+/// What an instance could trip over before a single instruction runs, and names that look like the
+/// counters': all of it is decided from the bytes.
+#[test]
+fn what_would_fail_while_an_instance_is_made() {
+    assert_eq!(extra("(func $s) (start $s)"), "start_function");
+    assert_eq!(
+        extra("(global (export \"raft3d:gas\") (mut i64) (i64.const 9))"),
+        "reserved_export"
+    );
+    assert_eq!(
+        extra("(global (export \"raft3d:stack\") (mut i32) (i32.const 9))"),
+        "reserved_export"
+    );
+    assert_eq!(
+        extra("(global (export \"gas\") (mut i64) (i64.const 9))"),
+        "taken"
+    );
+    // A table without a maximum gets one: its own size.
+    assert_eq!(
+        extra("(table 3 funcref) (elem (i32.const 3) 0)"),
+        "segment_out_of_bounds"
+    );
+    assert_eq!(extra("(table 3 funcref)"), "taken");
+    assert_eq!(extra("(elem (i32.const 0) 0)"), "segment_out_of_bounds");
+}
+
 #[test]
 fn segments_outside_memory_and_table() {
     assert_eq!(

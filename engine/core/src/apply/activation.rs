@@ -53,7 +53,12 @@ pub(super) fn activate(
     let mut provided = Vec::new();
     let mut ids = BTreeSet::new();
     for (place, binding) in ruleset.bindings.iter().enumerate() {
-        let line = |problem: String| format!("/bindings/{place} ('{}'): {problem}", binding.id);
+        // What is stored is bounded: an id above the limit is not repeated.
+        let name = match binding.id.as_str() {
+            id if id.len() > ID_BYTES_MAX => String::new(),
+            id => format!(" ('{id}')"),
+        };
+        let line = |problem: String| format!("/bindings/{place}{name}: {problem}");
         let known = modules::get(&tx.rows, binding.module)?;
         let mut problems = binding_problems(binding, known.as_ref(), &mut ids);
         if known.is_some() && problems.is_empty() {

@@ -1,5 +1,8 @@
 //! Whether a binding's configuration is what every replica and every guest reads alike: one CBOR
 //! map with text keys and no fractional numbers.
+//!
+//! What is said here ends in stored answers, so every word is ours: a decoder's own message may
+//! change with its next release, and replicas of two builds would then store different bytes.
 
 use minicbor::Decoder;
 use minicbor::data::Type;
@@ -27,7 +30,7 @@ pub(super) fn problem(config: &[u8]) -> Option<String> {
 
 /// Reads one value. The recursion ends with `nesting`.
 fn value(decoder: &mut Decoder<'_>, nesting: usize) -> Result<(), String> {
-    let malformed = |error: minicbor::decode::Error| format!("it does not decode: {error}");
+    let malformed = |_: minicbor::decode::Error| "it does not decode".to_owned();
     let Some(nesting) = nesting.checked_sub(1) else {
         return Err(format!("it is nested deeper than {CONFIG_NESTING_MAX}"));
     };
@@ -61,9 +64,7 @@ fn value(decoder: &mut Decoder<'_>, nesting: usize) -> Result<(), String> {
         | Type::Bool
         | Type::Null
         | Type::String => decoder.skip().map_err(malformed),
-        other => Err(format!(
-            "it holds a value of type {other}, which JSON does not have"
-        )),
+        _ => Err("it holds a value of a type that JSON does not have".to_owned()),
     }
 }
 
@@ -113,6 +114,12 @@ mod tests {
         deep.resize(3 + CONFIG_NESTING_MAX, 0x81);
         deep.push(0x01);
         check(&deep, Some("deeper"));
+        // Maps count as lists do.
+        let mut deep = [0xa1, 0x61, b'a'].repeat(CONFIG_NESTING_MAX);
+        deep.push(0x01);
+        check(&deep, Some("deeper"));
+        deep.drain(..3);
+        check(&deep, None);
         check(&vec![0xa0; CONFIG_BYTES_MAX + 1], Some("bytes"));
     }
 }

@@ -15,6 +15,10 @@ pub(super) fn problems(lifecycle: &Lifecycle) -> Vec<String> {
             states.len()
         )];
     }
+    // First what bounds the rest: the lines below repeat names, and count as many as there are.
+    if let Some(problem) = states.iter().find_map(oversize) {
+        return vec![problem];
+    }
     let mut problems: Vec<String> = states.iter().flat_map(state_problems).collect();
     let initial = states.iter().filter(|state| state.initial).count();
     if initial != 1 {
@@ -32,22 +36,39 @@ pub(super) fn problems(lifecycle: &Lifecycle) -> Vec<String> {
         }
     }
     if let Some(claim) = &lifecycle.claim {
+        if [&claim.from, &claim.to]
+            .iter()
+            .any(|name| is_too_long(name))
+        {
+            return vec![format!(
+                "claim names a state of more than {STATE_NAME_BYTES_MAX} bytes"
+            )];
+        }
         problems.extend(claim_problems(lifecycle, &claim.from, &claim.to));
     }
     problems
 }
 
+fn is_too_long(name: &str) -> bool {
+    name.len() > STATE_NAME_BYTES_MAX
+}
+
+/// What makes a state too large to be looked at closer. A name that is too long is not repeated.
+fn oversize(state: &State) -> Option<String> {
+    let name = &state.name;
+    if is_too_long(name) || state.aliases.iter().any(|alias| is_too_long(alias)) {
+        return Some(format!(
+            "names and aliases of states have 1 to {STATE_NAME_BYTES_MAX} bytes"
+        ));
+    }
+    (state.aliases.len() > ALIASES_MAX)
+        .then(|| format!("state '{name}' has more than {ALIASES_MAX} aliases"))
+}
+
 fn state_problems(state: &State) -> Vec<String> {
     let mut problems = Vec::new();
     let name = &state.name;
-    let bad = |text: &String| {
-        text.is_empty() || text.len() > STATE_NAME_BYTES_MAX || text.chars().any(char::is_control)
-    };
-    if state.aliases.len() > ALIASES_MAX {
-        problems.push(format!(
-            "state '{name}' has more than {ALIASES_MAX} aliases"
-        ));
-    }
+    let bad = |text: &String| text.is_empty() || text.chars().any(char::is_control);
     if bad(name) || state.aliases.iter().any(bad) {
         problems.push(format!(
             "names and aliases have 1 to {STATE_NAME_BYTES_MAX} bytes and no control characters: \

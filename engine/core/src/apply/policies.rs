@@ -49,11 +49,18 @@ impl ModuleSource for Modules<'_> {
 }
 
 /// Makes one evaluation and reads its answer.
+///
+/// Whether the state holds the module is decided here, by its row, and not by the host: one that is
+/// compiled already is not looked up again, so a deleted module would still answer on a replica
+/// that has it in memory and not on one that restarted.
 pub(super) fn evaluate<A: Answer>(
     host: &dyn PolicyHost,
     rows: &dyn ReadRows,
     call: &PolicyCall<'_>,
 ) -> Result<Result<A, PolicyError>, LocalFault> {
+    if !modules::is_there(rows, call.module)? {
+        return Ok(Err(PolicyError::UnknownModule));
+    }
     let output = host.evaluate(call, &Modules(rows))?.output;
     Ok(output.and_then(|bytes| A::read(&bytes).map_err(|_| PolicyError::BadOutput)))
 }

@@ -16,6 +16,7 @@ use super::views;
 use crate::command::{SetJobStatus, check};
 use crate::error::LocalFault;
 use crate::event::EventKind;
+use crate::limits::ID_BYTES_MAX;
 use crate::outcome::Accepted;
 use crate::policy::PolicyHost;
 use crate::rejection::{Rejection, RejectionKind};
@@ -27,7 +28,13 @@ use crate::state::printers;
 pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost) -> Done {
     check::set_job_status(command)?;
     let job = jobs::get(&tx.rows, &command.id)?.ok_or_else(|| {
-        let message = format!("there is no print job '{}'", command.id);
+        let message = match command.id.as_str() {
+            // What is stored is bounded: an id that no job can have is not repeated.
+            id if id.len() > ID_BYTES_MAX => {
+                "there is no print job with an id of that length".into()
+            }
+            id => format!("there is no print job '{id}'"),
+        };
         Rejection::new(RejectionKind::NotFound, message)
     })?;
     let active = tx.ruleset()?;

@@ -41,6 +41,14 @@ pub fn get(rows: &dyn ReadRows, id: ModuleDigest) -> Result<Option<ModuleInfo>, 
     codec::get(rows, "modules", &keys::module(id))
 }
 
+/// Whether there is a module of that digest. Reads no more than the small row.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub(crate) fn is_there(rows: &dyn ReadRows, id: ModuleDigest) -> Result<bool, LocalFault> {
+    Ok(rows.get(&keys::module(id))?.is_some())
+}
+
 /// The module's original bytes.
 ///
 /// # Errors
