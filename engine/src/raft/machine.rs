@@ -10,6 +10,7 @@
 
 mod chunk;
 mod handle;
+mod hot_rows;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,6 +31,7 @@ use crate::storage::state::{StateError, StateView, recovery};
 use chunk::{Applying, Chunk};
 use handle::Shared;
 pub use handle::{Checkpoint, StateHandle};
+use hot_rows::HotRows;
 
 /// A snapshot as openraft passes it around.
 type CurrentSnapshot = Snapshot<LeaderId, NodeId, Member, SnapshotHandle>;
@@ -91,6 +93,7 @@ impl StateMachine {
                 host,
                 observer,
                 deny_at: options.deny_at,
+                hot_rows: HotRows::default(),
             },
         })
     }
@@ -105,7 +108,7 @@ impl StateMachine {
     ///
     /// Invariant: a fault leaves the state as it was before the chunk, answers nobody and stops
     /// the replica (test `a_local_fault_drops_the_chunk_and_stops_the_replica`).
-    fn apply_chunk(&self, chunk: Chunk) -> io::Result<()> {
+    fn apply_chunk(&mut self, chunk: Chunk) -> io::Result<()> {
         self.shared.check_fault()?;
         let first = chunk.first_index();
         let applied = catch_unwind(AssertUnwindSafe(|| {

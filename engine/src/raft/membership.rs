@@ -49,7 +49,7 @@ impl Node {
         });
         ClusterStatus {
             cluster_id: self.inner.peers.cluster_id(),
-            leader: self.inner.metrics().current_leader,
+            leader: self.inner.current_leader(),
             membership_revision: revision(&membership),
             members: join_all(members).await,
         }
@@ -132,7 +132,7 @@ impl Node {
                     reason: format!("this node: {reason}"),
                 });
             }
-            let answer = match self.inner.metrics().current_leader {
+            let answer = match self.inner.current_leader() {
                 Some(leader) if leader == self.id() => self.admin_on_leader(ask.clone()).await,
                 Some(leader) => self.forward_admin(leader, ask.clone()).await?,
                 None => Answer::NotLeader { leader: None },

@@ -328,6 +328,11 @@ impl Inner {
         self.raft.metrics().borrow_watched().clone()
     }
 
+    /// The leader, as far as this node knows.
+    pub(super) fn current_leader(&self) -> Option<NodeId> {
+        self.raft.metrics().borrow_watched().current_leader
+    }
+
     pub(super) fn membership(&self) -> Arc<StoredMembership> {
         Arc::clone(&self.raft.metrics().borrow_watched().membership_config)
     }

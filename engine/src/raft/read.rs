@@ -130,7 +130,7 @@ impl Node {
     }
 
     async fn read_index_round(&self) -> Confirmed {
-        let leader = self.inner.metrics().current_leader?;
+        let leader = self.inner.current_leader()?;
         if leader == self.id() {
             return self.leader_read_index().await;
         }

@@ -71,7 +71,7 @@ impl Node {
             Ask::ReadIndex => match self.leader_read_index().await {
                 Some(index) => Answer::ReadIndex { index },
                 None => Answer::NotLeader {
-                    leader: self.inner.metrics().current_leader,
+                    leader: self.inner.current_leader(),
                 },
             },
             Ask::Status => Answer::Status(self.status_answer()),

@@ -134,7 +134,7 @@ impl Node {
     }
 
     async fn try_once(&self, envelope: &[u8], deadline: Instant) -> Try {
-        match self.inner.metrics().current_leader {
+        match self.inner.current_leader() {
             Some(leader) if leader == self.id() => self.propose(envelope, deadline).await,
             Some(leader) => self.forward(leader, envelope, deadline).await,
             None => Try::NotProposed,
@@ -169,11 +169,9 @@ impl Node {
             tracing::debug!(reason, "a forwarded write is not taken");
             return Answer::Write(WriteAnswer::NotNow);
         }
-        let metrics = self.inner.metrics();
-        if metrics.current_leader != Some(self.id()) {
-            return Answer::NotLeader {
-                leader: metrics.current_leader,
-            };
+        let leader = self.inner.current_leader();
+        if leader != Some(self.id()) {
+            return Answer::NotLeader { leader };
         }
         let Ok(_permit) = self.inner.forwarded_writes.try_acquire() else {
             return Answer::Write(WriteAnswer::Overloaded);

@@ -7,8 +7,12 @@ use raft3d_engine::raft::frame::{self, Frame, MAGIC};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// Read at once, in bytes.
+/// Read at once, in bytes, at most; frames read together share one buffer.
 const READ_BYTES: usize = 64 * 1024;
+/// With less room than this left in the buffer, in bytes, a new one is begun. Most reads bring one
+/// small frame: a new buffer for each would cost more than the frame, and an entry that is kept
+/// keeps the whole buffer that it came in.
+const READ_ROOM_BYTES_MIN: usize = 4 * 1024;
 /// Largest frame before a connection is greeted, in bytes.
 const HELLO_BYTES_MAX: usize = 4 * 1024;
 
@@ -71,7 +75,9 @@ impl Reader {
     }
 
     async fn more(&mut self) -> io::Result<bool> {
-        self.buffer.reserve(READ_BYTES);
+        if self.buffer.capacity() - self.buffer.len() < READ_ROOM_BYTES_MIN {
+            self.buffer.reserve(READ_BYTES);
+        }
         Ok(self.half.read_buf(&mut self.buffer).await? > 0)
     }
 }

@@ -13,6 +13,7 @@ use raft3d_core::{
     Revision,
 };
 
+use super::hot_rows::{HotRows, ReadThrough};
 use super::{ApplyObserver, CHUNK_BYTES_MAX, CHUNK_ENTRIES_MAX, Checkpoint};
 use crate::raft::types::{Applied, Entry, EntryPayload, Proposal, StoredMembership, TypeConfig};
 use crate::storage::state::{Head, StateView};
@@ -54,6 +55,7 @@ pub(super) struct Applying {
     pub(super) host: Arc<dyn PolicyHost>,
     pub(super) observer: Option<Arc<dyn ApplyObserver>>,
     pub(super) deny_at: BTreeSet<u64>,
+    pub(super) hot_rows: HotRows,
 }
 
 /// A chunk's changes, to be written, and what is to be done once they are.
@@ -93,9 +95,14 @@ impl Applying {
     ///
     /// # Errors
     /// A fault of this replica: what was computed so far is gone.
-    pub(super) fn run(&self, view: &StateView, chunk: Chunk) -> Result<AppliedChunk, LocalFault> {
+    pub(super) fn run(
+        &mut self,
+        view: &StateView,
+        chunk: Chunk,
+    ) -> Result<AppliedChunk, LocalFault> {
         let mut head = view.head().clone();
-        let mut rows = Overlay::new(view);
+        let base = self.hot_rows.over(view);
+        let mut rows = Overlay::new(&base);
         let mut effects = Effects::default();
         for (entry, responder) in chunk.entries {
             let index = entry.log_id.index;
@@ -119,8 +126,10 @@ impl Applying {
                 .answers
                 .extend(responder.map(|responder| (responder, applied)));
         }
+        let changes = rows.into_changes();
+        self.hot_rows.keep(base.into_seen(), &changes, &head);
         Ok(AppliedChunk {
-            changes: rows.into_changes(),
+            changes,
             head,
             effects,
         })
@@ -128,7 +137,7 @@ impl Applying {
 
     fn one(
         &self,
-        rows: &mut Overlay<&StateView>,
+        rows: &mut Overlay<&ReadThrough<'_>>,
         digest: &mut Digest,
         index: Revision,
         bytes: &[u8],
