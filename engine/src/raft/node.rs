@@ -437,6 +437,10 @@ fn raft_config(options: &NodeOptions) -> Config {
         election_timeout_min: options.timing.election_min_ms,
         election_timeout_max: options.timing.election_max_ms,
         enable_pre_vote: Some(true),
+        // A leader's entries are committed by the others' syncs alone where its own is slower. One
+        // that lost its tail to a power cut and took up its old term again would make the others
+        // forget them (test `a_power_cut_on_all_nodes_loses_nothing_acknowledged`).
+        enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
         max_in_snapshot_log_to_keep: options.log_entries_kept,
         // A follower is sent a snapshot instead of entries where those would be more than what
