@@ -22,23 +22,26 @@ pub(crate) fn guest_compiler() -> Result<()> {
     let Err(missing) = Toolchain::find() else {
         return Ok(());
     };
-    // Where rustup may fetch the target, it is the better way.
-    let add = ["target", "add", "wasm32-unknown-unknown"];
-    if !succeeds(Command::new("rustup").args(add)) && Path::new("/usr/bin/apt-get").is_file() {
-        let update = run(
-            "apt-get update",
-            privileged("apt-get").args(["update", "--quiet"]),
-        );
-        let mut install = privileged("apt-get");
-        install.args(["install", "--yes", "--quiet", "--no-install-recommends"]);
-        install
-            .args(GUEST_PACKAGES)
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        update
-            .and_then(|()| run("install a compiler for guests", &mut install))
-            .context(missing)?;
+    // Debian's packages first: the prebuilt policies were made with them, byte for byte, and a
+    // machine that mirrors Debian need not reach rustup's servers.
+    let apt_get = Path::new("/usr/bin/apt-get");
+    if !apt_get.is_file() || install_guest_packages().is_err() {
+        let add = ["target", "add", "wasm32-unknown-unknown"];
+        run("add the target", Command::new("rustup").args(add)).context(missing)?;
     }
     Toolchain::find().map(drop)
+}
+
+fn install_guest_packages() -> Result<()> {
+    let mut update = privileged("apt-get");
+    update.args(["update", "--quiet"]);
+    run("apt-get update", &mut update)?;
+    let mut install = privileged("apt-get");
+    install
+        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+        .args(GUEST_PACKAGES)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    run("install a compiler for guests", &mut install)
 }
 
 /// A command as root: through sudo where we are not.
