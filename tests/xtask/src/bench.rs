@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: what a release build does on this machine.
 
+use std::env::consts::EXE_SUFFIX;
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::steps::{self, cargo, target_dir};
@@ -9,37 +12,23 @@ use crate::steps::{self, cargo, target_dir};
 /// # Errors
 /// The first step that failed.
 pub(crate) fn run(seconds: u64) -> Result<()> {
+    // All at once: what is built alone has other features, and wasmtime would be built twice.
     let build = [
         "build",
         "--release",
+        "--workspace",
+        "--bins",
+        "--examples",
         "--locked",
-        "--package",
-        "raft3d-server",
     ];
     steps::run("build", &mut cargo(&build)?)?;
-    let load = [
-        "run",
-        "--release",
-        "--locked",
-        "--package",
-        "raft3d-cluster-tests",
-    ];
-    let mut load = cargo(&load)?;
-    load.args([
-        "--bin",
-        "raft3d-bench",
-        "--",
-        "--seconds",
-        &seconds.to_string(),
-    ]);
-    steps::run(
-        "cluster",
-        load.env("RAFT3D_BIN", target_dir()?.join("release/raft3d")),
-    )?;
-    let cost = ["run", "--release", "--locked", "--package", "raft3d-engine"];
-    let mut cost = cargo(&cost)?;
-    steps::run(
-        "evaluation of a policy",
-        cost.args(["--example", "evaluate_cost"]),
-    )
+    let release = target_dir()?.join("release");
+    let program = |name: &str| release.join(format!("{name}{EXE_SUFFIX}"));
+    let mut load = Command::new(program("raft3d-bench"));
+    load.args(["--seconds", &seconds.to_string()])
+        .env("RAFT3D_BIN", program("raft3d"));
+    steps::run("cluster", &mut load)?;
+    let cost = release.join("examples");
+    let cost = cost.join(format!("evaluate_cost{EXE_SUFFIX}"));
+    steps::run("evaluation of a policy", &mut Command::new(cost))
 }
