@@ -62,3 +62,84 @@ pub(super) fn filament<'a>(filament: &'a Filament, stored: Option<&Job>) -> Fila
         archived: filament.archived,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test is to panic")]
+mod tests {
+    use raft3d_sdk::{Grams, PrinterStatus};
+
+    use super::*;
+    use crate::command::Actor;
+    use crate::ids::{FilamentId, JobId, PrinterId, Revision};
+    use crate::state::jobs::JobState;
+
+    fn stored_job(terminal: bool) -> Job {
+        Job {
+            id: JobId::new("j"),
+            printer_id: PrinterId::new("p"),
+            filament_id: FilamentId::new("f"),
+            filepath: "/m.stl".to_owned(),
+            print_weight: Grams::from_grams(120).unwrap(),
+            priority: 0,
+            labels: Labels::new(),
+            state: JobState {
+                name: "Running".to_owned(),
+                terminal,
+                reserves: !terminal,
+                occupies: !terminal,
+            },
+            deducted: Grams::from_grams(20).unwrap(),
+            created_by: Actor {
+                name: "ann".to_owned(),
+                verified: false,
+            },
+            created_at_ms: 1,
+            updated_at_ms: 1,
+            revision: Revision(1),
+            created_revision: Revision(1),
+        }
+    }
+
+    /// What `printer` and `filament` show with five open jobs, three of them occupying, and 500 g
+    /// reserved.
+    fn seen(job: Option<&Job>) -> (u64, u64, u64) {
+        let owner = Printer {
+            id: PrinterId::new("p"),
+            company: "c".to_owned(),
+            model: "m".to_owned(),
+            labels: Labels::new(),
+            status: PrinterStatus::Active,
+            revision: Revision(1),
+            created_at_ms: 1,
+        };
+        let spool = Filament {
+            id: FilamentId::new("f"),
+            material: "PLA".to_owned(),
+            color: "Red".to_owned(),
+            total: Grams::from_grams(1_000).unwrap(),
+            remaining: Grams::from_grams(800).unwrap(),
+            vendor: None,
+            lot: None,
+            density_mg_per_cm3: None,
+            diameter_um: None,
+            archived: false,
+            revision: Revision(1),
+            created_at_ms: 1,
+            reserved: Grams::from_grams(500).unwrap(),
+        };
+        let load = PrinterLoad {
+            open: 5,
+            occupying: 3,
+        };
+        let owner = printer(&owner, load, job);
+        let reserved = filament(&spool, job).reserved_by_others.mg() / 1_000;
+        (owner.open_jobs, owner.occupying_jobs, reserved)
+    }
+
+    #[test]
+    fn a_job_is_not_counted_among_the_others() {
+        assert_eq!(seen(None), (5, 3, 500), "a job that is not stored yet");
+        assert_eq!(seen(Some(&stored_job(false))), (4, 2, 400));
+        assert_eq!(seen(Some(&stored_job(true))), (5, 3, 500), "counts no more");
+    }
+}
