@@ -137,11 +137,13 @@ impl Image {
             .map(|entry| entry.unwrap().path());
         // The next segment may be in the making, and be renamed meanwhile.
         let whole = paths.filter(|path| !name(path).ends_with(".new"));
-        Self(
-            whole
-                .map(|path| (name(&path), fs::read(&path).unwrap()))
-                .collect(),
-        )
+        // A purged segment may be removed meanwhile, by the thread in the background.
+        let read = |path: std::path::PathBuf| match fs::read(&path) {
+            Ok(bytes) => Some((name(&path), bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => panic!("{}: {error}", path.display()),
+        };
+        Self(whole.filter_map(read).collect())
     }
 
     pub fn write(&self) -> tempfile::TempDir {
