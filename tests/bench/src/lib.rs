@@ -1,0 +1,1 @@
+//! Measures this system beside etcd: one machine, one run, the same work.

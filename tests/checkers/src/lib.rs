@@ -1,0 +1,1 @@
+//! Histories of a cluster and the judges that check them; knows no node and no network.

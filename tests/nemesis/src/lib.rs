@@ -1,0 +1,1 @@
+//! Real processes under faults: kills, cuts, bad disks, wrong clocks.
