@@ -225,15 +225,26 @@ impl<'a> Model for FilamentModel<'a> {
         after.map(Some)
     }
 
-    /// Sums do not mind the order of their parts.
+    fn observes(action: &Self::Action) -> bool {
+        matches!(
+            action,
+            FilamentAction::Exists
+                | FilamentAction::TooHeavy(_)
+                | FilamentAction::TooLittle(_)
+                | FilamentAction::Shows(_)
+        )
+    }
+
+    /// Sums do not mind the order of their parts, as long as only reservations lessen what is
+    /// available: each is then refused or not whatever the others' order. An end that takes more
+    /// than was reserved, or a correction downwards, must not come before a reservation that it
+    /// would have prevented.
     fn commutes(a: &Self::Action, b: &Self::Action) -> bool {
-        let is_part = |action: &Self::Action| {
-            matches!(
-                action,
-                FilamentAction::Reserves(_)
-                    | FilamentAction::Ends { .. }
-                    | FilamentAction::Adjusts(_, None)
-            )
+        let is_part = |action: &Self::Action| match action {
+            FilamentAction::Reserves(_) => true,
+            FilamentAction::Ends { takes, releases } => takes <= releases,
+            FilamentAction::Adjusts(delta, None) => *delta >= 0,
+            _ => false,
         };
         is_part(a) && is_part(b)
     }

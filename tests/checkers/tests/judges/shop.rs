@@ -51,14 +51,6 @@ impl Made {
     pub(crate) fn check(&self) -> Verdict {
         check_all(&self.history, &self.finals)
     }
-
-    pub(crate) fn operation(&mut self, which: impl Fn(&Operation) -> bool) -> &mut Operation {
-        self.history
-            .operations
-            .iter_mut()
-            .find(|operation| which(operation))
-            .unwrap()
-    }
 }
 
 #[derive(Default)]
