@@ -1,1 +1,11 @@
-//! Real processes under faults: kills, cuts, bad disks, wrong clocks.
+//! Real `raft3d` processes under faults: kills, cuts, bad disks, wrong clocks.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test driver reports by panicking, with what it saw in the message"
+)]
+
+pub mod disk;
+pub mod rng;
