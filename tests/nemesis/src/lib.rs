@@ -7,5 +7,11 @@
     reason = "a test driver reports by panicking, with what it saw in the message"
 )]
 
+pub mod clock;
 pub mod disk;
+pub mod faults;
+pub mod fleet;
+pub mod net;
 pub mod rng;
+pub mod round;
+pub mod shop;

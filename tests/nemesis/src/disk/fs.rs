@@ -11,9 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
-    TimeOrNow, WriteFlags,
+    INodeNo, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
 use super::journal::{Cut, Journal, Taken};
@@ -53,6 +52,20 @@ pub struct Counts {
     pub failed: u64,
     /// Calls that were made to take longer.
     pub delayed: u64,
+}
+
+impl Counts {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            writes: self.writes + other.writes,
+            syncs: self.syncs + other.syncs,
+            refused: self.refused + other.refused,
+            failed: self.failed + other.failed,
+            delayed: self.delayed + other.delayed,
+        }
+    }
 }
 
 struct Open {
@@ -154,7 +167,9 @@ impl Inner {
             return Ok(file);
         }
         let path = self.path(ino)?;
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(path)?))
+        Ok(Arc::new(
+            OpenOptions::new().read(true).write(true).open(path)?,
+        ))
     }
 
     fn opened(&mut self, ino: u64, file: File) -> FileHandle {
@@ -303,7 +318,9 @@ macro_rules! answer {
 impl Filesystem for FaultyFs {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let mut inner = self.0.lock();
-        let found = inner.child(parent, name).and_then(|path| inner.entry(&path));
+        let found = inner
+            .child(parent, name)
+            .and_then(|path| inner.entry(&path));
         answer!(reply, found, found => reply.entry(&REMEMBERED, &found, Generation(0)));
     }
 
@@ -369,7 +386,9 @@ impl Filesystem for FaultyFs {
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let mut inner = self.0.lock();
-        let removed = inner.child(parent, name).and_then(|path| inner.remove(path));
+        let removed = inner
+            .child(parent, name)
+            .and_then(|path| inner.remove(path));
         answer!(reply, removed, () => reply.ok());
     }
 
@@ -533,6 +552,15 @@ impl Filesystem for FaultyFs {
         let room = self.0.lock().ills.room;
         let free = room.map_or(BLOCKS, |room| room / u64::from(BLOCK_BYTES));
         let size = BLOCK_BYTES;
-        reply.statfs(BLOCKS, free, free, BLOCKS, BLOCKS, size, NAME_BYTES_MAX, size);
+        reply.statfs(
+            BLOCKS,
+            free,
+            free,
+            BLOCKS,
+            BLOCKS,
+            size,
+            NAME_BYTES_MAX,
+            size,
+        );
     }
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use fuser::{BackgroundSession, Config, MountOption};
 
-use fs::{FaultyFs, Shared};
 pub use fs::Counts;
+use fs::{FaultyFs, Shared};
 pub use journal::{Cut, Taken};
 
 use crate::rng::Rng;
@@ -113,9 +113,8 @@ pub fn sweep() {
         let Some(mount) = mount.filter(|_| source == Some(SOURCE)).map(Path::new) else {
             continue;
         };
-        let gone = std::fs::metadata(mount).is_err_and(|error| {
-            error.kind() == io::ErrorKind::NotConnected
-        });
+        let gone = std::fs::metadata(mount)
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotConnected);
         if gone {
             unmount(mount);
         }

@@ -21,7 +21,9 @@ fn cut(disk: &Disk) -> Taken {
 
 #[test]
 fn a_power_cut_takes_what_no_sync_covers() {
-    let Some((_folder, disk)) = disk() else { return };
+    let Some((_folder, disk)) = disk() else {
+        return;
+    };
     let (kept, lost) = (disk.path().join("kept"), disk.path().join("lost"));
     let mut file = File::create(&kept).unwrap();
     file.write_all(b"synced").unwrap();
@@ -40,13 +42,19 @@ fn a_power_cut_takes_what_no_sync_covers() {
 
 #[test]
 fn files_behave_as_files_do() {
-    let Some((_folder, disk)) = disk() else { return };
+    let Some((_folder, disk)) = disk() else {
+        return;
+    };
     let root = disk.path();
     fs::create_dir_all(root.join("a/b")).unwrap();
     fs::write(root.join("a/b/f"), vec![7; 300_000]).unwrap();
     assert!(fs::remove_dir(root.join("a")).is_err(), "it is not empty");
     fs::rename(root.join("a"), root.join("c")).unwrap();
-    let file = File::options().read(true).write(true).open(root.join("c/b/f")).unwrap();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(root.join("c/b/f"))
+        .unwrap();
     file.write_all_at(b"new", 299_999).unwrap();
     assert_eq!(file.metadata().unwrap().len(), 300_002);
     file.set_len(10).unwrap();
@@ -56,13 +64,19 @@ fn files_behave_as_files_do() {
     assert_eq!(bytes, [7; 10], "it is open, so it is there");
     assert_eq!(file.metadata().unwrap().len(), 10);
     file.lock().unwrap();
-    let names: Vec<_> = fs::read_dir(root).unwrap().flatten().map(|e| e.file_name()).collect();
+    let names: Vec<_> = fs::read_dir(root)
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
     assert_eq!(names, ["c"]);
 }
 
 #[test]
 fn a_full_disk_refuses_to_grow_and_lets_overwrite() {
-    let Some((_folder, disk)) = disk() else { return };
+    let Some((_folder, disk)) = disk() else {
+        return;
+    };
     let path = disk.path().join("f");
     fs::write(&path, [1; 100]).unwrap();
     disk.set_room(Some(0));
@@ -78,7 +92,9 @@ fn a_full_disk_refuses_to_grow_and_lets_overwrite() {
 
 #[test]
 fn a_failing_sync_says_so_and_covers_nothing() {
-    let Some((_folder, disk)) = disk() else { return };
+    let Some((_folder, disk)) = disk() else {
+        return;
+    };
     let path = disk.path().join("f");
     File::create(&path).unwrap().sync_all().unwrap();
     File::open(disk.path()).unwrap().sync_all().unwrap();
@@ -94,7 +110,9 @@ fn a_failing_sync_says_so_and_covers_nothing() {
 
 #[test]
 fn a_dropped_disk_is_unmounted_even_where_somebody_uses_it() {
-    let Some((_folder, disk)) = disk() else { return };
+    let Some((_folder, disk)) = disk() else {
+        return;
+    };
     let mount = disk.path().to_owned();
     let mounted = || {
         let mounts = fs::read_to_string("/proc/mounts").unwrap();

@@ -89,6 +89,10 @@ mod tests {
         assert_eq!(tree.path(near), Some(PathBuf::from("/r/a.txt")));
         tree.removed(Path::new("/r/b/f"));
         assert_eq!(tree.path(file), None);
-        assert_ne!(tree.number(Path::new("/r/b/f")), file, "a new file, a new number");
+        assert_ne!(
+            tree.number(Path::new("/r/b/f")),
+            file,
+            "a new file, a new number"
+        );
     }
 }

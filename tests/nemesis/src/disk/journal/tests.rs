@@ -65,7 +65,11 @@ fn a_folder_s_sync_covers_its_names_only() {
     bed.journal.remove(root.join("kept")).unwrap();
     assert_eq!(bed.read("kept"), None);
     bed.lose();
-    assert_eq!(bed.read("kept").unwrap(), b"k", "its removal was not synced");
+    assert_eq!(
+        bed.read("kept").unwrap(),
+        b"k",
+        "its removal was not synced"
+    );
     assert_eq!(bed.read("sub/lost"), None);
     assert!(sub.is_dir());
 }
@@ -77,7 +81,9 @@ fn an_unsynced_rename_brings_both_files_back() {
     bed.file("now", b"old");
     bed.file("tmp", b"new");
     bed.journal.created(root.join("tmp"));
-    bed.journal.rename(root.join("tmp"), root.join("now")).unwrap();
+    bed.journal
+        .rename(root.join("tmp"), root.join("now"))
+        .unwrap();
     assert_eq!(bed.read("now").unwrap(), b"new");
     bed.lose();
     assert_eq!(bed.read("now").unwrap(), b"old");
@@ -109,7 +115,12 @@ fn a_torn_write_is_torn_at_sectors_and_damages_nothing_that_was_synced() {
         bed.journal.cut(Cut::Torn, &mut Rng::new(seed)).unwrap();
         let bytes = bed.read("a").unwrap();
         assert_eq!(bytes.len(), 4096, "seed {seed}");
-        assert!(bytes[..100].iter().chain(&bytes[3000..]).all(|byte| *byte == 1));
+        assert!(
+            bytes[..100]
+                .iter()
+                .chain(&bytes[3000..])
+                .all(|byte| *byte == 1)
+        );
         // The newer write is never under the older one that it covers.
         let sector = &bytes[1024..1536];
         assert!(sector.iter().all(|byte| *byte == sector[0]), "seed {seed}");

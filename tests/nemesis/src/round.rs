@@ -1,0 +1,351 @@
+//! One round: a fresh cluster, clients at work, one fault after the other, and the judgement.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use raft3d_checkers::history::{
+    Answer, Finals, History, MarkKind, Nanos, NodeFinals, Record, write_lines,
+};
+use raft3d_cluster_tests::logs;
+use raft3d_cluster_tests::process::POLL;
+
+use crate::disk::{self, Taken};
+use crate::faults::{Kind, Stage};
+use crate::fleet::{Fleet, Tools, View};
+use crate::net;
+use crate::rng::Rng;
+use crate::shop::{Accepted, Shop, Work};
+
+/// From healing to the next accepted write, at most.
+pub const RECOVERY_MAX: Duration = Duration::from_secs(10);
+/// How long a recovery is waited for before the round is given up.
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long all nodes may take to apply the same.
+const CONVERGE_PATIENCE: Duration = Duration::from_secs(60);
+/// Quiet time between two faults, in milliseconds, at least.
+const CALM_MIN_MS: u64 = 200;
+/// And at most.
+const CALM_MAX_MS: u64 = 1_000;
+/// How long a fault lasts, in milliseconds, at least: the time to elect another leader.
+const FAULT_MIN_MS: u64 = 1_200;
+/// And at most.
+const FAULT_MAX_MS: u64 = 3_500;
+
+/// What to do in a round.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Everything random in it follows from this.
+    pub seed: u64,
+    /// Nodes.
+    pub size: usize,
+    /// The faults, in this order.
+    pub kinds: Vec<Kind>,
+    /// Where the cluster's folders are made.
+    pub folder: PathBuf,
+    /// What the machine can do.
+    pub tools: Tools,
+    /// A bug to be had on request, for debug builds.
+    pub sabotage: Option<String>,
+}
+
+/// A fault that was healed.
+#[derive(Clone, Debug)]
+pub struct Healed {
+    /// Its kind.
+    pub kind: &'static str,
+    /// What was done.
+    pub what: String,
+    /// From healing to the next accepted write.
+    pub recovery: Duration,
+}
+
+/// What came of a round.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// The faults.
+    pub healed: Vec<Healed>,
+    /// Attempts by what came of them.
+    pub answers: BTreeMap<&'static str, u64>,
+    /// The longest time between two accepted writes.
+    pub longest_outage: Duration,
+    /// What went wrong.
+    pub violations: Vec<String>,
+    /// What the disks did.
+    pub disks: disk::Counts,
+    /// What power cuts took.
+    pub taken: Taken,
+    /// What passed through the network.
+    pub net: net::Counts,
+    /// Jobs that every node held in the end.
+    pub jobs: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Plays a round.
+#[must_use]
+pub fn play(plan: &Plan, judge: impl FnOnce(&History, &Finals) -> Vec<String>) -> Outcome {
+    let started = Instant::now();
+    let _ = std::fs::remove_dir_all(&plan.folder);
+    let mut outcome = Outcome {
+        seed: plan.seed,
+        ..Outcome::default()
+    };
+    let shop = Shop::new(plan.seed);
+    if let Err(why) = std::fs::create_dir_all(&plan.folder) {
+        outcome
+            .violations
+            .push(format!("{}: {why}", plan.folder.display()));
+        return outcome;
+    }
+    let fleet = Fleet::start(
+        plan.folder.clone(),
+        plan.size,
+        plan.tools.clone(),
+        plan.sabotage.as_deref(),
+    );
+    match fleet {
+        Ok(mut fleet) => {
+            if let Err(why) = run(plan, &mut fleet, &shop, &mut outcome) {
+                outcome.violations.push(why);
+            }
+            outcome.net = fleet.net.counts();
+            outcome.disks = fleet.disk_counts();
+            outcome.violations.extend(panics(&fleet));
+        }
+        Err(why) => outcome.violations.push(why),
+    }
+    let (history, finals) = shop.recorder.sorted();
+    outcome.answers = answers(&history);
+    outcome.longest_outage = longest_outage(&shop.accepted());
+    outcome.violations.extend(judge(&history, &finals));
+    outcome.took = started.elapsed();
+    keep_or_remove(plan, &shop.recorder.records(), &outcome);
+    outcome
+}
+
+/// The history goes beside the data and the logs, or all of it goes.
+fn keep_or_remove(plan: &Plan, records: &[Record], outcome: &Outcome) {
+    if outcome.violations.is_empty() {
+        let _ = std::fs::remove_dir_all(&plan.folder);
+        return;
+    }
+    let file = std::fs::File::create(plan.folder.join("history.jsonl"));
+    if let Ok(file) = file {
+        let mut file = std::io::BufWriter::new(file);
+        let _ = write_lines(&mut file, records);
+    }
+}
+
+fn run(
+    plan: &Plan,
+    fleet: &mut Fleet,
+    shop: &Arc<Shop>,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
+    let members = fleet.members().into_iter();
+    let targets = members.map(|place| (place as u64 + 1, fleet.node(place).http()));
+    shop.set_targets(targets.collect());
+    shop.open()?;
+    let work = shop.start();
+    let mut rng = Rng::part(plan.seed, u64::MAX);
+    let mut taken = Taken::default();
+    for kind in &plan.kinds {
+        pause(&mut rng, CALM_MIN_MS, CALM_MAX_MS);
+        let stage = Stage {
+            fleet: &mut *fleet,
+            shop,
+            rng: &mut rng,
+            taken: &mut taken,
+        };
+        let healed = one_fault(*kind, stage);
+        outcome.taken = taken;
+        let healed = healed.map_err(|why| format!("{}: {why}", kind.name))?;
+        outcome.healed.push(healed);
+    }
+    pause(&mut rng, CALM_MIN_MS, CALM_MAX_MS);
+    finish(fleet, shop, work, outcome)
+}
+
+fn pause(rng: &mut Rng, min_ms: u64, max_ms: u64) {
+    let time = Duration::from_millis(min_ms + rng.below(max_ms - min_ms));
+    std::thread::sleep(time);
+}
+
+/// One fault from its beginning to the next accepted write and to all nodes being ready.
+fn one_fault(kind: Kind, mut stage: Stage<'_>) -> Result<Healed, String> {
+    let mut fault = kind.make();
+    stage.shop.mark(MarkKind::Fault, kind.name);
+    let what = fault.inject(&mut stage)?;
+    pause(stage.rng, FAULT_MIN_MS, FAULT_MAX_MS);
+    fault.heal(&mut stage)?;
+    let healed = stage.shop.mark(MarkKind::Healed, &what);
+    let recovery = recovered(stage.shop, healed).map_err(|why| format!("{what}: {why}"))?;
+    let members = stage.fleet.members();
+    let ready = stage.fleet.wait_ready(&members, CONVERGE_PATIENCE);
+    ready.map_err(|why| format!("{what}: {why}"))?;
+    Ok(Healed {
+        kind: kind.name,
+        what,
+        recovery,
+    })
+}
+
+fn recovered(shop: &Shop, healed: Nanos) -> Result<Duration, String> {
+    let until = Instant::now() + RECOVERY_PATIENCE;
+    loop {
+        if let Some(at) = shop.accepted_after(healed) {
+            return Ok(Duration::from_nanos(at - healed));
+        }
+        if Instant::now() > until {
+            return Err(format!(
+                "no write is accepted {RECOVERY_PATIENCE:?} after healing"
+            ));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Lets the clients finish, waits until all nodes have the same, and records what they have.
+fn finish(
+    fleet: &mut Fleet,
+    shop: &Arc<Shop>,
+    work: Work,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
+    shop.mark(MarkKind::Quiet, "the clients stop");
+    work.stop();
+    let views = converged(fleet)?;
+    for (place, view) in views {
+        let finals = NodeFinals {
+            node: view.id,
+            applied: view.applied,
+            digest: view.digest,
+            ..NodeFinals::default()
+        };
+        let client = fleet.client(place, CONVERGE_PATIENCE);
+        shop.record_finals(&client, finals, view.applied)?;
+    }
+    let (_, finals) = shop.recorder.sorted();
+    outcome.jobs = finals
+        .first()
+        .and_then(|node| node.jobs.as_ref())
+        .map_or(0, Vec::len) as u64;
+    Ok(())
+}
+
+/// Waits until all members have applied the same index.
+fn converged(fleet: &Fleet) -> Result<Vec<(usize, View)>, String> {
+    let until = Instant::now() + CONVERGE_PATIENCE;
+    loop {
+        let members = fleet.members().into_iter();
+        let views = members.map(|place| Ok((place, fleet.view(place)?)));
+        let views: Result<Vec<(usize, View)>, String> = views.collect();
+        let why = match views {
+            Ok(views) => {
+                let first = views.first().map(|(_, view)| view.applied);
+                if views.iter().all(|(_, view)| Some(view.applied) == first) {
+                    return Ok(views);
+                }
+                format!("{views:?}")
+            }
+            Err(why) => why,
+        };
+        if Instant::now() > until {
+            return Err(format!(
+                "the nodes do not apply the same after {CONVERGE_PATIENCE:?}: {why}"
+            ));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Panics of any node: whatever is done to it, it ends with a sentence.
+fn panics(fleet: &Fleet) -> Vec<String> {
+    let mut found = Vec::new();
+    for place in fleet.places() {
+        let output = fleet.output(place);
+        let lines = logs::above_warn(&output).into_iter();
+        for line in lines.filter(|line| line.contains("panicked at")) {
+            found.push(format!("node {place} panicked: {line}"));
+        }
+    }
+    found
+}
+
+fn answers(history: &History) -> BTreeMap<&'static str, u64> {
+    let mut answers = BTreeMap::new();
+    for operation in &history.operations {
+        let kind = match (&operation.answer, operation.op.is_write()) {
+            (Answer::Accepted { replayed: true, .. }, _) => "write answered from memory",
+            (Answer::Accepted { .. }, true) => "write accepted",
+            (Answer::Accepted { .. }, false) => "read answered",
+            (Answer::Rejected { .. }, true) => "write refused",
+            (Answer::Rejected { .. }, false) => "read refused",
+            (Answer::Unknown, true) => "write of unknown outcome",
+            (Answer::Unknown, false) => "read without an answer",
+            (Answer::Never, true) => "write that certainly did not happen",
+            (Answer::Never, false) => "read that was turned away",
+        };
+        *answers.entry(kind).or_default() += 1;
+    }
+    answers
+}
+
+fn longest_outage(accepted: &[Accepted]) -> Duration {
+    let pairs = accepted.iter().zip(accepted.iter().skip(1));
+    let gaps = pairs.map(|(one, next)| next.at.saturating_sub(one.at));
+    Duration::from_nanos(gaps.max().unwrap_or(0))
+}
+
+/// What can be said without trusting any log index: all nodes hold the same rows, and every
+/// accepted job is among them.
+#[must_use]
+pub fn judge_plainly(history: &History, finals: &Finals) -> Vec<String> {
+    let mut found = Vec::new();
+    let Some((first, others)) = finals.split_first() else {
+        return found;
+    };
+    for other in others {
+        if other.applied == first.applied && other.digest != first.digest {
+            let at = first.applied;
+            found.push(format!(
+                "nodes {} and {} differ at {at}",
+                first.node, other.node
+            ));
+        }
+        let same = other.jobs == first.jobs
+            && other.filaments == first.filaments
+            && other.printers == first.printers;
+        if !same {
+            found.push(format!(
+                "nodes {} and {} hold other rows",
+                first.node, other.node
+            ));
+        }
+    }
+    let jobs = first.jobs.iter().flatten().map(|job| job.tag.as_str());
+    let mut tags: Vec<&str> = jobs.collect();
+    tags.sort_unstable();
+    for operation in &history.operations {
+        if let (raft3d_checkers::history::Op::CreateJob { tag, .. }, Answer::Accepted { .. }) =
+            (&operation.op, &operation.answer)
+        {
+            let from = tags.partition_point(|other| *other < tag.as_str());
+            let held = tags[from..]
+                .iter()
+                .take_while(|other| **other == tag)
+                .count();
+            if held != 1 {
+                found.push(format!(
+                    "{tag} was accepted and is there {held} times: {operation}"
+                ));
+            }
+        }
+    }
+    found
+}
