@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod disk;
 pub mod faults;
+pub mod figures;
 pub mod fleet;
 pub mod net;
 pub mod rng;

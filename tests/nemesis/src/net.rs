@@ -47,6 +47,20 @@ pub struct Counts {
     pub delayed: u64,
 }
 
+impl Counts {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            reset: self.reset + other.reset,
+            chunks: self.chunks + other.chunks,
+            held: self.held + other.held,
+            delayed: self.delayed + other.delayed,
+        }
+    }
+}
+
 struct Connection {
     ends: [usize; 2],
     streams: [TcpStream; 2],

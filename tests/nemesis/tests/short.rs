@@ -9,7 +9,7 @@ use raft3d_cluster_tests::cluster::scratch_folder;
 use raft3d_nemesis::faults::{KINDS, Kind, kind};
 use raft3d_nemesis::fleet::Tools;
 use raft3d_nemesis::rng::Rng;
-use raft3d_nemesis::round::{Plan, judge_plainly, play};
+use raft3d_nemesis::round::{Plan, play};
 
 /// The seed; `NEMESIS_SEED` gives another.
 const SEED: u64 = 1;
@@ -38,8 +38,9 @@ fn check(name: &str, mut kinds: Vec<Kind>) {
         folder: folder.clone(),
         tools,
         sabotage: None,
+        in_time: false,
     };
-    let outcome = play(&plan, judge_plainly);
+    let outcome = play(&plan, &|_| {});
     for healed in &outcome.healed {
         println!(
             "{:16} {:>8.2?}  {}",
@@ -55,6 +56,10 @@ fn check(name: &str, mut kinds: Vec<Kind>) {
         "{:?} {:?}, {} jobs, {:?}",
         outcome.disks, outcome.net, outcome.jobs, outcome.took
     );
+    println!("{:?}", outcome.judged);
+    for line in &outcome.undecided {
+        println!("undecided: {line}");
+    }
     let replay = format!("NEMESIS_SEED={seed} cargo test --workspace --test short {name}");
     assert!(
         outcome.violations.is_empty(),

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::{Fault, STEP_PATIENCE, Stage, wait_for};
-use crate::rng::Rng;
-use crate::shop::{Desk, OPERATOR};
+use crate::shop::Desk;
 
 /// The module that is uploaded: a shipped one with a name of its own in it.
 const MODULE: &str = "../../policies/prebuilt/standard-deduction.wasm";
@@ -18,7 +17,7 @@ pub(super) struct NewPolicy {
 impl Fault for NewPolicy {
     fn inject(&mut self, stage: &mut Stage<'_>) -> Result<String, String> {
         let nonce = stage.rng.next_u64();
-        let mut desk = Desk::new(stage.shop, OPERATOR, Rng::new(nonce));
+        let mut desk = stage.shop.operator();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(MODULE);
         let module = std::fs::read(path).map_err(|error| error.to_string())?;
         let module = with_custom_section(module, nonce);

@@ -5,7 +5,7 @@ mod facts;
 mod request;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -21,8 +21,6 @@ pub use client::Desk;
 
 /// Clients that work at once.
 pub const CLIENTS: u32 = 8;
-/// The client that changes rules; numbered behind the others.
-pub const OPERATOR: u32 = CLIENTS;
 /// Printers of the shop.
 pub(crate) const PRINTERS: [&str; 3] = ["p0", "p1", "p2"];
 /// Filaments of the shop and their weights in grams. The last one soon has no room for more jobs.
@@ -60,6 +58,8 @@ pub struct Shop {
     jobs: Mutex<Vec<String>>,
     accepted: Mutex<Vec<Accepted>>,
     closed: AtomicBool,
+    /// Operators come behind the clients, each under a number of its own.
+    next_operator: AtomicU32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,6 +78,7 @@ impl Shop {
             jobs: Mutex::default(),
             accepted: Mutex::default(),
             closed: AtomicBool::new(false),
+            next_operator: AtomicU32::new(CLIENTS),
         })
     }
 
@@ -117,13 +118,20 @@ impl Shop {
         after.map(|write| write.at).min()
     }
 
+    /// A client for an operator.
+    #[must_use]
+    pub fn operator(self: &Arc<Self>) -> Desk {
+        let number = self.next_operator.fetch_add(1, Ordering::Relaxed);
+        Desk::new(self, number, Rng::part(self.seed, u64::from(number)))
+    }
+
     /// Adds the printers and the filaments.
     ///
     /// # Errors
     /// Where the cluster does not take them.
     pub fn open(self: &Arc<Self>) -> Result<(), String> {
         let until = Instant::now() + OPEN_PATIENCE;
-        let mut desk = Desk::new(self, OPERATOR, Rng::part(self.seed, u64::from(OPERATOR)));
+        let mut desk = self.operator();
         let printers = PRINTERS.iter().map(|id| Op::CreatePrinter {
             id: Some((*id).to_owned()),
         });
