@@ -162,22 +162,26 @@ fn say(bar: &ProgressBar, line: &str) {
 
 fn tell(bar: &ProgressBar, outcome: &Outcome, plan: &Plan, replay: &str) {
     let writes = outcome.answers.get("write accepted").copied().unwrap_or(0);
-    say(bar, &format!(
-        "seed {}: {} nodes, {} faults, {writes} writes accepted, longest outage {:.1} s, {:.0} s",
-        outcome.seed,
-        plan.size,
-        outcome.healed.len(),
-        outcome.longest_outage.as_secs_f64(),
-        outcome.took.as_secs_f64(),
-    ));
+    say(
+        bar,
+        &format!(
+            "seed {}: {} nodes, {} faults, {writes} writes accepted, longest outage {:.1} s, {:.0} s",
+            outcome.seed,
+            plan.size,
+            outcome.healed.len(),
+            outcome.longest_outage.as_secs_f64(),
+            outcome.took.as_secs_f64(),
+        ),
+    );
     for violation in &outcome.violations {
         say(bar, &format!("VIOLATION: {violation}"));
     }
     if !outcome.violations.is_empty() {
         let folder = plan.folder.display();
-        say(bar, &format!(
-            "history, logs and data are kept in {folder}\nreplay: {replay}"
-        ));
+        say(
+            bar,
+            &format!("history, logs and data are kept in {folder}\nreplay: {replay}"),
+        );
     }
 }
 
