@@ -158,6 +158,7 @@ impl Node {
         parts: Parts,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
+        crate::sabotage::announce();
         let id = options.node_id;
         parts.data_dir.set_node_id(id)?;
         let identity = parts.data_dir.identity();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Answer, Facts, Nanos, Op, Operation, Refusal};
+use crate::history::{Answer, Facts, Finals, JobFacts, Nanos, Op, Operation, Refusal};
 
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,4 +118,93 @@ fn call(mut attempts: Vec<&Operation>) -> Option<Call<'_>> {
         fate,
         attempts,
     })
+}
+
+/// Jobs that were shown anywhere, by answers or in the final dumps.
+fn shown<'a>(calls: &[Call<'a>], finals: &'a Finals) -> Vec<&'a JobFacts> {
+    let answers = calls.iter().flat_map(|call| match &call.fate {
+        Fate::Done {
+            facts: Facts::Job(job),
+            ..
+        } => core::slice::from_ref(job),
+        Fate::Done {
+            facts: Facts::Jobs(jobs),
+            ..
+        } => jobs.as_slice(),
+        _ => &[],
+    });
+    answers
+        .chain(finals.iter().flat_map(|node| node.jobs.iter().flatten()))
+        .collect()
+}
+
+/// The jobs that requests made or may have made.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs<'a> {
+    /// Ids that the cluster was seen to give, by the tag of the request.
+    named: BTreeMap<&'a str, &'a str>,
+    /// The requests that may have made the jobs, by the jobs' ids.
+    made: BTreeMap<&'a str, &'a Op>,
+}
+
+impl<'a> Jobs<'a> {
+    pub(crate) fn gather(calls: &[Call<'a>], finals: &'a Finals) -> Self {
+        let shown = shown(calls, finals);
+        let by_id: BTreeMap<&str, &str> = shown
+            .iter()
+            .map(|job| (job.id.as_str(), job.tag.as_str()))
+            .collect();
+        let named = shown
+            .iter()
+            .map(|job| (job.tag.as_str(), job.id.as_str()))
+            .collect();
+        let mut jobs = Self {
+            named,
+            made: BTreeMap::new(),
+        };
+        for call in calls
+            .iter()
+            .filter(|call| !matches!(call.fate, Fate::Refused { .. }))
+        {
+            let (Some(id), Op::CreateJob { tag, .. }) = (jobs.id_of(call.op), call.op) else {
+                continue;
+            };
+            // Of two requests for one id, the one that was seen to have made it counts.
+            if by_id.get(id).is_none_or(|seen| seen == tag) {
+                jobs.made.insert(id, call.op);
+            }
+        }
+        jobs
+    }
+
+    /// The id of the job that a request makes: the client's, or the one that the cluster was seen
+    /// to give it.
+    pub(crate) fn id_of(&self, op: &'a Op) -> Option<&'a str> {
+        match op {
+            Op::CreateJob { id: Some(id), .. } => Some(id),
+            Op::CreateJob { tag, .. } => self.named.get(tag.as_str()).copied(),
+            _ => None,
+        }
+    }
+
+    /// Filament and weight of a job, as its request said.
+    pub(crate) fn load(&self, id: &str) -> Option<(&'a str, u64)> {
+        match self.made.get(id)? {
+            Op::CreateJob {
+                filament,
+                weight_mg,
+                ..
+            } => Some((filament, *weight_mg)),
+            _ => None,
+        }
+    }
+
+    /// Jobs of a printer.
+    pub(crate) fn of_printer(&self, wanted: &str) -> impl Iterator<Item = &'a str> {
+        let own = move |op: &Op| matches!(op, Op::CreateJob { printer, .. } if printer == wanted);
+        self.made
+            .iter()
+            .filter(move |(_, op)| own(op))
+            .map(|(id, _)| *id)
+    }
 }

@@ -10,9 +10,9 @@
 //! effect at any time after it was sent, or never; where the final dumps tell which, they are
 //! believed (`lost` judges them).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::calls::{Call, Fate};
+use crate::calls::{Call, Fate, Jobs};
 use crate::history::{Consistency, Facts, Finals, JobFacts, Nanos, Op, Refusal};
 use crate::search::{Found, Item, search};
 use crate::verdict::{Court, Verdict};
@@ -94,14 +94,9 @@ fn tell(court: &mut Court<'_>, calls: &[Call<'_>], row: &str, found: Found) {
     }
 }
 
-/// What is known of jobs beside the order of their calls.
+/// What is known beside the order of the calls.
 struct Known<'a> {
-    /// What the requests that may have made a job said of it.
-    created: BTreeMap<&'a str, (&'a str, u64)>,
-    /// The printers of the jobs.
-    by_printer: BTreeMap<&'a str, BTreeSet<&'a str>>,
-    /// Ids of jobs that the cluster named, by the tag of the request that made them.
-    named: BTreeMap<&'a str, &'a str>,
+    jobs: Jobs<'a>,
     /// Whether any job may have been deleted.
     deletes: bool,
     /// The jobs of one node's final dump, by id.
@@ -110,61 +105,14 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn gather(calls: &[Call<'a>], finals: &'a Finals) -> Self {
-        let last = finals
-            .iter()
-            .max_by_key(|node| node.applied)
-            .and_then(|n| n.jobs.as_ref());
-        let shown = calls.iter().flat_map(|call| match &call.fate {
-            Fate::Done {
-                facts: Facts::Job(job),
-                ..
-            } => core::slice::from_ref(job),
-            Fate::Done {
-                facts: Facts::Jobs(jobs),
-                ..
-            } => jobs.as_slice(),
-            _ => &[],
-        });
-        let shown = shown.chain(last.into_iter().flatten());
-        let mut known = Self {
-            created: BTreeMap::new(),
-            by_printer: BTreeMap::new(),
-            named: shown
-                .map(|job| (job.tag.as_str(), job.id.as_str()))
-                .collect(),
+        let last = finals.iter().max_by_key(|node| node.applied);
+        let last = last.and_then(|node| node.jobs.as_ref());
+        Self {
+            jobs: Jobs::gather(calls, finals),
             deletes: calls
                 .iter()
                 .any(|call| matches!(call.op, Op::DeleteJob { .. })),
             last: last.map(|jobs| jobs.iter().map(|job| (job.id.as_str(), job)).collect()),
-        };
-        for call in calls {
-            let Op::CreateJob {
-                filament,
-                weight_mg,
-                printer,
-                ..
-            } = call.op
-            else {
-                continue;
-            };
-            if matches!(call.fate, Fate::Refused { .. }) {
-                continue;
-            }
-            if let Some(id) = known.id_of(call.op) {
-                known.created.insert(id, (filament.as_str(), *weight_mg));
-                known.by_printer.entry(printer).or_default().insert(id);
-            }
-        }
-        known
-    }
-
-    /// The id of the job that a request makes: the client's, or the one that the cluster was seen
-    /// to give it.
-    fn id_of(&self, op: &'a Op) -> Option<&'a str> {
-        match op {
-            Op::CreateJob { id: Some(id), .. } => Some(id),
-            Op::CreateJob { tag, .. } => self.named.get(tag.as_str()).copied(),
-            _ => None,
         }
     }
 
@@ -244,7 +192,7 @@ impl<'a> Rows<'a> {
             }
             Op::Claim { printer } if *fate == Fate::Unknown => {
                 // It may have moved any queued job of the printer.
-                for &id in known.by_printer.get(printer.as_str()).into_iter().flatten() {
+                for id in known.jobs.of_printer(printer) {
                     let action = JobAction::claim(id, None);
                     self.jobs.entry(id).or_default().push(place.item(action));
                 }
@@ -258,10 +206,10 @@ impl<'a> Rows<'a> {
     }
 
     fn add_job_write(&mut self, call: &Call<'a>, place: Place, known: &Known<'a>) {
-        if let Some((id, action)) = job::of_call(call.op, &call.fate, known.id_of(call.op)) {
+        if let Some((id, action)) = job::of_call(call.op, &call.fate, known.jobs.id_of(call.op)) {
             self.jobs.entry(id).or_default().push(place.item(action));
         }
-        let row = |id: &str| known.created.get(id).copied();
+        let row = |id: &str| known.jobs.load(id);
         if let Some((id, action)) = filament::of_job_call(call.op, &call.fate, row) {
             self.filaments
                 .entry(id)

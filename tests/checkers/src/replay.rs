@@ -8,9 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::calls::{Call, Fate};
+use crate::calls::{Call, Fate, Jobs};
 use crate::history::{Consistency, EventFacts, EventWhat, Facts, Finals, NodeFinals, Op, Refusal};
-use crate::shop::Shop;
+use crate::shop::{RULESET, Shop};
 use crate::verdict::{Court, Verdict};
 
 /// Name of this judge.
@@ -49,7 +49,7 @@ pub(crate) fn judge(calls: &[Call<'_>], finals: &Finals, verdict: &mut Verdict) 
         .iter()
         .filter(|call| call.fate == Fate::Unknown)
         .collect();
-    let mut shop = Shop::new(uncertain(&unknown, finals));
+    let mut shop = Shop::new(uncertain(calls, &unknown, finals));
     for (revision, step) in &steps {
         let (said, shown) = match step {
             Step::Write(call, facts) => (shop.write(call.op, facts, *revision), call.shown()),
@@ -102,11 +102,16 @@ fn steps<'a>(calls: &'a [Call<'a>], finals: &'a Finals) -> Vec<(u64, Step<'a>)> 
 }
 
 /// Rows that writes without an answer may have changed unseen.
-fn uncertain(unknown: &[&Call<'_>], finals: &Finals) -> BTreeSet<String> {
+fn uncertain(calls: &[Call<'_>], unknown: &[&Call<'_>], finals: &Finals) -> BTreeSet<String> {
     let gone = finals
         .iter()
         .all(|node| node.events.is_none() || node.events_deleted_to.is_some());
+    let jobs = Jobs::gather(calls, finals);
     let mut rows = BTreeSet::new();
+    let add_job = |rows: &mut BTreeSet<String>, id: &str| {
+        rows.insert(id.to_owned());
+        rows.extend(jobs.load(id).map(|(filament, _)| filament.to_owned()));
+    };
     for call in unknown {
         match call.op {
             Op::SetPriority { job, .. } | Op::DeleteJob { job } => {
@@ -116,17 +121,19 @@ fn uncertain(unknown: &[&Call<'_>], finals: &Finals) -> BTreeSet<String> {
                 rows.insert(filament.clone());
             }
             Op::ActivateRuleset { .. } => {
-                rows.insert("the ruleset".to_owned());
+                rows.insert(RULESET.to_owned());
             }
-            Op::CreateJob { id, filament, .. } if gone => {
-                rows.extend(id.clone());
+            Op::CreateJob { filament, .. } if gone => {
+                rows.extend(jobs.id_of(call.op).map(str::to_owned));
                 rows.insert(filament.clone());
             }
-            Op::SetStatus { job, .. } if gone => {
-                rows.insert(job.clone());
-                let jobs = finals.iter().flat_map(|node| node.jobs.iter().flatten());
-                let own = jobs.filter(|row| row.id == *job);
-                rows.extend(own.map(|row| row.filament.clone()));
+            Op::SetStatus { job, .. } if gone => add_job(&mut rows, job),
+            Op::Claim { printer } if gone => {
+                jobs.of_printer(printer)
+                    .for_each(|id| add_job(&mut rows, id));
+            }
+            Op::CreatePrinter { id } | Op::CreateFilament { id, .. } if gone => {
+                rows.extend(id.clone());
             }
             _ => {}
         }

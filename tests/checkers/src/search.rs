@@ -7,8 +7,9 @@
 //! hide an order, with a probability below 2^-80 at [`CONFIGURATIONS_MAX`].
 //!
 //! Two reductions keep the search short without losing an order:
-//! - an operation that may come next and changes nothing is taken at once: whatever order explains
-//!   the rest explains it with this one in front, too;
+//! - an operation that never changes anything ([`Model::observes`]) and may come next is taken at
+//!   once: whatever order explains the rest explains it with this one in front, too. (A write that
+//!   happens to change nothing now may be needed later.)
 //! - where all that may come next commutes ([`Model::commutes`]), only the one that must come
 //!   first is tried.
 
@@ -30,6 +31,9 @@ pub(crate) trait Model {
 
     /// The state after the action; none where the answer is not one that this state gives.
     fn step(state: &Self::State, action: &Self::Action) -> Option<Self::State>;
+
+    /// Whether the action leaves every state as it is: a read, a refusal.
+    fn observes(action: &Self::Action) -> bool;
 
     /// Whether the order of the two does not matter, wherever both can be done one after the other:
     /// neither looks at what the other changes.
@@ -237,8 +241,8 @@ impl<M: Model> Search<M> {
                 continue;
             };
             match M::step(state, &item.action) {
-                Some(after) if after == *state && item.certain => return vec![place],
-                Some(after) if after != *state => changing.push(place),
+                Some(_) if item.certain && M::observes(&item.action) => return vec![place],
+                Some(after) if item.certain || after != *state => changing.push(place),
                 Some(_) => {}
                 None => impossible |= item.certain,
             }

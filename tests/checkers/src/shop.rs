@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::history::{Facts, FilamentFacts, JobFacts, Op, Refusal};
 use crate::rules::{self, CLAIMED, INITIAL, TOO_HEAVY};
 
+/// Under what the active ruleset stands among the rows that are uncertain; no id has blanks.
+pub(crate) const RULESET: &str = "the active ruleset";
+
 /// The shop at one revision.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shop {
@@ -30,6 +33,48 @@ impl Shop {
 
     /// Does an accepted write, and says what is wrong with its answer.
     pub(crate) fn write(&mut self, op: &Op, facts: &Facts, revision: u64) -> Result<(), String> {
+        let done = self.do_write(op, facts, revision);
+        if done.is_ok() || !self.is_unsure(op) {
+            return done;
+        }
+        // What the model lacks, the answer shows.
+        match (op, facts) {
+            (Op::DeleteJob { job }, _) => {
+                self.jobs.remove(job);
+            }
+            (_, Facts::Job(job)) => {
+                self.jobs.insert(job.id.clone(), job.clone());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a write is about a row that is uncertain.
+    fn is_unsure(&self, op: &Op) -> bool {
+        match op {
+            Op::CreatePrinter { id: Some(id) }
+            | Op::CreateFilament { id: Some(id), .. }
+            | Op::SetStatus { job: id, .. }
+            | Op::SetPriority { job: id, .. }
+            | Op::DeleteJob { job: id } => self.uncertain.contains(id),
+            Op::CreateJob {
+                id,
+                printer,
+                filament,
+                ..
+            } => {
+                let mut rows = id.iter().chain([printer, filament]);
+                rows.any(|id| self.uncertain.contains(id))
+            }
+            Op::AdjustFilament { filament, .. } => self.uncertain.contains(filament),
+            Op::Claim { .. } => !self.uncertain.is_empty(),
+            Op::ActivateRuleset { .. } => self.uncertain.contains(RULESET),
+            _ => false,
+        }
+    }
+
+    fn do_write(&mut self, op: &Op, facts: &Facts, revision: u64) -> Result<(), String> {
         match op {
             Op::CreatePrinter { id } => {
                 let shown = if let Facts::Printer(row) = facts {
@@ -262,7 +307,7 @@ impl Shop {
                 }
             }
             (Op::ReadRuleset { .. }, Facts::Ruleset(shown)) => {
-                let unsure = self.uncertain.contains("the ruleset");
+                let unsure = self.uncertain.contains(RULESET);
                 let own = &self.ruleset.0;
                 if shown == own || unsure {
                     Ok(())

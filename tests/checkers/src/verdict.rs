@@ -6,6 +6,8 @@ use core::fmt;
 const LISTED_MAX: usize = 20;
 /// Most operations that one violation shows.
 const SHOWN_MAX: usize = 16;
+/// Most characters of one line: a list of all jobs says no more than its beginning.
+const LINE_CHARS_MAX: usize = 600;
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +114,10 @@ impl<'a> Court<'a> {
     ) {
         self.found += 1;
         if self.found <= LISTED_MAX {
-            let shown = shown.into_iter().map(|line| line.to_string()).collect();
+            let shown = shown
+                .into_iter()
+                .map(|line| shorten(&line.to_string()))
+                .collect();
             let violation = Violation {
                 judge: self.judge,
                 what: what.into(),
@@ -149,5 +154,12 @@ impl Drop for Court<'_> {
             };
             self.verdict.violations.push(violation);
         }
+    }
+}
+
+fn shorten(line: &str) -> String {
+    match line.char_indices().nth(LINE_CHARS_MAX) {
+        Some((end, _)) => format!("{} ...", line.get(..end).unwrap_or(line)),
+        None => line.to_owned(),
     }
 }

@@ -136,34 +136,31 @@ pub(super) fn of_job_call<'a>(
             },
             fate,
         ) if is_terminal(to) => {
-            let (filament, weight) = created(job)?;
-            let takes = asked_to_take(weight, to, *used_mg);
-            match fate {
-                Fate::Done { facts, .. } => {
-                    let takes = match facts {
-                        Facts::Job(JobFacts { deducted_mg, .. }) => *deducted_mg,
-                        _ => takes,
-                    };
-                    Some((
-                        filament,
-                        FilamentAction::Ends {
-                            takes,
-                            releases: weight,
-                        },
-                    ))
+            // What an answer shows of the job counts more than what was asked.
+            let (filament, weight, taken) = match fate {
+                Fate::Done {
+                    facts: Facts::Job(job),
+                    ..
+                } => (job.filament.as_str(), job.weight_mg, Some(job.deducted_mg)),
+                _ => {
+                    let (filament, weight) = created(job)?;
+                    (filament, weight, None)
                 }
+            };
+            let takes = taken.unwrap_or_else(|| asked_to_take(weight, to, *used_mg));
+            match fate {
                 Fate::Refused {
                     why: Refusal::DeductionExceedsRemaining,
                     ..
                 } => Some((filament, FilamentAction::TooLittle(takes))),
                 Fate::Refused { .. } => None,
-                Fate::Unknown => Some((
-                    filament,
-                    FilamentAction::Ends {
+                Fate::Done { .. } | Fate::Unknown => {
+                    let ends = FilamentAction::Ends {
                         takes,
                         releases: weight,
-                    },
-                )),
+                    };
+                    Some((filament, ends))
+                }
             }
         }
         _ => None,
@@ -228,15 +225,26 @@ impl<'a> Model for FilamentModel<'a> {
         after.map(Some)
     }
 
-    /// Sums do not mind the order of their parts.
+    fn observes(action: &Self::Action) -> bool {
+        matches!(
+            action,
+            FilamentAction::Exists
+                | FilamentAction::TooHeavy(_)
+                | FilamentAction::TooLittle(_)
+                | FilamentAction::Shows(_)
+        )
+    }
+
+    /// Sums do not mind the order of their parts, as long as only reservations lessen what is
+    /// available: each is then refused or not whatever the others' order. An end that takes more
+    /// than was reserved, or a correction downwards, must not come before a reservation that it
+    /// would have prevented.
     fn commutes(a: &Self::Action, b: &Self::Action) -> bool {
-        let is_part = |action: &Self::Action| {
-            matches!(
-                action,
-                FilamentAction::Reserves(_)
-                    | FilamentAction::Ends { .. }
-                    | FilamentAction::Adjusts(_, None)
-            )
+        let is_part = |action: &Self::Action| match action {
+            FilamentAction::Reserves(_) => true,
+            FilamentAction::Ends { takes, releases } => takes <= releases,
+            FilamentAction::Adjusts(delta, None) => *delta >= 0,
+            _ => false,
         };
         is_part(a) && is_part(b)
     }

@@ -124,6 +124,11 @@ impl<'a> Model for JobModel<'a> {
             }
         }
     }
+
+    fn observes(action: &Self::Action) -> bool {
+        let never_done = matches!(action.told, Told::Absent | Told::Refused(_));
+        never_done || matches!(action.ask, Ask::Read)
+    }
 }
 
 /// The job after what was asked; none where it is to be refused.

@@ -27,4 +27,8 @@ impl<'a> Model for Register<'a> {
             RegisterAction::Shows(text) => (state.as_deref() == *text).then(|| state.clone()),
         }
     }
+
+    fn observes(action: &Self::Action) -> bool {
+        matches!(action, RegisterAction::Shows(_))
+    }
 }
