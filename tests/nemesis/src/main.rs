@@ -2,12 +2,17 @@
 //! and runs it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use raft3d_checkers::check_all;
+use raft3d_checkers::history::{read_lines, sort};
 use raft3d_cluster_tests::cluster::scratch_folder;
 use raft3d_cluster_tests::process::build_folder;
 use raft3d_nemesis::faults::{KINDS, Kind, kind};
@@ -40,6 +45,9 @@ struct Args {
     /// Run the nodes with this bug; they must be of a debug build
     #[arg(long, value_name = "BUG")]
     sabotage: Option<String>,
+    /// Only judge a history that was kept
+    #[arg(long, value_name = "FILE")]
+    judge: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +63,9 @@ fn main() -> ExitCode {
 
 /// Plays; answers whether nothing was violated.
 fn run(args: &Args) -> Result<bool> {
+    if let Some(file) = &args.judge {
+        return judge(file);
+    }
     let kinds = chosen(&args.only)?;
     let tools = Tools::find();
     let missing: BTreeMap<&str, String> = kinds
@@ -103,6 +114,15 @@ fn run(args: &Args) -> Result<bool> {
     }
     println!("written to {}", path.display());
     Ok(figures.violations().is_empty())
+}
+
+/// Judges a history that was kept.
+fn judge(file: &Path) -> Result<bool> {
+    let lines = File::open(file).with_context(|| file.display().to_string())?;
+    let (history, finals) = sort(read_lines(&mut BufReader::new(lines))?);
+    let verdict = check_all(&history, &finals);
+    println!("{verdict}");
+    Ok(verdict.is_good())
 }
 
 fn chosen(only: &[String]) -> Result<Vec<Kind>> {
