@@ -32,8 +32,8 @@ async fn a_leader_whose_clock_jumps_does_not_take_the_log_s_time_along() {
     let mut cluster = Cluster::new(3, Tune::default());
     let mut clocks = Vec::new();
     for at in 0..3 {
-        cluster.tune.clock_offset_ms = Arc::new(AtomicI64::new(0));
-        clocks.push(Arc::clone(&cluster.tune.clock_offset_ms));
+        cluster.tune.clock_jump_ms = Arc::new(AtomicI64::new(0));
+        clocks.push(Arc::clone(&cluster.tune.clock_jump_ms));
         cluster.start(at).await;
     }
     cluster.bootstrap(0).await.unwrap();
@@ -62,13 +62,10 @@ async fn a_leader_whose_clock_jumps_does_not_take_the_log_s_time_along() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_go_on_where_the_log_s_time_is_ahead_of_all_clocks() {
     let cluster = Cluster::started(3, Tune::default()).await;
-    cluster
-        .tune
-        .clock_offset_ms
-        .store(HOUR_MS, Ordering::Relaxed);
+    cluster.tune.clock_jump_ms.store(HOUR_MS, Ordering::Relaxed);
     accepted(&cluster.printer(0, "ahead").await.unwrap());
     assert!(log_time_ahead_ms(&cluster, 0).await > HOUR_MS / 2);
-    cluster.tune.clock_offset_ms.store(0, Ordering::Relaxed);
+    cluster.tune.clock_jump_ms.store(0, Ordering::Relaxed);
     for at in 0..3 {
         accepted(&cluster.printer(at, &format!("back-{at}")).await.unwrap());
     }

@@ -92,8 +92,9 @@ pub struct Cluster {
 pub struct Tune {
     pub snapshot_entries: u64,
     pub log_entries_kept: u64,
-    /// By how much the clocks of nodes that are started with it are wrong, also later on.
-    pub clock_offset_ms: Arc<AtomicI64>,
+    pub clock_offset_ms: i64,
+    /// By how much more the clocks of the nodes that were started with it are wrong now.
+    pub clock_jump_ms: Arc<AtomicI64>,
     pub bootstrap: bool,
     pub checkpoint_ms: u64,
     /// Where the logs are on a disk that can lose what was not synced.
@@ -105,7 +106,8 @@ impl Default for Tune {
         Self {
             snapshot_entries: 10_000,
             log_entries_kept: 1_000,
-            clock_offset_ms: Arc::default(),
+            clock_offset_ms: 0,
+            clock_jump_ms: Arc::default(),
             bootstrap: true,
             checkpoint_ms: 10_000,
             power: None,
@@ -208,7 +210,8 @@ impl Cluster {
     }
 
     fn options(&self, id: NodeId, slot: &Slot) -> NodeOptions {
-        let offset = Arc::clone(&self.tune.clock_offset_ms);
+        let offset = self.tune.clock_offset_ms;
+        let jump = Arc::clone(&self.tune.clock_jump_ms);
         NodeOptions {
             node_id: id,
             peer_addr: slot.addr.clone(),
@@ -225,7 +228,8 @@ impl Cluster {
             bootstrap: self.tune.bootstrap.then(default_bootstrap),
             clock: Arc::new(move || {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-                (now.as_millis() as u64).saturating_add_signed(offset.load(Ordering::Relaxed))
+                (now.as_millis() as u64)
+                    .saturating_add_signed(offset + jump.load(Ordering::Relaxed))
             }),
             version: "test".to_owned(),
             engine_epoch: 1,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use raft3d_core::Command;
@@ -189,7 +188,7 @@ async fn a_follower_whose_clock_lags_takes_writes() {
     let mut cluster = Cluster::started(3, tune).await;
     let late = cluster.follower().await;
     cluster.kill(late).await;
-    cluster.tune.clock_offset_ms = Arc::new(AtomicI64::new(-8_000));
+    cluster.tune.clock_offset_ms = -8_000;
     let node = cluster.start(late).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let outcome = node.write(WriteRequest {

@@ -4,7 +4,7 @@
 //! to be told of, with its log.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use raft3d_cluster_tests::client::Client;
 use raft3d_cluster_tests::logs;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::clock::{self, Clock};
 use crate::disk::{self, Counts, Disk};
 use crate::net::Net;
+use crate::patience::Patience;
 
 /// Longest wait for one answer about a node's state.
 const STATE_PATIENCE: Duration = Duration::from_secs(3);
@@ -208,15 +209,15 @@ impl Fleet {
         self.nodes[place].peer_at = own;
         self.start_nodes(&[place]);
         self.wait_ready(&[place], START_PATIENCE)?;
-        let until = Instant::now() + START_PATIENCE;
+        let mut patience = Patience::new(START_PATIENCE);
         loop {
             match self.view(place) {
                 Ok(view) => {
                     self.nodes[place].id = Some(view.id);
                     return Ok(place);
                 }
-                Err(why) if Instant::now() > until => return Err(why),
-                Err(_) => std::thread::sleep(POLL),
+                Err(why) if !patience.lasts() => return Err(why),
+                Err(_) => {}
             }
         }
     }
@@ -297,13 +298,12 @@ impl Fleet {
             let Some(mut process) = self.nodes[*place].process.take() else {
                 continue;
             };
-            let until = Instant::now() + STOP_PATIENCE;
+            let mut patience = Patience::new(STOP_PATIENCE);
             while process.is_running() {
-                if Instant::now() > until {
+                if !patience.lasts() {
                     let tail = process.tail();
                     return Err(format!("node {place} does not stop; its log ends:\n{tail}"));
                 }
-                std::thread::sleep(POLL);
             }
             let status = process.wait(POLL);
             if !status.success() {
@@ -334,7 +334,7 @@ impl Fleet {
     /// # Errors
     /// Where one ended or is not ready after `patience`, with the end of its log.
     pub fn wait_ready(&mut self, places: &[usize], patience: Duration) -> Result<(), String> {
-        let until = Instant::now() + patience;
+        let mut patience = Patience::new(patience);
         for place in places {
             let client = self.client(*place, STATE_PATIENCE);
             loop {
@@ -344,12 +344,11 @@ impl Fleet {
                     Err(error) => error.to_string(),
                 };
                 let ended = !self.runs(*place);
-                if ended || Instant::now() > until {
+                if ended || !patience.lasts() {
                     let how = if ended { "ended" } else { "is not ready" };
                     let tail = self.tail(*place);
                     return Err(format!("node {place} {how} ({why}); its log ends:\n{tail}"));
                 }
-                std::thread::sleep(POLL);
             }
         }
         Ok(())

@@ -13,6 +13,7 @@ pub mod faults;
 pub mod figures;
 pub mod fleet;
 pub mod net;
+mod patience;
 pub mod rng;
 pub mod round;
 pub mod shop;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use raft3d_checkers::history::{Answer, History, MarkKind, Nanos, NodeFinals, Record, write_lines};
 use raft3d_checkers::{Verdict, check_all};
 use raft3d_cluster_tests::logs;
-use raft3d_cluster_tests::process::POLL;
 
 use crate::disk::{self, Taken};
 use crate::faults::{Kind, Stage};
 use crate::fleet::{Fleet, Tools, View};
 use crate::net;
+use crate::patience::Patience;
 use crate::rng::Rng;
 use crate::shop::{Accepted, Shop, Work};
 
@@ -224,17 +224,16 @@ fn one_fault(kind: Kind, mut stage: Stage<'_>) -> Result<Healed, String> {
 }
 
 fn recovered(shop: &Shop, healed: Nanos) -> Result<Duration, String> {
-    let until = Instant::now() + RECOVERY_PATIENCE;
+    let mut patience = Patience::new(RECOVERY_PATIENCE);
     loop {
         if let Some(at) = shop.accepted_after(healed) {
             return Ok(Duration::from_nanos(at - healed));
         }
-        if Instant::now() > until {
+        if !patience.lasts() {
             return Err(format!(
                 "no write is accepted {RECOVERY_PATIENCE:?} after healing"
             ));
         }
-        std::thread::sleep(POLL);
     }
 }
 
@@ -268,7 +267,7 @@ fn finish(
 
 /// Waits until all members have applied the same index.
 fn converged(fleet: &Fleet) -> Result<Vec<(usize, View)>, String> {
-    let until = Instant::now() + CONVERGE_PATIENCE;
+    let mut patience = Patience::new(CONVERGE_PATIENCE);
     loop {
         let members = fleet.members().into_iter();
         let views = members.map(|place| Ok((place, fleet.view(place)?)));
@@ -283,12 +282,11 @@ fn converged(fleet: &Fleet) -> Result<Vec<(usize, View)>, String> {
             }
             Err(why) => why,
         };
-        if Instant::now() > until {
+        if !patience.lasts() {
             return Err(format!(
                 "the nodes do not apply the same after {CONVERGE_PATIENCE:?}: {why}"
             ));
         }
-        std::thread::sleep(POLL);
     }
 }
 

@@ -15,12 +15,11 @@ mod slow_net;
 mod wiped;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use raft3d_cluster_tests::process::POLL;
+use std::time::Duration;
 
 use crate::disk::Taken;
 use crate::fleet::Fleet;
+use crate::patience::Patience;
 use crate::rng::Rng;
 use crate::shop::Shop;
 
@@ -145,14 +144,14 @@ pub fn kind(name: &str) -> Option<Kind> {
 
 /// Looks at `probe` until it gives a value.
 fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Result<T, String>) -> Result<T, String> {
-    let until = Instant::now() + STEP_PATIENCE;
+    let mut patience = Patience::new(STEP_PATIENCE);
     loop {
         match probe() {
             Ok(value) => return Ok(value),
-            Err(why) if Instant::now() >= until => {
+            Err(why) if !patience.lasts() => {
                 return Err(format!("waited {STEP_PATIENCE:?} for {what}; last: {why}"));
             }
-            Err(_) => std::thread::sleep(POLL),
+            Err(_) => {}
         }
     }
 }

@@ -16,6 +16,7 @@ use raft3d_checkers::history::{
 use raft3d_cluster_tests::client::Client;
 use serde_json::Value;
 
+use crate::patience::Patience;
 use crate::rng::Rng;
 pub use client::Desk;
 
@@ -130,7 +131,7 @@ impl Shop {
     /// # Errors
     /// Where the cluster does not take them.
     pub fn open(self: &Arc<Self>) -> Result<(), String> {
-        let until = Instant::now() + OPEN_PATIENCE;
+        let mut patience = Patience::new(OPEN_PATIENCE);
         let mut desk = self.operator();
         let printers = PRINTERS.iter().map(|id| Op::CreatePrinter {
             id: Some((*id).to_owned()),
@@ -142,7 +143,7 @@ impl Shop {
         });
         for op in printers.chain(filaments) {
             while desk.write(&op).is_none() {
-                if Instant::now() > until {
+                if !patience.lasts() {
                     return Err(format!("the shop cannot be furnished: {op:?}"));
                 }
             }
