@@ -2,6 +2,7 @@
 
 mod bench;
 mod deny;
+mod nemesis;
 mod policies;
 mod steps;
 mod test;
@@ -33,6 +34,8 @@ enum Command {
         #[arg(long, default_value_t = 15)]
         seconds: u64,
     },
+    /// Faults on real processes: kills, cuts, bad disks, wrong clocks; judges what clients saw
+    Nemesis(nemesis::Args),
     /// Checks licenses, advisories and sources of all dependencies with cargo-deny
     Deny,
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Policies(command) => policies::run(&command),
         Command::Bench { seconds } => bench::run(seconds),
+        Command::Nemesis(args) => nemesis::run(&args),
         Command::Deny => deny::run(),
     };
     match done {
