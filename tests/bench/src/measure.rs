@@ -3,7 +3,8 @@
 use anyhow::{Context as _, Result, ensure};
 
 use crate::load::driver::LoadProcess;
-use crate::load::{Outcome, Spec};
+use crate::load::{Outcome, Spec, Until, Work};
+use crate::setting::{Setting, leader_first};
 use crate::systems::Cluster;
 use crate::usage::{Machine, Usage};
 
@@ -23,7 +24,9 @@ pub struct Measured {
     pub load: Usage,
     /// Processor time that everything else on the machine used in the window, in microseconds.
     pub others_us: u64,
-    /// Flushes of the disk in the window.
+    /// Bytes written to the disk in the window, by anybody.
+    pub written_bytes: u64,
+    /// Flushes of the disk in the window, by anybody.
     pub flushes: u64,
 }
 
@@ -62,6 +65,7 @@ impl Measured {
             followers,
             load,
             others_us: busy_us.saturating_sub(ours_us),
+            written_bytes: after.machine.written_bytes - before.machine.written_bytes,
             flushes: after.machine.flushes - before.machine.flushes,
         })
     }
@@ -70,6 +74,14 @@ impl Measured {
     #[must_use]
     pub fn each(&self, amount: u64) -> f64 {
         amount as f64 / self.outcome.answered.max(1) as f64
+    }
+
+    /// Share of the used processor time that neither the nodes nor the load generator used, in
+    /// percent. Above some 5, something disturbed the measurement.
+    #[must_use]
+    pub fn others_percent(&self) -> f64 {
+        let ours = self.nodes().cpu_us() + self.load.cpu_us();
+        self.others_us as f64 * 100.0 / (self.others_us + ours).max(1) as f64
     }
 
     /// What all nodes used in the window.
@@ -101,4 +113,35 @@ impl Look {
             machine: Machine::look(first.data())?,
         })
     }
+}
+
+/// Clients that fill a cluster: as many as its writes gain anything from.
+const FILL_CLIENTS: usize = 256;
+
+/// Stores `count` jobs, or keys, with running numbers behind `prefix`, and tells `progress` how
+/// many there are.
+///
+/// # Errors
+/// One is not acknowledged.
+pub fn fill(
+    setting: &Setting,
+    cluster: &Cluster,
+    count: u64,
+    prefix: &str,
+    progress: impl FnMut(u64),
+) -> Result<Outcome> {
+    let places = leader_first(cluster)?;
+    let mut spec = setting.spec(cluster, &places, Work::Write, FILL_CLIENTS, prefix)?;
+    spec.until = Until::Count(count);
+    let mut load = LoadProcess::start(&spec)?;
+    load.wait_begin()?;
+    load.wait_end(progress)?;
+    let outcome = load.outcome()?;
+    ensure!(
+        outcome.failed == 0,
+        "{} of {count} were not stored: {}",
+        outcome.failed,
+        outcome.first_failure.as_deref().unwrap_or_default(),
+    );
+    Ok(outcome)
 }

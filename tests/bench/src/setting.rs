@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::load::{Spec, Until, Work};
-use crate::systems::Cluster;
+use crate::systems::{Cluster, System};
 
 /// Time in which a cluster comes up to speed before each measurement, in milliseconds.
 const WARM_UP_MS: u64 = 1_500;
@@ -28,6 +28,15 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// Further arguments for the nodes of `system`.
+    #[must_use]
+    pub fn args_of(&self, system: System) -> &[String] {
+        match system {
+            System::Raft3d => &self.node_args,
+            System::Etcd => &[],
+        }
+    }
+
     /// An empty folder for one cluster.
     ///
     /// # Errors

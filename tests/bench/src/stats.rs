@@ -11,6 +11,29 @@ impl FromIterator<f64> for Rounds {
 }
 
 impl Rounds {
+    /// Adds a round.
+    pub fn push(&mut self, round: f64) {
+        self.0.push(round);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        self.0.iter().chain(&other.0).copied().collect()
+    }
+
     /// The median; of an even number, the mean of the two in the middle. Not a number of none.
     #[must_use]
     pub fn median(&self) -> f64 {

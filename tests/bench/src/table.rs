@@ -1,43 +1,42 @@
-//! Tables in Markdown.
+//! Tables: made row by row, shown in Markdown.
 
-use std::fmt;
+use std::fmt::Write as _;
 
-/// A table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
-    /// What it shows, and how it was measured.
-    pub title: String,
-    /// Names of the columns.
-    pub head: Vec<String>,
-    /// Rows, each as long as `head`.
-    pub rows: Vec<Vec<String>>,
-}
+use raft3d_checkers::report::Table;
 
-impl Table {
-    /// An empty table.
-    #[must_use]
-    pub fn new(title: impl Into<String>, head: &[&str]) -> Self {
-        Self {
-            title: title.into(),
-            head: head.iter().map(|name| (*name).to_owned()).collect(),
-            rows: Vec::new(),
-        }
-    }
-
-    /// Adds a row.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+/// An empty table.
+#[must_use]
+pub fn table(title: impl Into<String>, head: &[&str]) -> Table {
+    Table {
+        title: title.into(),
+        head: head.iter().map(|name| (*name).to_owned()).collect(),
+        rows: Vec::new(),
     }
 }
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "### {}\n", self.title)?;
-        writeln!(f, "| {} |", self.head.join(" | "))?;
-        writeln!(f, "|{}", "---|".repeat(self.head.len()))?;
-        for row in &self.rows {
-            writeln!(f, "| {} |", row.join(" | "))?;
-        }
-        Ok(())
+/// The table in Markdown.
+#[must_use]
+pub fn markdown(table: &Table) -> String {
+    let mut text = format!("### {}\n\n| {} |\n", table.title, table.head.join(" | "));
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "|{}", "---|".repeat(table.head.len()));
+    for row in &table.rows {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_for_each_row() {
+        let mut shown = table("t", &["a", "b"]);
+        shown.rows.push(vec!["1".to_owned(), "2".to_owned()]);
+        assert_eq!(
+            markdown(&shown),
+            "### t\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+        );
     }
 }

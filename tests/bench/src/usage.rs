@@ -9,6 +9,8 @@ use rustix::fs::{major, minor, stat};
 
 /// Microseconds in one tick of the kernel's CPU times: `USER_HZ` is 100 on Linux x86-64.
 const TICK_US: u64 = 10_000;
+/// Bytes in one sector, as the kernel counts them whatever the disk has.
+const SECTOR_BYTES: u64 = 512;
 
 /// What one process has used since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,8 +21,6 @@ pub struct Usage {
     pub kernel_us: u64,
     /// Context switches of its threads, of both kinds.
     pub switches: u64,
-    /// Bytes that it had written to the disk.
-    pub written_bytes: u64,
 }
 
 impl Usage {
@@ -30,7 +30,6 @@ impl Usage {
     /// There is no such process.
     pub fn of(pid: u32) -> Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
         let (user_ticks, kernel_ticks) = ticks(&stat).context("/proc/PID/stat")?;
         let mut switches = 0;
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -43,7 +42,6 @@ impl Usage {
             user_us: user_ticks * TICK_US,
             kernel_us: kernel_ticks * TICK_US,
             switches,
-            written_bytes: number_after(&io, "write_bytes:").context("/proc/PID/io")?,
         })
     }
 
@@ -60,7 +58,6 @@ impl Usage {
             user_us: self.user_us + other.user_us,
             kernel_us: self.kernel_us + other.kernel_us,
             switches: self.switches + other.switches,
-            written_bytes: self.written_bytes + other.written_bytes,
         }
     }
 }
@@ -74,7 +71,6 @@ impl Sub for Usage {
             user_us: self.user_us.saturating_sub(earlier.user_us),
             kernel_us: self.kernel_us.saturating_sub(earlier.kernel_us),
             switches: self.switches.saturating_sub(earlier.switches),
-            written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
         }
     }
 }
@@ -94,8 +90,11 @@ pub fn anonymous_bytes(pid: u32) -> Result<u64> {
 pub struct Machine {
     /// Processor time that anything used, in microseconds, over all processors.
     pub busy_us: u64,
-    /// Flushes that the disk of the data folders has completed; 0 where the kernel does not count
-    /// them. The kernel may merge two that are asked for at once.
+    /// Bytes written to the disk of the data folders. Counted there because the kernel's count
+    /// for a process (`/proc/PID/io`) takes a whole large folio for each of its pages.
+    pub written_bytes: u64,
+    /// Flushes that this disk has completed; 0 where the kernel does not count them. The kernel
+    /// may merge two that are asked for at once.
     pub flushes: u64,
 }
 
@@ -112,10 +111,12 @@ impl Machine {
         // user, nice, system, (idle, iowait,) irq, softirq
         let busy = [0, 1, 2, 5, 6].iter().filter_map(|at| fields.get(*at));
         let disk = stat(folder)?.st_dev;
+        let disk = (major(disk), minor(disk));
         let disks = fs::read_to_string("/proc/diskstats")?;
         Ok(Self {
             busy_us: busy.sum::<u64>() * TICK_US,
-            flushes: flushes(&disks, major(disk), minor(disk)).unwrap_or(0),
+            written_bytes: disk_field(&disks, disk, 10).unwrap_or(0) * SECTOR_BYTES,
+            flushes: disk_field(&disks, disk, 19).unwrap_or(0),
         })
     }
 }
@@ -134,13 +135,14 @@ fn number_after(text: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Completed flushes of one device: field 19 of its line in `/proc/diskstats`, since Linux 5.5.
-fn flushes(diskstats: &str, major: u32, minor: u32) -> Option<u64> {
+/// A field of one device's line in `/proc/diskstats`, counted from 1: 10 are the sectors written,
+/// 19 the completed flushes (since Linux 5.5).
+fn disk_field(diskstats: &str, (major, minor): (u32, u32), field: usize) -> Option<u64> {
     let line = diskstats.lines().find(|line| {
         let mut fields = line.split_whitespace().map(str::parse);
         fields.next() == Some(Ok(major)) && fields.next() == Some(Ok(minor))
     })?;
-    line.split_whitespace().nth(18)?.parse().ok()
+    line.split_whitespace().nth(field - 1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -159,11 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn flushes_are_those_of_one_device() {
+    fn a_field_is_that_of_one_device() {
         let stats = "   7 0 loop0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 99 17\n \
                      254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n";
-        assert_eq!(flushes(stats, 254, 0), Some(16));
-        assert_eq!(flushes(stats, 8, 0), None);
+        assert_eq!(disk_field(stats, (254, 0), 10), Some(7));
+        assert_eq!(disk_field(stats, (254, 0), 19), Some(16));
+        assert_eq!(disk_field(stats, (8, 0), 19), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl LoadProcess {
     /// This program cannot be started a second time.
     pub fn start(spec: &Spec) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .arg("load")
+            .arg("--load")
             .arg(serde_json::to_string(spec)?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,6 +1,6 @@
 //! The load generator: a process of its own, so that its processor time is counted apart.
 //!
-//! Started by [`driver`] as `raft3d-bench load SPEC`. It connects, warms up, and then tells on its
+//! Started by [`driver`] as `raft3d-bench --load SPEC`. It connects, warms up, and then tells on its
 //! standard output, one JSON value a line, when the measured window begins, how far it is, when
 //! the window ends, and what was measured. One thread serves all connections, the same for both
 //! systems.
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use etcd::EtcdClient;
 pub use raft3d::Raft3dClient;
+pub(crate) use worker::nearest_rank;
 
 use crate::systems::System;
 

@@ -165,7 +165,7 @@ impl Shared {
 }
 
 /// The smallest of `sorted` that at least `quantile` ten-thousandths do not exceed; 0 of none.
-fn nearest_rank(sorted: &[u32], quantile: u32) -> u32 {
+pub(crate) fn nearest_rank(sorted: &[u32], quantile: u32) -> u32 {
     let rank = (sorted.len() as u64 * u64::from(quantile)).div_ceil(10_000);
     let place = usize::try_from(rank).unwrap_or(usize::MAX).max(1) - 1;
     sorted.get(place).copied().unwrap_or_default()
