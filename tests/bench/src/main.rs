@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use raft3d_bench::setting::{Setting, remove};
+use raft3d_bench::setting::{Setting, remove, scratch};
 use raft3d_bench::table::markdown;
 use raft3d_bench::targets::{Target, targets_table};
 use raft3d_bench::{failover, large, load, machine, plots, policies, reads, writes};
@@ -103,7 +103,7 @@ fn measure(args: &Args) -> Result<()> {
         rounds: args.rounds.max(1),
         window: Duration::from_secs_f64(args.seconds),
         node_args: args.node_arg.clone(),
-        scratch: target.join("bench").join(std::process::id().to_string()),
+        scratch: scratch(&target.join("bench"))?,
         cache: target.join("bench-cache"),
     };
     let mut found = Findings {

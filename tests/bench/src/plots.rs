@@ -16,6 +16,8 @@ use crate::systems::System;
 const SIZE: (u32, u32) = (800, 480);
 /// Length of a line in the legend, in points.
 const LEGEND_LINE: i32 = 18;
+/// Radius of a measured point, in points.
+const POINT: u32 = 3;
 /// Start of the scale of latencies: it is logarithmic.
 const SMALLEST_MS: f64 = 0.01;
 /// Numbers of clients whose latencies are drawn.
@@ -107,6 +109,7 @@ fn draw_throughput(path: &Path, lines: &[Line]) -> Result<()> {
         )?;
     chart
         .configure_mesh()
+        .max_light_lines(0)
         .x_desc("clients")
         .y_desc("writes a second")
         .x_label_formatter(&|clients| format!("{clients:.0}"))
@@ -127,9 +130,13 @@ fn draw_latency(path: &Path, lines: &[Line]) -> Result<()> {
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(70)
-        .build_cartesian_2d(0.0..nines_max.max(1.0), (y_min..y_max * 1.2).log_scale())?;
+        .build_cartesian_2d(
+            0.0..nines_max.max(1.0) + 0.05,
+            (y_min..y_max * 1.2).log_scale(),
+        )?;
     chart
         .configure_mesh()
+        .max_light_lines(0)
         .x_labels(4)
         .x_desc("percentile")
         .y_desc("milliseconds")
@@ -158,7 +165,7 @@ where
     for line in lines {
         let style = line.color.stroke_width(line.width);
         chart
-            .draw_series(LineSeries::new(line.points.iter().copied(), style))?
+            .draw_series(LineSeries::new(line.points.iter().copied(), style).point_size(POINT))?
             .label(line.name.as_str())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + LEGEND_LINE, y)], style));
     }

@@ -76,6 +76,24 @@ impl Setting {
     }
 }
 
+/// A folder for the clusters of this run, named by our process id, under `parent`. What runs
+/// that were killed have left there is removed.
+///
+/// # Errors
+/// It cannot be made, or what is left cannot be removed.
+pub fn scratch(parent: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(parent)?;
+    for left in std::fs::read_dir(parent)? {
+        let left = left?;
+        if !Path::new("/proc").join(left.file_name()).exists() {
+            remove(&left.path())?;
+        }
+    }
+    let own = parent.join(std::process::id().to_string());
+    std::fs::create_dir_all(&own)?;
+    Ok(own)
+}
+
 /// Removes a folder and everything in it, where it is there.
 ///
 /// # Errors

@@ -66,7 +66,8 @@ pub fn targets(results: &Results<usize>) -> Vec<Target> {
         .filter(|clients| measured.contains(clients))
     {
         let speed = ratio(results, clients, |one| one.outcome.per_second());
-        let what = format!("job creation, writes a second, {clients} clients");
+        let who = if clients == 1 { "client" } else { "clients" };
+        let what = format!("job creation, writes a second, {clients} {who}");
         match clients {
             1 => targets.push(Target::new(
                 what,

@@ -55,7 +55,7 @@ pub enum Until {
         /// Answers in this time are counted.
         window_ms: u64,
     },
-    /// After so many answers, all of them counted.
+    /// After so many right answers, all of them counted. A write that fails is tried again.
     Count(u64),
     /// When the parent closes standard input; all answers are counted.
     Told,

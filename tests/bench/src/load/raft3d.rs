@@ -40,8 +40,18 @@ impl Raft3dClient {
     /// It is not created.
     pub async fn create_job(&mut self, body: Bytes) -> Result<()> {
         let uri = Uri::from_static("/api/v1/print_jobs");
-        self.call(Method::POST, uri, body, StatusCode::CREATED)
+        self.call(Method::POST, uri, body, &[StatusCode::CREATED])
             .await
+    }
+
+    /// Creates a print job, unless it is there already.
+    ///
+    /// # Errors
+    /// It may not be there.
+    pub async fn ensure_job(&mut self, body: Bytes) -> Result<()> {
+        let uri = Uri::from_static("/api/v1/print_jobs");
+        let stored = [StatusCode::CREATED, StatusCode::CONFLICT];
+        self.call(Method::POST, uri, body, &stored).await
     }
 
     /// Reads one print job, linearizably.
@@ -50,7 +60,7 @@ impl Raft3dClient {
     /// It is not answered, or the job is not there.
     pub async fn get_job(&mut self, id: &str) -> Result<()> {
         let uri = Uri::try_from(format!("/api/v1/print_jobs/{id}"))?;
-        self.call(Method::GET, uri, Bytes::new(), StatusCode::OK)
+        self.call(Method::GET, uri, Bytes::new(), &[StatusCode::OK])
             .await
     }
 
@@ -59,7 +69,7 @@ impl Raft3dClient {
         method: Method,
         uri: Uri,
         body: Bytes,
-        expected: StatusCode,
+        expected: &[StatusCode],
     ) -> Result<()> {
         self.sender.ready().await?;
         let mut request = Request::new(Full::new(body));
@@ -71,7 +81,7 @@ impl Raft3dClient {
         let response = self.sender.send_request(request).await?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
-        if status != expected {
+        if !expected.contains(&status) {
             bail!("{status} {}", String::from_utf8_lossy(&body));
         }
         Ok(())

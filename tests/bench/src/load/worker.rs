@@ -19,6 +19,8 @@ use crate::systems::System;
 
 /// Pause before a worker whose request failed connects again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
+/// Times that one of a counted number of writes is tried: through an election, and a while more.
+const COUNTED_ATTEMPTS_MAX: usize = 200;
 /// Multiplier and increment of a 64-bit linear congruential generator (Knuth, MMIX): which job is
 /// read next need not be more random than that.
 const LCG: (u64, u64) = (6_364_136_223_846_793_005, 1_442_695_040_888_963_407);
@@ -199,7 +201,11 @@ impl Connection {
                      \"filament_id\":\"f{shelf}\",\"filepath\":\"/load/{prefix}-{number}.stl\",\
                      \"print_weight_in_grams\":1}}"
                 );
-                client.create_job(Bytes::from(body)).await
+                match shared.spec.until {
+                    // Tried again until it is there.
+                    Until::Count(_) => client.ensure_job(Bytes::from(body)).await,
+                    _ => client.create_job(Bytes::from(body)).await,
+                }
             }
             Self::Etcd(client) => {
                 let key = Bytes::from(format!("{prefix}-{number}"));
@@ -233,17 +239,28 @@ impl Worker {
             if matches!(self.shared.spec.until, Until::Count(count) if number >= count) {
                 break;
             }
-            let sent = Instant::now();
-            match self.ask(number).await {
-                Ok(()) => self.answered(sent, &mut samples),
-                Err(error) => {
-                    self.shared.failed(&error);
-                    self.connection = None;
-                    sleep(RECONNECT_PAUSE).await;
+            let attempts = match self.shared.spec.until {
+                Until::Count(_) => COUNTED_ATTEMPTS_MAX,
+                _ => 1,
+            };
+            for _ in 0..attempts {
+                let sent = Instant::now();
+                match self.ask(number).await {
+                    Ok(()) => {
+                        self.answered(sent, &mut samples);
+                        break;
+                    }
+                    Err(error) => self.failed(&error).await,
                 }
             }
         }
         samples
+    }
+
+    async fn failed(&mut self, error: &anyhow::Error) {
+        self.shared.failed(error);
+        self.connection = None;
+        sleep(RECONNECT_PAUSE).await;
     }
 
     fn answered(&self, sent: Instant, samples: &mut Vec<Answered>) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use raft3d_cluster_tests::Client;
 use raft3d_cluster_tests::ports::Port;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{Node, System};
@@ -23,6 +24,20 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 const SPOOL_G: u64 = 1_000_000_000;
 /// Lines of a node's log that an error message shows.
 const TAIL_LINES: usize = 15;
+
+/// What `/api/v1/cluster` answers, as far as it is looked at.
+#[derive(Debug, Deserialize)]
+struct ClusterView {
+    nodes: Vec<NodeView>,
+}
+
+/// One node there; of one that does not answer the others know only its address.
+#[derive(Debug, Deserialize)]
+struct NodeView {
+    http_address: String,
+    role: Option<String>,
+    applied_revision: Option<u64>,
+}
 
 /// One node's place, whether its process runs or not.
 #[derive(Debug)]
@@ -282,27 +297,22 @@ impl Cluster {
     fn leads(&self, place: usize) -> Result<bool> {
         let address = self.address(place)?;
         match self.system {
-            System::Raft3d => Ok(self.view(place)?["role"] == "leader"),
+            System::Raft3d => Ok(self.view(place)?.role.as_deref() == Some("leader")),
             System::Etcd => etcd_status(address).map(|(own, leader)| own == leader),
         }
     }
 
     /// What a node of ours says of itself in `/api/v1/cluster`.
-    ///
-    /// # Errors
-    /// It does not answer, or does not list itself.
-    pub fn view(&self, place: usize) -> Result<serde_json::Value> {
+    fn view(&self, place: usize) -> Result<NodeView> {
         let address = self.address(place)?;
         let client = Client::with_patience(address, ANSWER_PATIENCE);
         let answer = client.try_call("GET", "/api/v1/cluster", &[], None)?;
         ensure!(answer.status == 200, "{answer}");
-        let cluster: serde_json::Value = serde_json::from_slice(&answer.body)?;
-        let nodes = cluster["nodes"].as_array().context("no list of nodes")?;
+        let cluster: ClusterView = serde_json::from_slice(&answer.body)?;
         let own = address.to_string();
-        let own = nodes
-            .iter()
-            .find(|node| node["http_address"] == own.as_str());
-        own.cloned().context("it does not list itself")
+        let mut nodes = cluster.nodes.into_iter();
+        let own = nodes.find(|node| node.http_address == own);
+        own.context("it does not list itself")
     }
 
     /// Waits until all running nodes of ours have applied the same.
@@ -313,8 +323,8 @@ impl Cluster {
         let until = Instant::now() + PATIENCE;
         loop {
             let applied = self.running().map(|place| {
-                let view = self.view(place)?;
-                view["applied_revision"].as_u64().context("no revision")
+                let applied = self.view(place)?.applied_revision;
+                applied.context("it does not know what it has applied")
             });
             let applied: Result<Vec<u64>> = applied.collect();
             match &applied {
