@@ -11,6 +11,7 @@ pub mod proto;
 mod raft3d;
 mod worker;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -145,7 +146,16 @@ pub fn run(spec: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(worker::run(spec))
+    let outcome = runtime.block_on(worker::run(spec, tell))?;
+    tell(&Line::Outcome(outcome))
+}
+
+/// Writes one line for the parent.
+fn tell(line: &Line) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, line)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
 }
 
 /// How often a long load tells how far it is.

@@ -1,6 +1,6 @@
 //! Inside the load generator's process.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,8 +25,11 @@ const COUNTED_ATTEMPTS_MAX: usize = 200;
 /// read next need not be more random than that.
 const LCG: (u64, u64) = (6_364_136_223_846_793_005, 1_442_695_040_888_963_407);
 
-/// Makes the load and tells what was measured.
-pub(super) async fn run(spec: Spec) -> Result<()> {
+/// Takes each line for the parent.
+pub(super) type Tell = fn(&Line) -> Result<()>;
+
+/// Makes the load, tells how it goes, and answers what was measured.
+pub(super) async fn run(spec: Spec, tell: Tell) -> Result<Outcome> {
     let shared = Arc::new(Shared::new(spec));
     let mut workers = JoinSet::new();
     for index in 0..shared.spec.clients {
@@ -47,7 +50,7 @@ pub(super) async fn run(spec: Spec) -> Result<()> {
             worker.run().await
         });
     }
-    let (began, mut samples) = wait(&shared, &mut workers).await?;
+    let (began, mut samples) = wait(&shared, &mut workers, tell).await?;
     shared.counting.store(false, Ordering::Relaxed);
     let elapsed = began.elapsed();
     tell(&Line::End)?;
@@ -55,13 +58,14 @@ pub(super) async fn run(spec: Spec) -> Result<()> {
     while let Some(done) = workers.join_next().await {
         samples.extend(done?);
     }
-    tell(&Line::Outcome(shared.outcome(samples, elapsed)))
+    Ok(shared.outcome(samples, elapsed))
 }
 
 /// Waits until the load is to stop; answers when the window began and what ended workers measured.
 async fn wait(
     shared: &Arc<Shared>,
     workers: &mut JoinSet<Vec<Answered>>,
+    tell: Tell,
 ) -> Result<(Instant, Vec<Answered>)> {
     let mut samples = Vec::new();
     if let Until::Time { warm_up_ms, .. } = shared.spec.until {
@@ -76,7 +80,9 @@ async fn wait(
             let mut progress = interval(PROGRESS_EVERY);
             loop {
                 tokio::select! {
-                    _ = progress.tick() => shared.tell_progress()?,
+                    _ = progress.tick() => {
+                        tell(&Line::Progress(shared.answered.load(Ordering::Relaxed)))?;
+                    }
                     done = workers.join_next() => match done {
                         Some(done) => samples.extend(done?),
                         None => break,
@@ -91,14 +97,6 @@ async fn wait(
         }
     }
     Ok((began, samples))
-}
-
-/// Writes one line for the parent.
-fn tell(line: &Line) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, line)?;
-    out.write_all(b"\n")?;
-    Ok(out.flush()?)
 }
 
 struct Shared {
@@ -133,10 +131,6 @@ impl Shared {
             started: Instant::now(),
             started_unix_us: micros(since_epoch.unwrap_or_default()),
         }
-    }
-
-    fn tell_progress(&self) -> Result<()> {
-        tell(&Line::Progress(self.answered.load(Ordering::Relaxed)))
     }
 
     fn failed(&self, error: &anyhow::Error) {
@@ -294,7 +288,75 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest_rank;
+    #![allow(
+        clippy::unwrap_used,
+        reason = "A test may end where a value is missing."
+    )]
+    use std::io::{BufRead, BufReader, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A node that gives these statuses, one for each request, and 201 afterwards; it closes the
+    /// connection in place of a status 0.
+    fn node(statuses: Vec<u16>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let mut statuses = statuses.into_iter();
+            for stream in listener.incoming() {
+                let mut reader = BufReader::new(stream.unwrap());
+                while skip_request(&mut reader).is_some() {
+                    let status = statuses.next().unwrap_or(201);
+                    if status == 0 {
+                        break;
+                    }
+                    let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\n{{}}");
+                    reader.get_mut().write_all(answer.as_bytes()).unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    fn skip_request(reader: &mut impl BufRead) -> Option<()> {
+        let mut length = 0;
+        for line in reader.by_ref().lines() {
+            let line = line.ok()?;
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.parse().ok()?;
+            }
+            if line.is_empty() {
+                return reader.read_exact(&mut vec![0; length]).ok();
+            }
+        }
+        None
+    }
+
+    fn load(target: SocketAddr, count: u64) -> Outcome {
+        let spec = Spec {
+            system: System::Raft3d,
+            work: Work::Write,
+            targets: vec![target],
+            clients: 1,
+            prefix: "t".to_owned(),
+            until: Until::Count(count),
+            trace: false,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(run(spec, |_| Ok(()))).unwrap()
+    }
+
+    #[test]
+    fn a_counted_load_tries_until_all_is_stored() {
+        // A second answer of 409: the first attempt had happened.
+        let outcome = load(node(vec![201, 503, 0, 409]), 3);
+        assert_eq!((outcome.answered, outcome.failed), (3, 2), "{outcome:?}");
+        assert!(outcome.first_failure.unwrap().contains("503"));
+    }
 
     #[test]
     fn quantiles_are_nearest_rank() {
