@@ -35,15 +35,36 @@ pub(crate) fn guest_compiler() -> Result<()> {
 }
 
 fn install_guest_packages() -> Result<()> {
+    install_packages("install a compiler for guests", &GUEST_PACKAGES)
+}
+
+fn install_packages(what: &str, packages: &[&str]) -> Result<()> {
     let mut update = privileged("apt-get");
     update.args(["update", "--quiet"]);
     run("apt-get update", &mut update)?;
     let mut install = privileged("apt-get");
     install
         .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-        .args(GUEST_PACKAGES)
+        .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive");
-    run("install a compiler for guests", &mut install)
+    run(what, &mut install)
+}
+
+/// Sees to the system that benchmarks measure beside ours.
+///
+/// # Errors
+/// It is not there and cannot be installed.
+pub(crate) fn etcd() -> Result<()> {
+    let version = || succeeds(Command::new("etcd").arg("--version"));
+    if !version() {
+        install_packages("install etcd", &["etcd-server"])
+            .context("there is no `etcd` to measure beside; install it (Debian: etcd-server)")?;
+        ensure!(
+            version(),
+            "etcd-server was installed, but `etcd` does not run"
+        );
+    }
+    Ok(())
 }
 
 /// A command as root: through sudo where we are not.
