@@ -2,7 +2,10 @@
 
 mod bench;
 mod deny;
+mod fuzz;
+mod mutants;
 mod policies;
+mod report;
 mod steps;
 mod test;
 mod tools;
@@ -35,6 +38,12 @@ enum Command {
     },
     /// Checks licenses, advisories and sources of all dependencies with cargo-deny
     Deny,
+    /// Fuzzes every place where bytes from outside are read, with libFuzzer
+    Fuzz(fuzz::Options),
+    /// Mutates what applies entries, and runs the core's tests against each mutant (hours)
+    Mutants(mutants::Options),
+    /// Makes one page of everything that was run and written to `target/report`
+    Report,
 }
 
 fn main() -> ExitCode {
@@ -43,6 +52,9 @@ fn main() -> ExitCode {
         Command::Policies(command) => policies::run(&command),
         Command::Bench { seconds } => bench::run(seconds),
         Command::Deny => deny::run(),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
+        Command::Report => report::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
