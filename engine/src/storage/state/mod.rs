@@ -4,6 +4,8 @@
 //! not open, or whose rows do not add up to their digest, is set aside and built anew
 //! ([`recovery`]).
 
+#[cfg(test)]
+mod full_disk;
 mod head;
 pub mod recovery;
 #[cfg(test)]
