@@ -16,5 +16,7 @@ mod members;
 mod net;
 mod power;
 mod power_cuts;
+#[path = "../common/random.rs"]
+mod random;
 mod reads;
 mod snapshots;

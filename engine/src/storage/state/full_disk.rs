@@ -17,7 +17,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tempfile::tempdir;
 
 use super::StateStore;
-use super::testing::{Model, Random, files};
+use super::random::Random;
+use super::testing::{Model, files};
 use crate::storage::snapshot::{SnapshotError, SnapshotHandle, SnapshotStore};
 
 const CHILD_DIR: &str = "RAFT3D_TEST_FULL_DISK_CHILD";
@@ -47,7 +48,7 @@ fn fill_up(dir: &Path, seed: u64) {
 
 #[test]
 fn a_state_whose_disk_is_full_stops_and_opens_at_a_whole_chunk() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     if let Some(dir) = std::env::var_os(CHILD_DIR) {
         return fill_up(Path::new(&dir), seed);
     }
@@ -59,7 +60,7 @@ fn a_state_whose_disk_is_full_stops_and_opens_at_a_whole_chunk() {
         .args(["--exact", &format!("storage::state::full_disk::{TEST}")])
         .arg("--nocapture")
         .env(CHILD_DIR, dir.path())
-        .env("RAFT3D_TEST_SEED", seed.to_string())
+        .env("RAFT3D_SEED", seed.to_string())
         .output()
         .unwrap();
     let output = String::from_utf8_lossy(&child.stdout);
@@ -77,7 +78,7 @@ fn a_state_whose_disk_is_full_stops_and_opens_at_a_whole_chunk() {
 
 #[test]
 fn a_snapshot_that_does_not_fit_leaves_the_one_before() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let dir = tempdir().unwrap();
     let store = StateStore::open(&dir.path().join("state")).unwrap();
     let folder = dir.path().join("snapshots");

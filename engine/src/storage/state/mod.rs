@@ -7,6 +7,9 @@
 #[cfg(test)]
 mod full_disk;
 mod head;
+#[cfg(test)]
+#[path = "../../../tests/common/random.rs"]
+mod random;
 pub mod recovery;
 #[cfg(test)]
 pub(crate) mod testing;
