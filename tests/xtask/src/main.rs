@@ -2,8 +2,11 @@
 
 mod bench;
 mod deny;
+mod fuzz;
+mod mutants;
 mod nemesis;
 mod policies;
+mod report;
 mod steps;
 mod test;
 mod tools;
@@ -42,6 +45,12 @@ enum Command {
     Nemesis(nemesis::Args),
     /// Checks licenses, advisories and sources of all dependencies with cargo-deny
     Deny,
+    /// Fuzzes every place where bytes from outside are read, with libFuzzer
+    Fuzz(fuzz::Options),
+    /// Mutates what applies entries, and runs the core's tests against each mutant (hours)
+    Mutants(mutants::Options),
+    /// Makes one page of everything that was run and written to `target/report`
+    Report,
 }
 
 fn main() -> ExitCode {
@@ -51,6 +60,9 @@ fn main() -> ExitCode {
         Command::Nemesis(args) => nemesis::run(&args),
         Command::Bench { args } => bench::run(&args),
         Command::Deny => deny::run(),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
+        Command::Report => report::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
