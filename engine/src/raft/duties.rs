@@ -259,7 +259,11 @@ async fn compare(node: Node) {
     let mut ticks = tokio::time::interval(period.max(TICK));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            biased;
+            _ = ticks.tick() => {}
+            () = node.inner.clock.suspected() => {}
+        }
         if node.inner.health.fenced().is_some() {
             // It may still have been voted for: an election may have been under way.
             node.hand_over(HANDOVER_TIMEOUT).await;
@@ -274,6 +278,7 @@ async fn compare(node: Node) {
 
 impl Node {
     pub(super) async fn compare_with_voters(&self) {
+        self.inner.look_at_log_time();
         let membership = self.inner.membership();
         let voters: Vec<_> = membership.voter_ids().collect();
         let others = voters
@@ -308,6 +313,9 @@ impl Node {
             Verdict::Sound | Verdict::Odd { .. } => None,
         };
         self.inner.health.set_suspect(clock_off, diverged_at);
+        if !clock_off {
+            self.inner.clock.found_sound();
+        }
         if clock_off {
             tracing::error!("this node's clock is more than 10 s away from the other voters'");
             self.hand_over(HANDOVER_TIMEOUT).await;
