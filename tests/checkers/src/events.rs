@@ -154,22 +154,25 @@ fn told(court: &mut Court<'_>, calls: &[Call<'_>], node: &NodeFinals, events: &[
     let kept_from = node
         .events_deleted_to
         .map_or(0, |(revision, _)| revision.saturating_add(1));
-    let mut answered = BTreeSet::new();
+    // What the call asked for, where its answer shows no more, and the events that it must have.
+    let mut answered: BTreeMap<u64, (Option<&str>, Vec<EventWhat>)> = BTreeMap::new();
     let mut unknown = BTreeSet::new();
     for call in calls.iter().filter(|call| call.op.is_write()) {
         match &call.fate {
             Fate::Done { revision, facts } => {
-                answered.insert(*revision);
+                let expected: Vec<EventWhat> = expected(call.op, facts).collect();
                 let within = (kept_from..=node.applied).contains(revision);
                 let told = by_revision.get(revision).map_or(&[][..], Vec::as_slice);
-                for expected in expected(call.op, facts).filter(|_| within) {
-                    if !told.iter().any(|event| event.what.tells(&expected)) {
+                for expected in expected.iter().filter(|_| within) {
+                    if !told.iter().any(|event| event.what.tells(expected)) {
                         let what =
                             format!("node {} lacks an event of revision {revision}", node.node);
                         let lacks = format!("{expected:?}");
                         court.blame(what, call.shown().into_iter().chain([lacks]));
                     }
                 }
+                let bare = (!matches!(facts, Facts::Job(_))).then(|| kind(call.op));
+                answered.insert(*revision, (bare, expected));
             }
             Fate::Unknown => {
                 unknown.insert(kind(call.op));
@@ -177,22 +180,22 @@ fn told(court: &mut Court<'_>, calls: &[Call<'_>], node: &NodeFinals, events: &[
             Fate::Refused { .. } => {}
         }
     }
-    for event in events
-        .iter()
-        .filter(|event| !answered.contains(&event.revision))
-    {
-        let asked = match event.what {
-            EventWhat::JobCreated(_) => unknown.contains("create"),
-            EventWhat::JobStatusChanged { .. } | EventWhat::FilamentDeducted { .. } => {
-                unknown.contains("move")
+    for event in events {
+        let needed = match event.what {
+            EventWhat::JobCreated(_) => "create",
+            EventWhat::JobStatusChanged { .. } | EventWhat::FilamentDeducted { .. } => "move",
+            _ => continue,
+        };
+        let asked = match answered.get(&event.revision) {
+            Some((bare, expected)) => {
+                let told = expected.iter().any(|expected| event.what.tells(expected));
+                told || *bare == Some(needed)
             }
-            _ => true,
+            None => unknown.contains(needed),
         };
         if !asked {
-            court.blame(
-                format!("node {}: nobody asked for this", node.node),
-                [format!("{event:?}")],
-            );
+            let what = format!("node {}: nobody asked for this", node.node);
+            court.blame(what, [format!("{event:?}")]);
         }
     }
 }

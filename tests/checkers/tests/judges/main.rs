@@ -12,6 +12,7 @@ mod files;
 mod hand_made;
 mod making;
 mod mutations;
+mod mutations_wide;
 mod random;
 mod right;
 mod script;

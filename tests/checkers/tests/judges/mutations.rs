@@ -5,7 +5,7 @@ use std::cell::Cell;
 use raft3d_checkers::history::{Answer, Consistency, EventWhat, Facts, Op, Operation};
 use raft3d_checkers::{digests, events, grams, lifecycle, linearizable, lost, once, replay, stale};
 
-use crate::making::{Made, SMALL, make};
+use crate::making::{Made, Plan, SMALL, make};
 use crate::random::{Random, for_seeds};
 
 /// Seeds to try.
@@ -16,9 +16,19 @@ const SPOILT_MIN: u32 = 10;
 /// Every history that `spoil` spoils is blamed by all of `judges`.
 #[track_caller]
 fn blamed(judges: &[&str], spoil: impl Fn(&mut Made, &mut Random) -> Option<()>) {
+    blamed_of(&SMALL, judges, spoil);
+}
+
+/// The same for histories of another plan.
+#[track_caller]
+pub(crate) fn blamed_of(
+    plan: &Plan,
+    judges: &[&str],
+    spoil: impl Fn(&mut Made, &mut Random) -> Option<()>,
+) {
     let spoilt = Cell::new(0);
     for_seeds(SEEDS, |seed| {
-        let mut made = make(seed, &SMALL);
+        let mut made = make(seed, plan);
         if spoil(&mut made, &mut Random::new(seed + 1_000_000)).is_none() {
             return;
         }
@@ -40,7 +50,7 @@ fn blamed(judges: &[&str], spoil: impl Fn(&mut Made, &mut Random) -> Option<()>)
 }
 
 /// A random one of those that `which` takes.
-fn any<T>(random: &mut Random, of: &[T], which: impl Fn(&T) -> bool) -> Option<usize> {
+pub(crate) fn any<T>(random: &mut Random, of: &[T], which: impl Fn(&T) -> bool) -> Option<usize> {
     let places: Vec<usize> = (0..of.len()).filter(|&place| which(&of[place])).collect();
     (!places.is_empty()).then(|| *random.pick(&places))
 }
