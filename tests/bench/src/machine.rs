@@ -9,7 +9,7 @@ use crate::table::table;
 
 /// Machine, versions and settings.
 #[must_use]
-pub fn table_of_settings() -> Table {
+pub fn settings() -> Table {
     let mut shown = table("Measured on", &["what", "is"]);
     let mut row = |what: &str, is: String| shown.rows.push(vec![what.to_owned(), is]);
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 use raft3d_bench::setting::{Setting, remove, scratch};
 use raft3d_bench::table::markdown;
@@ -64,20 +64,28 @@ enum Part {
     All,
 }
 
-/// What has been measured so far.
-struct Findings {
-    report: Report,
-    targets: Vec<Target>,
-}
+impl Part {
+    /// All parts, in the order in which they run.
+    const EACH: [Self; 4] = [Self::Writes, Self::Reads, Self::Failover, Self::Large];
 
-impl Findings {
-    /// Shows tables and keeps them for the report.
-    fn show(&mut self, tables: Vec<Table>) {
-        for table in tables {
-            println!("{}", markdown(&table));
-            self.report.tables.push(table);
+    /// Its name on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Writes => "writes",
+            Self::Reads => "reads",
+            Self::Large => "large",
+            Self::Failover => "failover",
+            Self::All => "all",
         }
     }
+}
+
+/// What one part has found.
+#[derive(Default)]
+struct Findings {
+    tables: Vec<Table>,
+    targets: Vec<Target>,
+    images: Vec<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -95,9 +103,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures; what came out of the parts that went through is shown even where one did not.
+/// Measures part by part; where one fails, the others are measured all the same.
 fn measure(args: &Args) -> Result<()> {
-    let started = Instant::now();
     let target = target_dir()?;
     let setting = Setting {
         rounds: args.rounds.max(1),
@@ -106,65 +113,95 @@ fn measure(args: &Args) -> Result<()> {
         scratch: scratch(&target.join("bench"))?,
         cache: target.join("bench-cache"),
     };
-    let mut found = Findings {
-        report: Report::new("bench", command_line()),
-        targets: Vec::new(),
-    };
-    found.show(vec![machine::table_of_settings()]);
-    let done = measure_parts(args, &setting, &target, &mut found);
-    remove(&setting.scratch)?;
-    let targets = targets_table(&found.targets);
-    found.show(vec![targets]);
-    found.report.seconds = started.elapsed().as_secs();
-    let path = found.report.write(&target)?;
-    eprintln!("written: {}", path.display());
-    done
-}
-
-fn measure_parts(
-    args: &Args,
-    setting: &Setting,
-    target: &Path,
-    found: &mut Findings,
-) -> Result<()> {
     let all = args.parts.is_empty() || args.parts.contains(&Part::All);
-    let wants = |part| all || args.parts.contains(&part);
-    if wants(Part::Writes) {
-        let results = writes::run(setting, &args.clients)?;
-        found.show(writes::tables(&results));
-        found.targets.extend(writes::targets(&results));
-        if let Some(program) = std::env::var_os(EVALUATE_COST) {
-            let cost_us = policies::evaluation_us(Path::new(&program))?;
-            found.show(policies::tables(cost_us, &results));
+    let wanted = Part::EACH.into_iter();
+    let wanted = wanted.filter(|part| all || args.parts.contains(part));
+    println!("{}", markdown(&machine::settings()));
+    let (mut targets, mut failed) = (Vec::new(), Vec::new());
+    for part in wanted {
+        match measure_part(part, args, &setting, &target) {
+            Ok(of_part) => targets.extend(of_part),
+            Err(error) => {
+                eprintln!("{}: {error:#}", part.name());
+                failed.push(part.name());
+            }
         }
-        let images = plots::writes(&results, &target.join(FOLDER))?;
-        let images = images.iter().map(|image| image.display().to_string());
-        found.report.images.extend(images);
     }
-    if wants(Part::Reads) {
-        let results = reads::run(setting)?;
-        found.show(reads::tables(&results));
-        found.targets.extend(reads::targets(&results));
-    }
-    if wants(Part::Failover) {
-        let outages = failover::run(setting, args.kills)?;
-        found.show(failover::tables(&outages));
-        found.targets.extend(failover::targets(&outages));
-    }
-    if wants(Part::Large) {
-        let results = large::run(setting, args.jobs, args.refill)?;
-        found.show(results.tables());
-        found.targets.extend(results.targets());
-    }
+    remove(&setting.scratch)?;
+    println!("{}", markdown(&targets_table(&targets)));
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(())
 }
 
-/// How to measure the same again.
-fn command_line() -> String {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    format!("cargo xtask bench {}", args.join(" "))
-        .trim_end()
-        .to_owned()
+/// Measures one part, shows what came out, and writes its figures to `target/report`.
+fn measure_part(part: Part, args: &Args, setting: &Setting, target: &Path) -> Result<Vec<Target>> {
+    let started = Instant::now();
+    let found = match part {
+        Part::Writes => measure_writes(args, setting, &target.join(FOLDER))?,
+        Part::Reads => {
+            let results = reads::run(setting)?;
+            Findings {
+                tables: reads::tables(&results),
+                targets: reads::targets(&results),
+                ..Findings::default()
+            }
+        }
+        Part::Failover => {
+            let outages = failover::run(setting, args.kills)?;
+            Findings {
+                tables: failover::tables(&outages),
+                targets: failover::targets(&outages),
+                ..Findings::default()
+            }
+        }
+        Part::Large => {
+            let results = large::run(setting, args.jobs, args.refill)?;
+            Findings {
+                tables: results.tables(),
+                targets: results.targets(),
+                ..Findings::default()
+            }
+        }
+        Part::All => Findings::default(),
+    };
+    let mut report = Report::new(&format!("bench-{}", part.name()), command_line(part));
+    report.seconds = started.elapsed().as_secs();
+    for target in &found.targets {
+        target.figure(&mut report);
+    }
+    for table in &found.tables {
+        println!("{}", markdown(table));
+    }
+    report.tables = found.tables;
+    report.tables.push(machine::settings());
+    let images = found.images.iter().map(|image| image.display().to_string());
+    report.images = images.collect();
+    let path = report.write(target)?;
+    eprintln!("written: {}", path.display());
+    Ok(found.targets)
+}
+
+fn measure_writes(args: &Args, setting: &Setting, images: &Path) -> Result<Findings> {
+    let results = writes::run(setting, &args.clients)?;
+    let mut tables = writes::tables(&results);
+    if let Some(program) = std::env::var_os(EVALUATE_COST) {
+        let cost_us = policies::evaluation_us(Path::new(&program))?;
+        tables.push(policies::table(cost_us, &results));
+    }
+    Ok(Findings {
+        tables,
+        targets: writes::targets(&results),
+        images: plots::writes(&results, images)?,
+    })
+}
+
+/// How to measure the same part again.
+fn command_line(part: Part) -> String {
+    let options = std::env::args().skip(1);
+    let options = options.filter(|option| Part::from_str(option, false).is_err());
+    let options: Vec<String> = options.collect();
+    let command = format!("cargo xtask bench {} {}", part.name(), options.join(" "));
+    command.trim_end().to_owned()
 }
 
 /// `target/`: this program lies in `target/release/`.

@@ -10,7 +10,7 @@ use crate::beside::{Results, rounds};
 use crate::measure::Measured;
 use crate::stats::short;
 use crate::systems::System;
-use crate::table::table;
+use crate::table;
 
 /// The line of the engine's example `evaluate_cost` about the policy that new jobs must pass.
 const ADMISSION: &str = "standard-lifecycle admission";
@@ -43,12 +43,12 @@ fn median_of(text: &str) -> Option<f64> {
 
 /// The share of a whole write, for each number of clients.
 #[must_use]
-pub fn tables(evaluation_us: f64, results: &Results<usize>) -> Vec<Table> {
+pub fn table(evaluation_us: f64, results: &Results<usize>) -> Table {
     let title = format!(
         "Share of a write that its policy takes: {} us in each of three replicas",
         short(evaluation_us)
     );
-    let mut shown = table(title, &["clients", "all nodes us", "share"]);
+    let mut shown = table::table(title, &["clients", "all nodes us", "share"]);
     for ((clients, system), measured) in results {
         if *system != System::Raft3d {
             continue;
@@ -60,7 +60,7 @@ pub fn tables(evaluation_us: f64, results: &Results<usize>) -> Vec<Table> {
             format!("{:.1} %", REPLICAS * evaluation_us * 100.0 / whole),
         ]);
     }
-    vec![shown]
+    shown
 }
 
 #[cfg(test)]

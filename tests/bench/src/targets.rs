@@ -1,6 +1,6 @@
 //! What must be reached, beside what was.
 
-use raft3d_checkers::report::Table;
+use raft3d_checkers::report::{Report, Table};
 
 use crate::table::table;
 
@@ -37,6 +37,12 @@ impl Target {
             verdict: "met, goal reached",
             ..self
         }
+    }
+
+    /// Adds it to the figures of a report.
+    pub fn figure(&self, report: &mut Report) {
+        let value = format!("{}; {}: {}", self.measured, self.must, self.verdict);
+        report.figure(self.what.as_str(), value);
     }
 
     /// A target of which this run has no figure.

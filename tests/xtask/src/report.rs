@@ -19,7 +19,7 @@ use crate::steps::target_dir;
 use machine::Machine;
 
 /// The parts of the proof, and what runs each.
-const PARTS: [(&str, &str, &str); 5] = [
+const PARTS: [(&str, &str, &str); 8] = [
     (
         "simulation",
         "Deterministic simulation",
@@ -30,7 +30,22 @@ const PARTS: [(&str, &str, &str); 5] = [
         "Real processes under faults",
         "cargo xtask nemesis",
     ),
-    ("bench", "Speed beside etcd", "cargo xtask bench"),
+    (
+        "bench-writes",
+        "Writes beside etcd",
+        "cargo xtask bench writes",
+    ),
+    (
+        "bench-reads",
+        "Reads beside etcd",
+        "cargo xtask bench reads",
+    ),
+    ("bench-large", "A million jobs", "cargo xtask bench large"),
+    (
+        "bench-failover",
+        "Leaders killed",
+        "cargo xtask bench failover",
+    ),
     ("fuzz", "Fuzzing", "cargo xtask fuzz"),
     ("mutants", "Mutation testing", "cargo xtask mutants"),
 ];
