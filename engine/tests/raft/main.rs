@@ -9,6 +9,7 @@
 )]
 
 mod bootstrap;
+mod clocks;
 mod cluster;
 mod failover;
 mod fencing;
