@@ -116,11 +116,16 @@ impl Page {
 
     /// The one sentence that a reader in a hurry wants.
     fn verdict(&self) -> String {
-        match (self.violations(), self.sections.len()) {
-            (_, 0) => "Nothing was run.".to_owned(),
-            (0, ran) => format!("No violation was found in what was run: {ran} parts."),
+        let found = match (self.violations(), self.sections.len()) {
+            (_, 0) => return "Nothing was run.".to_owned(),
+            (0, _) => "No violation was found in what was run.".to_owned(),
             (1, _) => "One violation was found.".to_owned(),
             (found, _) => format!("{found} violations were found."),
+        };
+        match self.not_run.len() {
+            0 => found,
+            1 => format!("{found} One part was not run."),
+            missing => format!("{found} {missing} parts were not run."),
         }
     }
 }
@@ -137,6 +142,18 @@ impl Section {
             written: fs::metadata(&file)?.modified()?,
             report,
         })
+    }
+
+    /// What it came to, in a word or two.
+    fn result(&self) -> String {
+        let score = self.report.figures.iter().find(|(what, _)| what == "score");
+        match (self.report.violations.len(), score) {
+            (0, Some((_, score))) => score.clone(),
+            (0, None) if self.report.part == "bench" => "measured".to_owned(),
+            (0, None) => "no violation".to_owned(),
+            (1, _) => "1 violation".to_owned(),
+            (found, _) => format!("{found} violations"),
+        }
     }
 
     /// What is to be said of where the figures come from.
@@ -194,7 +211,7 @@ mod tests {
         };
         report.figure("executions", 12_345);
         report.tables.push(Table {
-            title: "Targets".to_owned(),
+            title: "Targets of `a`".to_owned(),
             head: vec!["target".to_owned(), "executions".to_owned()],
             rows: vec![vec!["log | <b>".to_owned(), "12345".to_owned()]],
         });
@@ -219,7 +236,7 @@ mod tests {
                 "0123456789ab",
                 "1 h 2 min",
                 "two of them",
-                "One violation was found.",
+                "One violation was found. 4 parts were not run.",
                 "out/crash-1",
                 "cargo xtask simulate",
                 "cargo xtask nemesis",
@@ -230,6 +247,7 @@ mod tests {
         assert!(html.contains("<svg><path/></svg>") && !html.contains("<?xml"));
         assert!(html.contains("log | &lt;b&gt;") && html.contains("crash-1 &amp; more"));
         assert!(markdown.contains("log \\| <b>"));
+        assert!(html.contains("Targets of <code>a</code>") && html.contains("1 violation</td>"));
         assert!(!html.contains("<script") && !html.contains("http://"));
         fs::remove_dir_all(&target).unwrap();
     }

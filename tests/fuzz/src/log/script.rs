@@ -230,7 +230,7 @@ impl<'a> Script<'a> {
             return;
         }
         let checkpoint = self.checkpoint();
-        // Where the frame fits only without one, it begins a segment too, and leaves a gap of zeros.
+        // What does not fit the segment begins the next one, behind a checkpoint.
         if self.image.begins_segment(self.payload.len()) {
             self.payload.splice(0..0, checkpoint);
             self.records += 1;

@@ -13,8 +13,13 @@ fn json(head: &str, body: &str) -> Vec<u8> {
     request(&format!("{head}\n{headers}"), body)
 }
 
+const PRINTER: &str =
+    r#"{"company":"HP","model":"DeskJet","labels":{"a":"b"},"status":"maintenance"}"#;
+const STATUS: &str =
+    r#"{"status":"Canceled","used_weight_in_grams":3,"reason":"jam","override":true}"#;
 const FILAMENT: &str = r#"{"id":"f2","type":"PETG","color":"Blue","total_weight_in_grams":"750.5",
-"remaining_weight_in_grams":1e2,"vendor":"Acme","lot":"7","density_mg_per_cm3":1240,"diameter_um":1750}"#;
+"remaining_weight_in_grams":1e2,"vendor":"Acme","lot":"7","density_mg_per_cm3":1240,
+"diameter_um":1750}"#;
 const JOB: &str = r#"{"printer_id":"p1","filament_id":"f1","filepath":"prints/a.gcode",
 "print_weight_in_grams":120.25,"priority":-3,"labels":{"site":"north"},"status":"Queued"}"#;
 const CLASSIC_JOB: &str = r#"{"id":7,"printer_id":"p1","filament_id":"f1","filepath":"a",
@@ -26,122 +31,91 @@ const RULESET: &str = r#"{"bindings":[{"id":"a","module":
 const MEMBER: &str = r#"{"peer_address":"127.0.0.1:9003","http_address":"127.0.0.1:8003",
 "incarnation":"00000000000000000000000000000000"}"#;
 
+/// Name, method and URI with headers, body.
+type Row = (&'static str, &'static str, &'static str);
+
+/// Sent as JSON, under a key.
+const KEYED: [Row; 9] = [
+    ("create-printer", "POST /api/v1/printers", PRINTER),
+    ("create-filament", "POST /api/v1/filaments", FILAMENT),
+    ("create-job", "POST /api/v1/print_jobs", JOB),
+    ("set-status", "POST /api/v1/print_jobs/j1/status", STATUS),
+    (
+        "done-too-early",
+        "POST /api/v1/print_jobs/j1/status?status=Done",
+        "",
+    ),
+    ("activate", "PUT /api/v1/ruleset\nif-match: \"1\"", RULESET),
+    (
+        "rollback",
+        "POST /api/v1/ruleset/rollback\nif-match: *",
+        r#"{"to":1}"#,
+    ),
+    ("add-member", "POST /api/v1/cluster/members", MEMBER),
+    (
+        "transfer",
+        "POST /api/v1/cluster/leader",
+        r#"{"node_id":2}"#,
+    ),
+];
+
+/// Sent as it is.
+const PLAIN: [Row; 20] = [
+    ("classic-printer", "POST /printers", PRINTER),
+    ("classic-filament", "POST /filaments", FILAMENT),
+    ("classic-job", "POST /printjobs", CLASSIC_JOB),
+    (
+        "classic-status",
+        "POST /printjobs/j1/status?status='running'",
+        "",
+    ),
+    (
+        "upload",
+        "POST /api/v1/policies\ncontent-type: application/wasm",
+        "\0asm",
+    ),
+    (
+        "promote",
+        "POST /api/v1/cluster/members/2/promote\nif-match: \"1\"",
+        "",
+    ),
+    ("remove-member", "DELETE /api/v1/cluster/members/2", ""),
+    ("classic-list", "GET /printjobs?consistency=stale", ""),
+    (
+        "list",
+        "GET /api/v1/print_jobs?status=queued&label=site=north&limit=1",
+        "",
+    ),
+    ("list-page", "GET /api/v1/printers?page_token=17031", ""),
+    ("show-job", "GET /api/v1/print_jobs/j1", ""),
+    (
+        "show-filament",
+        "GET /api/v1/filaments/f1?min_revision=3",
+        "",
+    ),
+    ("behind", "GET /api/v1/filaments?min_revision=99", ""),
+    ("policies", "GET /api/v1/policies", ""),
+    ("ruleset", "GET /api/v1/ruleset", ""),
+    ("history", "GET /api/v1/ruleset/revisions?limit=2", ""),
+    ("cluster", "GET /api/v1/cluster", ""),
+    ("docs", "GET /docs/problems/invalid-field", ""),
+    ("ready", "GET /readyz", ""),
+    ("escaped-path", "GET /api/v1/printers/%70%31%ff", ""),
+];
+
 pub(super) fn http() -> Vec<Seed> {
-    let mut seeds = writes();
-    seeds.extend(reads());
-    seeds
-}
-
-fn writes() -> Vec<Seed> {
-    let printer = r#"{"company":"HP","model":"DeskJet","labels":{"a":"b"},"status":"maintenance"}"#;
-    let status = "/api/v1/print_jobs/j1/status";
+    let keyed = KEYED.map(|(name, head, body)| seed(name, json(head, body)));
+    let plain = PLAIN.map(|(name, head, body)| seed(name, request(head, body)));
+    let unknown = format!("DELETE /api/v1/policies/{}", "00".repeat(32));
+    // So many minus signs once went through a recursion of that depth.
     let dashes = "-".repeat(60_000);
+    let dashes = format!(r#"{{"type":"PLA","color":"x","total_weight_in_grams":"{dashes}"}}"#);
     let nested = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
-    vec![
-        seed("create-printer", json("POST /api/v1/printers", printer)),
-        seed("create-filament", json("POST /api/v1/filaments", FILAMENT)),
-        seed("create-job", json("POST /api/v1/print_jobs", JOB)),
-        seed("classic-printer", request("POST /printers", printer)),
-        seed("classic-filament", request("POST /filaments", FILAMENT)),
-        seed("classic-job", request("POST /printjobs", CLASSIC_JOB)),
-        seed(
-            "classic-status",
-            request("POST /printjobs/j1/status?status='running'", ""),
-        ),
-        seed(
-            "set-status",
-            json(
-                &format!("POST {status}"),
-                r#"{"status":"Canceled","used_weight_in_grams":3,"reason":"jam","override":true}"#,
-            ),
-        ),
-        seed(
-            "done-too-early",
-            json(&format!("POST {status}?status=Done"), ""),
-        ),
-        seed(
-            "upload",
-            request(
-                "POST /api/v1/policies\ncontent-type: application/wasm",
-                "\0asm",
-            ),
-        ),
-        seed(
-            "delete-module",
-            request(&format!("DELETE /api/v1/policies/{}", "00".repeat(32)), ""),
-        ),
-        seed(
-            "activate",
-            json("PUT /api/v1/ruleset\nif-match: \"1\"", RULESET),
-        ),
-        seed(
-            "rollback",
-            json("POST /api/v1/ruleset/rollback\nif-match: *", r#"{"to":1}"#),
-        ),
-        seed("add-member", json("POST /api/v1/cluster/members", MEMBER)),
-        seed(
-            "promote",
-            request(
-                "POST /api/v1/cluster/members/2/promote\nif-match: \"1\"",
-                "",
-            ),
-        ),
-        seed(
-            "remove-member",
-            request("DELETE /api/v1/cluster/members/2", ""),
-        ),
-        seed(
-            "transfer",
-            json("POST /api/v1/cluster/leader", r#"{"node_id":2}"#),
-        ),
-        // 60,000 minus signs once went through a recursion of that depth.
-        seed(
-            "many-minus-signs",
-            request(
-                "POST /filaments",
-                &format!(r#"{{"type":"PLA","color":"x","total_weight_in_grams":"{dashes}"}}"#),
-            ),
-        ),
-        seed(
-            "deep-config",
-            json("PUT /api/v1/ruleset", &RULESET.replace("null", &nested)),
-        ),
-    ]
-}
-
-fn reads() -> Vec<Seed> {
-    let list = "GET /api/v1/print_jobs?status=queued&printer_id=p1&label=site=north&limit=1";
-    vec![
-        seed(
-            "classic-list",
-            request("GET /printjobs?consistency=stale", ""),
-        ),
-        seed("list", request(list, "")),
-        seed(
-            "list-page",
-            request("GET /api/v1/printers?page_token=17031", ""),
-        ),
-        seed("show-job", request("GET /api/v1/print_jobs/j1", "")),
-        seed(
-            "show-filament",
-            request("GET /api/v1/filaments/f1?min_revision=3", ""),
-        ),
-        seed(
-            "behind",
-            request("GET /api/v1/filaments?min_revision=99", ""),
-        ),
-        seed("policies", request("GET /api/v1/policies", "")),
-        seed("ruleset", request("GET /api/v1/ruleset", "")),
-        seed(
-            "history",
-            request("GET /api/v1/ruleset/revisions?limit=2", ""),
-        ),
-        seed("cluster", request("GET /api/v1/cluster", "")),
-        seed("docs", request("GET /docs/problems/invalid-field", "")),
-        seed("ready", request("GET /readyz", "")),
-        seed(
-            "escaped-path",
-            request("GET /api/v1/printers/%70%31%ff", ""),
-        ),
-    ]
+    let deep = RULESET.replace("null", &nested);
+    let more = [
+        seed("delete-module", request(&unknown, "")),
+        seed("many-minus-signs", request("POST /filaments", &dashes)),
+        seed("deep-config", json("PUT /api/v1/ruleset", &deep)),
+    ];
+    keyed.into_iter().chain(plain).chain(more).collect()
 }

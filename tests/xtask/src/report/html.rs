@@ -50,18 +50,20 @@ fn header(out: &mut String, page: &Page) {
 fn summary(out: &mut String, page: &Page) {
     out.push_str("<table class=\"summary\">\n<thead><tr><th>part</th><th>command</th>");
     out.push_str("<th>result</th></tr></thead>\n<tbody>\n");
-    for Section { title, report, .. } in &page.sections {
-        let (kind, result) = match report.violations.len() {
-            0 => ("good", "no violation".to_owned()),
-            1 => ("bad", "1 violation".to_owned()),
-            found => ("bad", format!("{found} violations")),
+    for section in &page.sections {
+        let report = &section.report;
+        let kind = if report.violations.is_empty() {
+            "good"
+        } else {
+            "bad"
         };
         out.push_str(&format!(
             "<tr><td><a href=\"#{}\">{}</a></td><td><code>{}</code></td>\
-             <td class=\"{kind}\">{result}</td></tr>\n",
+             <td class=\"{kind}\">{}</td></tr>\n",
             escape(&report.part),
-            escape(title),
-            escape(&report.command)
+            escape(&section.title),
+            escape(&report.command),
+            escape(&section.result())
         ));
     }
     for (title, command) in &page.not_run {
@@ -111,7 +113,7 @@ fn show(out: &mut String, section: &Section, commit: &str) {
 }
 
 fn table(out: &mut String, table: &Table) {
-    out.push_str(&format!("<h3>{}</h3>\n", escape(&table.title)));
+    out.push_str(&format!("<h3>{}</h3>\n", with_code(&table.title)));
     if table.rows.is_empty() {
         out.push_str("<p>None.</p>\n");
         return;
@@ -134,6 +136,20 @@ fn table(out: &mut String, table: &Table) {
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody>\n</table></div>\n");
+}
+
+/// What stands between backticks as code.
+fn with_code(text: &str) -> String {
+    let mut out = String::new();
+    for (nth, part) in text.split('`').enumerate() {
+        let part = escape(part);
+        if nth % 2 == 0 {
+            out.push_str(&part);
+        } else {
+            out.push_str(&format!("<code>{part}</code>"));
+        }
+    }
+    out
 }
 
 fn escape(text: &str) -> String {

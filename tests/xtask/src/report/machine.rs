@@ -53,8 +53,8 @@ pub(super) fn utc(time: SystemTime) -> String {
     )
 }
 
-/// The date of a day after 1970-01-01, by Hinnant's `civil_from_days` (years begin in March, so that
-/// the leap day is the last).
+/// The date of a day after 1970-01-01, by Hinnant's `civil_from_days`: years begin in March, so that
+/// the leap day is the last.
 fn civil(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;
     let (era, day_of_era) = (z / 146_097, z % 146_097);
