@@ -7,6 +7,8 @@
 //! inherits from the one that spawned it. There is no switch at compile time: features are unified
 //! over a workspace, and what is simulated has to be what is shipped.
 
+pub mod watch;
+
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
@@ -129,7 +131,7 @@ impl AsyncRuntime for Runtime {
         <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = SmallRng;
     type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
-    type Watch = <TokioRuntime as AsyncRuntime>::Watch;
+    type Watch = watch::FairWatch;
     type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
     type Mutex<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;
 

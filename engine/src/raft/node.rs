@@ -15,7 +15,7 @@ use raft3d_core::LocalFault;
 use raft3d_core::command::Bootstrap;
 use raft3d_core::state::meta;
 use thiserror::Error;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore};
 
 use super::api::{NodeStatus, Role};
 use super::health::Health;
@@ -29,7 +29,7 @@ use super::snapshot_transfer::Receiver;
 use super::transport::Transport;
 use super::types::{Incarnation, Member, NodeId, StoredMembership, TypeConfig};
 use super::{duties, read};
-use crate::runtime;
+use crate::runtime::{self, watch};
 use crate::storage::data_dir::{DataDir, DataDirError};
 
 /// Most client writes that wait on one node at once, its own and forwarded ones each.

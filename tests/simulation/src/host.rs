@@ -94,7 +94,7 @@ async fn start(world: &Arc<World>, slot: &Arc<Slot>) -> anyhow::Result<Node> {
     };
     slot.state().id = Some(id);
     let machine = parts.machine.handle();
-    let link = Arc::new(Link(Arc::clone(&net)));
+    let link = Arc::new(Link(Arc::downgrade(&net)));
     let node = Node::start(world.node_options(slot, id), parts, link).await?;
     serve(world, &net, &node);
     runtime::spawn(trace_applied(
@@ -147,7 +147,7 @@ async fn join(
         .into_iter()
         .filter(|other| other.at != slot.at);
     let peers: Vec<String> = others.map(|other| other.peer_addr()).collect();
-    let link = Arc::new(Link(Arc::clone(net)));
+    let link = Arc::new(Link(Arc::downgrade(net)));
     let id = bootstrap::join(link, &peers, member, JOIN_PATIENCE).await?;
     data_dir.set_node_id(id)?;
     Ok(id)

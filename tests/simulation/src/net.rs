@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use raft3d_engine::raft::transport::{
     BODY_BYTES_MAX, Channel, Hello, PeerService, Refusal, Route, Transport, TransportError, Welcome,
 };
@@ -115,8 +115,12 @@ impl Net {
             self.world.count("datagrams lost");
             return;
         }
+        let bytes = frame.encode();
+        let (length, hash) = (bytes.len(), short_hash(&bytes));
+        self.world
+            .trace(format_args!("{} sends {length} {hash}", self.me));
         // A host that is not there yet is one that does not answer.
-        let _ = self.socket.try_send_to(&frame.encode(), to);
+        let _ = self.socket.try_send_to(&bytes, to);
     }
 
     async fn receive(self: Arc<Self>) {
@@ -303,8 +307,9 @@ impl Frame<'_> {
     }
 }
 
-/// The way into a host's network.
-pub(crate) struct Link(pub(crate) Arc<Net>);
+/// The way into a host's network. Weak: the network holds the node that it serves, and the node
+/// holds this.
+pub(crate) struct Link(pub(crate) Weak<Net>);
 
 impl Transport for Link {
     fn call(
@@ -314,12 +319,16 @@ impl Transport for Link {
         wait: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let addr = route.addr.clone();
+        let Some(net) = self.0.upgrade() else {
+            let reason = "the network is down".to_owned();
+            return ready(Err(TransportError::Unreachable { addr, reason })).boxed();
+        };
         let (answer, answered) = oneshot::channel();
-        let mut state = self.0.lock();
+        let mut state = net.lock();
         let call = Call { body, answer };
         let link = state.links.entry(route.clone()).or_insert_with(|| {
             let (link, calls) = mpsc::unbounded_channel();
-            let net = Arc::clone(&self.0);
+            let net = Arc::clone(&net);
             runtime::spawn(LinkTask { net, route, calls }.run());
             link
         });

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use raft3d_core::Revision;
 use raft3d_core::state::digest::Digest;
-use tokio::sync::watch;
-
+use crate::runtime::watch;
 use crate::storage::snapshot::{IncomingSnapshot, SnapshotError, SnapshotHandle, SnapshotStore};
 use crate::storage::state::{StateStore, StateView};
 
