@@ -126,32 +126,3 @@ fn commit() -> String {
         false => head,
     }
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a failed test is to panic")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_written_is_read_again() {
-        let target = std::env::temp_dir().join(format!("raft3d-report-{}", std::process::id()));
-        assert_eq!(Report::read_all(&target).unwrap(), []);
-        let mut report = Report::new("simulation", "cargo xtask simulate");
-        report.figure("seeds", 100);
-        report.violations.push("seed 7 lost a write".to_owned());
-        let table = Table {
-            title: "faults".to_owned(),
-            head: vec!["kind".to_owned(), "times".to_owned()],
-            rows: vec![vec!["crash".to_owned(), "12".to_owned()]],
-        };
-        report.tables.push(table);
-        let path = report.write(&target).unwrap();
-        assert_eq!(Report::read(&path).unwrap(), report);
-        report.part = "bench".to_owned();
-        report.write(&target).unwrap();
-        let parts = Report::read_all(&target).unwrap();
-        let parts: Vec<&str> = parts.iter().map(|report| report.part.as_str()).collect();
-        assert_eq!(parts, ["bench", "simulation"]);
-        fs::remove_dir_all(&target).unwrap();
-    }
-}

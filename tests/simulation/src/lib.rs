@@ -18,7 +18,7 @@ mod convert;
 pub mod disk;
 mod frames;
 pub mod host;
-mod judge;
+pub mod judge;
 mod log;
 mod net;
 pub mod plan;

@@ -401,13 +401,17 @@ impl Driver {
             self.world.recorder.record(Record::Finals(finals));
         }
         let (history, finals) = self.world.recorder.sorted();
-        self.violations.extend(judge::judge(&history, &finals));
-        let answered = history.operations.iter();
-        let accepted = answered.filter(|o| matches!(o.answer, Answer::Accepted { .. }));
-        let accepted = accepted.count() as u64;
-        self.world
-            .stats()
-            .event_times("operations judged", accepted);
+        let (found, verdict) = judge::judge(&history, &finals);
+        self.violations.extend(found);
+        let mut stats = self.world.stats();
+        for (what, many) in &verdict.counts {
+            // The longest of many runs is no sum.
+            if !what.starts_with("ms ") {
+                stats.event_times(&format!("judged: {what}"), *many);
+            }
+        }
+        stats.event_times("judged: undecided", verdict.undecided.len() as u64);
+        drop(stats);
         std::mem::take(&mut self.violations)
     }
 }

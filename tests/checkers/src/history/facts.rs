@@ -25,7 +25,7 @@ pub struct FilamentFacts {
 }
 
 /// A job.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 pub struct JobFacts {
     /// Id.
     pub id: String,
