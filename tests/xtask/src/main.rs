@@ -3,6 +3,7 @@
 mod bench;
 mod deny;
 mod policies;
+mod simulate;
 mod steps;
 mod test;
 mod tools;
@@ -33,6 +34,13 @@ enum Command {
         #[arg(long, default_value_t = 15)]
         seconds: u64,
     },
+    /// Simulates clusters under faults, by seed; `--seed N` replays one
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// For the simulator: `--help` shows them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Checks licenses, advisories and sources of all dependencies with cargo-deny
     Deny,
 }
@@ -42,6 +50,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Policies(command) => policies::run(&command),
         Command::Bench { seconds } => bench::run(seconds),
+        Command::Simulate { arguments } => simulate::run(&arguments),
         Command::Deny => deny::run(),
     };
     match done {

@@ -307,7 +307,7 @@ impl Faults {
                 copy_folder(&state, &older_state(&slot));
             }
         }
-        self.world.trace(format_args!("states copied"));
+        self.note("states are copied", "");
     }
 
     /// Starts what is to be started by now, and kills what was to stop.
