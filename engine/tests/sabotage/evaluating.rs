@@ -1,6 +1,9 @@
 //! Memory of guests that outlives a call.
 
+use raft3d_checkers::canary;
+use raft3d_engine::policy::inspect;
 use raft3d_engine::sabotage::Bug;
+use raft3d_sdk::RuleOutput;
 
 use crate::Turn;
 use crate::guests::{TestHost, guest};
@@ -28,4 +31,19 @@ fn a_guest_remembers_earlier_calls() {
     assert_eq!(gas(), honest.2, "each call has the whole budget");
     turn.disarm();
     assert_eq!(count(), honest.0);
+}
+
+#[test]
+fn the_canary_notices() {
+    let turn = Turn::new();
+    let (host, module) = (TestHost::new(), canary::module());
+    assert_eq!(inspect(&module).unwrap().manifest.name, "canary");
+    let code = || {
+        let output = host.admission(&module, b"").output.unwrap();
+        let answer: RuleOutput = minicbor::decode(&output).unwrap();
+        answer.deny.map(|deny| deny.code)
+    };
+    assert_eq!((code(), code()), (None, None));
+    turn.arm(Bug::GuestMemoryReused);
+    assert_eq!((code(), code().as_deref()), (None, Some(canary::REMEMBERS)));
 }

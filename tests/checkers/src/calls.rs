@@ -199,6 +199,11 @@ impl<'a> Jobs<'a> {
         }
     }
 
+    /// All of them.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &'a str> {
+        self.made.keys().copied()
+    }
+
     /// Jobs of a printer.
     pub(crate) fn of_printer(&self, wanted: &str) -> impl Iterator<Item = &'a str> {
         let own = move |op: &Op| matches!(op, Op::CreateJob { printer, .. } if printer == wanted);

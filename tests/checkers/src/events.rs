@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calls::{Call, Fate};
 use crate::history::{EventFacts, EventWhat, Facts, Finals, NodeFinals, Op};
+use crate::rules::is_terminal;
 use crate::verdict::{Court, Verdict};
 
 /// Name of this judge.
@@ -161,12 +162,13 @@ fn told(court: &mut Court<'_>, calls: &[Call<'_>], node: &NodeFinals, events: &[
                 answered.insert(*revision);
                 let within = (kept_from..=node.applied).contains(revision);
                 let told = by_revision.get(revision).map_or(&[][..], Vec::as_slice);
-                let Some(expected) = expected(call.op, facts).filter(|_| within) else {
-                    continue;
-                };
-                if !told.iter().any(|event| event.what.tells(&expected)) {
-                    let what = format!("node {} has no event of revision {revision}", node.node);
-                    court.blame(what, call.shown());
+                for expected in expected(call.op, facts).filter(|_| within) {
+                    if !told.iter().any(|event| event.what.tells(&expected)) {
+                        let what =
+                            format!("node {} lacks an event of revision {revision}", node.node);
+                        let lacks = format!("{expected:?}");
+                        court.blame(what, call.shown().into_iter().chain([lacks]));
+                    }
                 }
             }
             Fate::Unknown => {
@@ -203,24 +205,38 @@ fn kind(op: &Op) -> &'static str {
     }
 }
 
-/// The event of an accepted write.
-fn expected(op: &Op, facts: &Facts) -> Option<EventWhat> {
-    let job = if let Facts::Job(job) = facts {
-        Some(&job.id)
+/// The events of an accepted write.
+fn expected(op: &Op, facts: &Facts) -> impl Iterator<Item = EventWhat> {
+    let shown = if let Facts::Job(job) = facts {
+        Some(job)
     } else {
         None
     };
-    match op {
-        Op::CreateJob { id, .. } => Some(EventWhat::JobCreated(id.as_ref().or(job)?.clone())),
-        Op::SetStatus { job, to, .. } => Some(EventWhat::JobStatusChanged {
-            job: job.clone(),
-            from: String::new(),
-            to: to.clone(),
-        }),
-        Op::CreatePrinter { id: Some(id) } => Some(EventWhat::PrinterCreated(id.clone())),
-        Op::CreateFilament { id: Some(id), .. } => Some(EventWhat::FilamentCreated(id.clone())),
+    let moved = |job: &str, to: &str| EventWhat::JobStatusChanged {
+        job: job.to_owned(),
+        from: String::new(),
+        to: to.to_owned(),
+    };
+    let first = match op {
+        Op::CreateJob { id, .. } => {
+            let id = id.as_ref().or(shown.map(|job| &job.id));
+            id.cloned().map(EventWhat::JobCreated)
+        }
+        Op::SetStatus { job, to, .. } => Some(moved(job, to)),
+        Op::Claim { .. } => shown.map(|job| moved(&job.id, &job.status)),
+        Op::CreatePrinter { id } => id.clone().map(EventWhat::PrinterCreated),
+        Op::CreateFilament { id, .. } => id.clone().map(EventWhat::FilamentCreated),
         _ => None,
-    }
+    };
+    // Under the default rules a job takes once, when it ends.
+    let ends = matches!(op, Op::SetStatus { to, .. } if is_terminal(to));
+    let taken = shown.filter(|job| ends && job.deducted_mg > 0);
+    let second = taken.map(|job| EventWhat::FilamentDeducted {
+        filament: job.filament.clone(),
+        job: job.id.clone(),
+        amount_mg: job.deducted_mg,
+    });
+    first.into_iter().chain(second)
 }
 
 impl EventWhat {

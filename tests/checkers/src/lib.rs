@@ -20,8 +20,9 @@
 //!
 //! What they know of the rules are the default ones (`rules.rs`), from their description: a history
 //! may activate policies that refuse more, but none that change what transitions take or where
-//! jobs go.
+//! jobs go, and none that fail.
 
+pub mod canary;
 pub mod digests;
 pub mod events;
 pub mod grams;
@@ -45,6 +46,28 @@ mod shop;
 pub use history::{Finals, History};
 pub use verdict::{Verdict, Violation};
 
+/// Whether an operation is of some kind.
+type IsOfKind = fn(&history::Operation) -> bool;
+
+/// What operations came to: (how it is called, whether one is of that kind).
+const ANSWERS: [(&str, IsOfKind); 5] = [
+    ("writes accepted", |operation| {
+        operation.op.is_write() && matches!(operation.answer, history::Answer::Accepted { .. })
+    }),
+    ("writes refused", |operation| {
+        operation.op.is_write() && matches!(operation.answer, history::Answer::Rejected { .. })
+    }),
+    ("writes without an answer", |operation| {
+        operation.op.is_write() && operation.answer == history::Answer::Unknown
+    }),
+    ("writes certainly not done", |operation| {
+        operation.op.is_write() && operation.answer == history::Answer::Never
+    }),
+    ("reads answered", |operation| {
+        !operation.op.is_write() && matches!(operation.answer, history::Answer::Accepted { .. })
+    }),
+];
+
 /// Lets every judge look at the history.
 #[must_use]
 pub fn check_all(history: &History, finals: &Finals) -> Verdict {
@@ -52,6 +75,13 @@ pub fn check_all(history: &History, finals: &Finals) -> Verdict {
     let calls = calls::join(&history.operations);
     verdict.count("operations", history.operations.len());
     verdict.count("calls", calls.len());
+    for (what, of_kind) in ANSWERS {
+        let many = history
+            .operations
+            .iter()
+            .filter(|operation| of_kind(operation));
+        verdict.count(what, many.count());
+    }
     linearizable::judge(&calls, finals, &mut verdict);
     replay::judge(&calls, finals, &mut verdict);
     stale::judge(&history.operations, &mut verdict);

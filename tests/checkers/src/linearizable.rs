@@ -10,7 +10,7 @@
 //! effect at any time after it was sent, or never; where the final dumps tell which, they are
 //! believed (`lost` judges them).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calls::{Call, Fate, Jobs};
 use crate::history::{Consistency, Facts, Finals, JobFacts, Nanos, Op, Refusal};
@@ -161,7 +161,7 @@ impl<'a> Rows<'a> {
         };
         match call.op.consistency() {
             None => self.add_write(call, place, known),
-            Some(Consistency::Linearizable) => self.add_read(call, place),
+            Some(Consistency::Linearizable) => self.add_read(call, place, known),
             Some(Consistency::Stale { .. }) => {}
         }
     }
@@ -257,7 +257,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn add_read(&mut self, call: &Call<'a>, place: Place) {
+    fn add_read(&mut self, call: &Call<'a>, place: Place, known: &Known<'a>) {
         let Fate::Done { facts, .. } = call.fate else {
             return;
         };
@@ -271,10 +271,13 @@ impl<'a> Rows<'a> {
                 let read = JobAction::read(job, shown);
                 self.jobs.entry(job).or_default().push(place.item(read));
             }
-            (Op::ListJobs { .. }, Facts::Jobs(jobs)) => {
+            (Op::ListJobs { complete, .. }, Facts::Jobs(jobs)) => {
                 for job in jobs {
                     let read = JobAction::read(&job.id, Some(job));
                     self.jobs.entry(&job.id).or_default().push(place.item(read));
+                }
+                if *complete {
+                    self.add_unlisted(jobs, place, known);
                 }
             }
             (Op::ReadFilament { filament, .. }, Facts::Filament(_) | Facts::Absent) => {
@@ -302,6 +305,15 @@ impl<'a> Rows<'a> {
                     .push(place.item(RegisterAction::Shows(Some(name))));
             }
             _ => {}
+        }
+    }
+
+    /// A complete list shows of all other jobs that they are not there.
+    fn add_unlisted(&mut self, jobs: &[JobFacts], place: Place, known: &Known<'a>) {
+        let listed: BTreeSet<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
+        for id in known.jobs.ids().filter(|id| !listed.contains(id)) {
+            let read = JobAction::read(id, None);
+            self.jobs.entry(id).or_default().push(place.item(read));
         }
     }
 }

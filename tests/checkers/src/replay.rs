@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calls::{Call, Fate, Jobs};
+use crate::canary;
 use crate::history::{
     Consistency, EventFacts, EventWhat, Facts, Finals, NodeFinals, Op, PrinterFacts, Refusal,
 };
@@ -44,6 +45,7 @@ pub(crate) fn judge(calls: &[Call<'_>], finals: &Finals, verdict: &mut Verdict) 
     let mut court = Court::open(JUDGE, verdict);
     one_call_a_revision(&mut court, calls);
     agrees_with_time(&mut court, calls);
+    policies_answer(&mut court, calls);
     let mut steps = steps(calls, finals);
     steps.sort_by_key(|(revision, step)| (*revision, step.place()));
     court.count("answers replayed", steps.len());
@@ -265,6 +267,19 @@ fn dump(shop: &Shop, node: &NodeFinals) -> Result<(), String> {
         shop.read(&read, &Facts::Printer(row.clone()))?;
     }
     Ok(())
+}
+
+/// No policy of a history fails, and none finds memory that another call has used.
+fn policies_answer(court: &mut Court<'_>, calls: &[Call<'_>]) {
+    for call in calls {
+        let Fate::Refused { why, code, .. } = &call.fate else {
+            continue;
+        };
+        if **why == Refusal::PolicyFailed || *code == Some(canary::REMEMBERS) {
+            let code = code.unwrap_or("no code");
+            court.blame(format!("a sound policy failed: {code}"), call.shown());
+        }
+    }
 }
 
 fn one_call_a_revision(court: &mut Court<'_>, calls: &[Call<'_>]) {

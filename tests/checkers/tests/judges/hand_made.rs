@@ -1,168 +1,13 @@
 //! Small histories by hand, right and wrong ones, for what random ones seldom hold.
 
 use raft3d_checkers::history::{
-    Answer, Consistency, DigestSeen, Facts, FilamentFacts, Finals, History, JobFacts, Mark,
-    MarkKind, Op, Operation, PrinterFacts, Refusal, RequestKey,
+    Answer, Consistency, DigestSeen, Facts, Mark, MarkKind, Op, Refusal,
 };
-use raft3d_checkers::{Verdict, check_all, digests, linearizable, once, recovery, replay, stale};
+use raft3d_checkers::{Verdict, canary, digests, linearizable, once, recovery, replay, stale};
+
+use crate::script::{Script, create, filament, job, read_filament, read_job, running, set};
 
 const SECOND: u64 = 1_000_000_000;
-
-/// A history under construction: revisions rise from write to write.
-#[derive(Default)]
-struct Script {
-    history: History,
-    revision: u64,
-}
-
-impl Script {
-    /// A shop with printer `p` and filament `f` that holds `grams` g.
-    fn with(grams: u64) -> Self {
-        let mut script = Self::default();
-        let id = Some("p".to_owned());
-        let row = Facts::Printer(PrinterFacts { id: "p".to_owned() });
-        script.write((0, 1), Op::CreatePrinter { id }, row);
-        let (total_mg, remaining_mg) = (grams * 1_000, grams * 1_000);
-        let op = Op::CreateFilament {
-            id: Some("f".to_owned()),
-            total_mg,
-            remaining_mg,
-        };
-        script.write((2, 3), op, filament(grams, grams, 0));
-        script
-    }
-
-    fn push(&mut self, (invoked, returned): (u64, u64), op: Op, answer: Answer) {
-        let number = self.history.operations.len();
-        let id = format!("key-{number}");
-        let request = op.is_write().then(|| RequestKey {
-            actor: "a".to_owned(),
-            id,
-            attempt: 0,
-        });
-        let returned = Some(returned);
-        let client = u32::try_from(number).unwrap();
-        let node = Some(1);
-        let operation = Operation {
-            client,
-            node,
-            invoked,
-            returned,
-            request,
-            op,
-            answer,
-        };
-        self.history.operations.push(operation);
-    }
-
-    fn write(&mut self, times: (u64, u64), op: Op, facts: Facts) {
-        self.revision += 1;
-        let revision = self.revision;
-        self.push(times, op, Answer::accepted(revision, facts));
-    }
-
-    fn read(&mut self, times: (u64, u64), op: Op, facts: Facts) {
-        let revision = self.revision;
-        self.push(times, op, Answer::accepted(revision, facts));
-    }
-
-    fn check(&self) -> Verdict {
-        check_all(&self.history, &Finals::new())
-    }
-
-    #[track_caller]
-    fn is_right(&self) {
-        let verdict = self.check();
-        assert!(
-            verdict.is_good() && verdict.undecided.is_empty(),
-            "{verdict}"
-        );
-    }
-
-    #[track_caller]
-    fn is_blamed_by(&self, judge: &str) {
-        let verdict = self.check();
-        assert!(
-            verdict.blames(judge),
-            "{judge} saw nothing wrong\n{verdict}"
-        );
-    }
-}
-
-fn filament(total: u64, remaining: u64, reserved: u64) -> Facts {
-    Facts::Filament(FilamentFacts {
-        id: "f".to_owned(),
-        total_mg: total * 1_000,
-        remaining_mg: remaining * 1_000,
-        reserved_mg: reserved * 1_000,
-    })
-}
-
-fn job(id: &str, grams: u64, status: &str, revision: u64) -> JobFacts {
-    JobFacts {
-        id: id.to_owned(),
-        printer: "p".to_owned(),
-        filament: "f".to_owned(),
-        weight_mg: grams * 1_000,
-        status: status.to_owned(),
-        deducted_mg: if status == "Done" { grams * 1_000 } else { 0 },
-        tag: format!("/{id}"),
-        revision,
-        ..JobFacts::default()
-    }
-}
-
-fn create(id: &str, grams: u64) -> Op {
-    Op::CreateJob {
-        id: Some(id.to_owned()),
-        printer: "p".to_owned(),
-        filament: "f".to_owned(),
-        weight_mg: grams * 1_000,
-        priority: 0,
-        tag: format!("/{id}"),
-    }
-}
-
-fn set(job: &str, to: &str) -> Op {
-    let (job, to) = (job.to_owned(), to.to_owned());
-    Op::SetStatus {
-        job,
-        to,
-        used_mg: None,
-        wants_override: false,
-    }
-}
-
-fn read_filament() -> Op {
-    let consistency = Consistency::Linearizable;
-    Op::ReadFilament {
-        filament: "f".to_owned(),
-        consistency,
-    }
-}
-
-fn read_job(job: &str) -> Op {
-    Op::ReadJob {
-        job: job.to_owned(),
-        consistency: Consistency::Linearizable,
-    }
-}
-
-/// A job `j` of 60 g that runs, known since time 13.
-fn running() -> Script {
-    let mut script = Script::with(100);
-    script.write(
-        (10, 11),
-        create("j", 60),
-        Facts::Job(job("j", 60, "Queued", 3)),
-    );
-    script.write(
-        (12, 13),
-        set("j", "Running"),
-        Facts::Job(job("j", 60, "Running", 4)),
-    );
-    script
-}
 
 #[test]
 fn two_jobs_that_fit_only_one_at_a_time() {
@@ -503,5 +348,41 @@ fn a_violation_shows_what_happened() {
         "Running",
     ] {
         assert!(text.contains(part), "{part} is missing from\n{text}");
+    }
+}
+
+#[test]
+fn a_complete_list_that_lacks_a_job() {
+    let list = || Op::ListJobs {
+        consistency: Consistency::Linearizable,
+        complete: true,
+    };
+    let mut script = running();
+    script.read(
+        (20, 21),
+        list(),
+        Facts::Jobs(vec![job("j", 60, "Running", 4)]),
+    );
+    script.is_right();
+    script.read((22, 23), list(), Facts::Jobs(Vec::new()));
+    script.is_blamed_by(linearizable::JUDGE);
+    script.is_blamed_by(replay::JUDGE);
+}
+
+#[test]
+fn a_policy_that_fails_or_remembers() {
+    for (why, code) in [
+        (Refusal::PolicyFailed, None),
+        (Refusal::PolicyDenied, Some(canary::REMEMBERS.to_owned())),
+    ] {
+        let mut script = running();
+        let refused = Answer::Rejected {
+            why,
+            code,
+            revision: Some(5),
+            replayed: false,
+        };
+        script.push((20, 21), create("k", 1), refused);
+        script.is_blamed_by(replay::JUDGE);
     }
 }

@@ -14,5 +14,6 @@ mod making;
 mod mutations;
 mod random;
 mod right;
+mod script;
 mod shop;
 mod speed;
