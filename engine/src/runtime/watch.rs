@@ -182,10 +182,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// It is not, and nobody can change it any more.
-    pub async fn wait_for(
-        &mut self,
-        mut wanted: impl FnMut(&T) -> bool,
-    ) -> Result<(), RecvError> {
+    pub async fn wait_for(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Result<(), RecvError> {
         loop {
             if wanted(&self.borrow_and_update()) {
                 return Ok(());

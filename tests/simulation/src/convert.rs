@@ -61,9 +61,15 @@ fn all_jobs(rows: &dyn ReadRows) -> Vec<JobFacts> {
     }
 }
 
+/// The reason that the bootstrap's ruleset has.
+const BOOTSTRAP_REASON: &str = "bootstrap";
+
 /// The word that an activation had; empty for the bootstrap's.
 fn ruleset_name(active: &RulesetRevision) -> String {
-    active.reason.clone().unwrap_or_default()
+    let named = active.reason.clone();
+    named
+        .filter(|reason| reason != BOOTSTRAP_REASON)
+        .unwrap_or_default()
 }
 
 /// What came of a write.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use raft3d_checkers::{Finals, History, Verdict, check_all};
+use raft3d_checkers::history::Answer;
+use raft3d_checkers::{Finals, History, Verdict, canary, check_all};
 
 /// Something that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +23,20 @@ impl fmt::Display for Violation {
 /// Judges a run. Answers also what was looked at.
 pub(crate) fn judge(history: &History, finals: &Finals) -> (Vec<Violation>, Verdict) {
     let verdict = check_all(history, finals);
+    let remembers = history.operations.iter().filter(|operation| {
+        let code = match &operation.answer {
+            Answer::Rejected { code, .. } => code.as_deref(),
+            _ => None,
+        };
+        code == Some(canary::REMEMBERS)
+    });
+    let remembers = remembers.map(|operation| Violation {
+        judge: "canary".to_owned(),
+        what: format!("a policy's memory outlived a call: {operation}"),
+    });
     let found = verdict.violations.iter().map(|violation| Violation {
         judge: violation.judge.to_owned(),
         what: violation.to_string(),
     });
-    (found.collect(), verdict)
+    (found.chain(remembers.take(1)).collect(), verdict)
 }

@@ -18,6 +18,7 @@ use raft3d_engine::raft::TypeConfig;
 use raft3d_engine::raft::log_handle::LogHandle;
 use raft3d_engine::raft::types::{Entry, LogId, Vote};
 use raft3d_engine::runtime;
+use raft3d_engine::sabotage::{Bug, armed};
 use raft3d_engine::storage::log::LogError;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -223,6 +224,9 @@ impl RaftLogStorage<TypeConfig> for SimLog {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        if armed(Bug::VoteBeforeSync) {
+            return self.shared.queue(Some(Write::Vote(*vote)), Waiter::Nobody);
+        }
         Ok(self.shared.wait_synced(Some(Write::Vote(*vote))).await?)
     }
 
@@ -260,6 +264,11 @@ impl RaftLogStorage<TypeConfig> for SimLog {
             next = Some(index + 1);
         }
         let write = Write::Entries(entries);
+        if armed(Bug::ReplyBeforeFsync) {
+            self.shared.queue(Some(write), Waiter::Nobody)?;
+            callback.io_completed(Ok(()));
+            return Ok(());
+        }
         self.shared.queue(Some(write), Waiter::Append(callback))
     }
 

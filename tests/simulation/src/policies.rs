@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use raft3d_checkers::canary;
 use raft3d_core::command::{Bootstrap, UploadModule};
 use raft3d_core::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_core::{BindingId, ClusterId, PolicyHost};
 use raft3d_engine::policy::{EngineSettings, HostOptions, InProcessCompiler, WasmHost, inspect};
 use tempfile::TempDir;
 
+use crate::random::Random;
+
 const LIFECYCLE: &[u8] = include_bytes!("../../../policies/prebuilt/standard-lifecycle.wasm");
 const DEDUCTION: &[u8] = include_bytes!("../../../policies/prebuilt/standard-deduction.wasm");
-/// Modules that clients may upload.
+/// Copies of the shipped deduction that clients may upload.
 const COPIES: u8 = 2;
 /// A configuration without fields, as CBOR.
 const EMPTY_CONFIG: [u8; 1] = [0xa0];
@@ -21,6 +24,7 @@ pub struct Policies {
     lifecycle: UploadModule,
     deduction: UploadModule,
     copies: Vec<UploadModule>,
+    canary: UploadModule,
     cache: TempDir,
 }
 
@@ -32,10 +36,11 @@ impl Policies {
             lifecycle: module(LIFECYCLE.to_vec()),
             deduction: module(DEDUCTION.to_vec()),
             copies: (0..COPIES).map(|n| module(copy_of(DEDUCTION, n))).collect(),
+            canary: module(canary::module()),
             cache: TempDir::new().expect("a temporary folder"),
         };
         let host = policies.wasm_host();
-        let modules = [&policies.lifecycle, &policies.deduction];
+        let modules = [&policies.lifecycle, &policies.deduction, &policies.canary];
         for module in modules.into_iter().chain(&policies.copies) {
             host.prefetch(module.digest, &module.bytes)
                 .expect("the shipped policies compile");
@@ -65,17 +70,27 @@ impl Policies {
         Bootstrap {
             cluster_id: ClusterId([7; 16]),
             modules: vec![self.lifecycle.clone(), self.deduction.clone()],
-            ruleset: self.ruleset(&self.deduction),
+            ruleset: self.ruleset(&self.deduction, false),
         }
     }
 
-    /// What a client may upload.
-    pub(crate) fn copies(&self) -> &[UploadModule] {
-        &self.copies
+    /// Some module that a client may upload.
+    pub(crate) fn any_upload(&self, random: &mut Random) -> UploadModule {
+        let copies = self.copies.iter();
+        let modules: Vec<_> = copies.chain([&self.canary]).collect();
+        (*random.pick(&modules).expect("there are modules")).clone()
     }
 
-    /// The shipped rules, with `deduction` for what is taken.
-    pub(crate) fn ruleset(&self, deduction: &UploadModule) -> Ruleset {
+    /// Rules that decide what the shipped ones do, made of other modules.
+    pub(crate) fn any_ruleset(&self, random: &mut Random) -> Ruleset {
+        let deduction = random.pick(&self.copies).unwrap_or(&self.deduction);
+        let with_canary = random.percent(60);
+        self.ruleset(deduction, with_canary)
+    }
+
+    /// The shipped rules, with `deduction` for what is taken. The canary denies what is asked of an
+    /// instance that was used before, which is nothing.
+    fn ruleset(&self, deduction: &UploadModule, with_canary: bool) -> Ruleset {
         let binding = |module: &UploadModule| Binding {
             id: BindingId::new(module.manifest.name.clone()),
             module: module.digest,
@@ -86,7 +101,10 @@ impl Policies {
             lifecycle: module.manifest.lifecycle.is_some(),
             config: EMPTY_CONFIG.to_vec(),
         };
-        let bindings = vec![binding(&self.lifecycle), binding(deduction)];
+        let mut bindings = vec![binding(&self.lifecycle), binding(deduction)];
+        if with_canary {
+            bindings.push(binding(&self.canary));
+        }
         Ruleset { bindings }
     }
 }

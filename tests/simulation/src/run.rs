@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use raft3d_checkers::history::{Answer, DigestSeen, HistoryError, MarkKind, Record, write_lines};
 use raft3d_engine::raft::api::Role;
+use raft3d_engine::raft::machine::StateHandle;
 use raft3d_engine::runtime;
 use tokio::sync::mpsc;
 use turmoil::Sim;
@@ -43,6 +44,10 @@ const CALM_MS: u64 = 700;
 const SETTLE_MS_MAX: u64 = 30_000;
 /// Between two looks at the nodes, in milliseconds.
 const LOOK_MS: u64 = 20;
+/// Between two comparisons of the nodes' checkpoints, in milliseconds.
+const COMPARE_MS: u64 = 200;
+/// A replica that differs from the majority must be closed within so many milliseconds.
+const FENCE_MS_MAX: u64 = 4_000;
 /// How long an operator waits for an answer.
 const OPERATOR_PATIENCE: Duration = Duration::from_secs(6);
 
@@ -155,6 +160,8 @@ struct Driver {
     violations: Vec<Violation>,
     leaders: BTreeSet<(u64, u64)>,
     snapshots: BTreeMap<usize, u64>,
+    /// Since when a slot differs from the majority.
+    odd: BTreeMap<usize, u64>,
 }
 
 impl Driver {
@@ -188,6 +195,7 @@ impl Driver {
             violations: Vec::new(),
             leaders: BTreeSet::new(),
             snapshots: BTreeMap::new(),
+            odd: BTreeMap::new(),
         }
     }
 
@@ -277,6 +285,9 @@ impl Driver {
         if now.is_multiple_of(LOOK_MS) {
             self.look();
         }
+        if now.is_multiple_of(COMPARE_MS) {
+            self.compare();
+        }
     }
 
     /// Looks at all nodes: who leads, which digests they have, whether one has failed.
@@ -312,6 +323,43 @@ impl Driver {
                     drop(state);
                     self.violation("fence", format!("{} is fenced: {why}", slot.name));
                 }
+            }
+        }
+    }
+
+    /// Looks for replicas that differ from the majority and go on nevertheless.
+    fn compare(&mut self) {
+        let slots = self.world.slots();
+        let mut by_index: BTreeMap<u64, Vec<(usize, String)>> = BTreeMap::new();
+        for slot in &slots {
+            let machine = slot.state().machine.clone();
+            for checkpoint in machine.iter().flat_map(StateHandle::checkpoints) {
+                let digest = checkpoint.digest.to_string();
+                let at = by_index.entry(checkpoint.index.0).or_default();
+                at.push((slot.at, digest));
+            }
+        }
+        let mut odd = BTreeSet::new();
+        for digests in by_index.values() {
+            let most = digests
+                .iter()
+                .map(|(_, digest)| digest)
+                .max_by_key(|digest| digests.iter().filter(|(_, d)| d == *digest).count());
+            let same = digests.iter().filter(|(_, d)| Some(d) == most).count();
+            if same > slots.len() / 2 {
+                let others = digests.iter().filter(|(_, d)| Some(d) != most);
+                odd.extend(others.map(|(at, _)| *at));
+            }
+        }
+        let now = self.now();
+        self.odd.retain(|at, _| odd.contains(at));
+        for at in odd {
+            let since = *self.odd.entry(at).or_insert(now);
+            let late = now == since + FENCE_MS_MAX;
+            let closed = slots.get(at).is_none_or(|slot| slot.state().fenced);
+            if late && !closed {
+                let what = format!("n{} differs from the majority and goes on", at + 1);
+                self.violation("fencing", what);
             }
         }
     }

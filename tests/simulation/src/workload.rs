@@ -249,8 +249,7 @@ impl Client {
     }
 
     fn upload(&mut self) -> Wish {
-        let copies = self.world.policies.copies();
-        let module = self.random.pick(copies).expect("there are copies").clone();
+        let module = self.world.policies.any_upload(&mut self.random);
         Wish {
             op: Op::UploadPolicy {
                 module: ModuleDigest::to_string(&module.digest),
@@ -260,9 +259,7 @@ impl Client {
     }
 
     fn activate(&mut self) -> Wish {
-        let policies = Arc::clone(&self.world.policies);
-        let copy = self.random.pick(policies.copies());
-        let ruleset = policies.ruleset(copy.expect("there are copies"));
+        let ruleset = self.world.policies.any_ruleset(&mut self.random);
         let (name, expected) = self.activation();
         Wish {
             op: Op::ActivateRuleset {
