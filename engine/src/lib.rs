@@ -4,6 +4,7 @@
 pub mod codec;
 pub mod policy;
 pub mod raft;
+pub mod runtime;
 pub mod sabotage;
 pub mod storage;
 

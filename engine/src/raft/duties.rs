@@ -19,6 +19,7 @@ use super::health::{Verdict, fence_reason, is_clock_off, judge};
 use super::message::StatusAnswer;
 use super::node::Node;
 use super::types::TypeConfig;
+use crate::runtime;
 use crate::sabotage::{Bug, armed};
 
 /// Between two looks at what there is to do.
@@ -32,20 +33,22 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts the node's duties; they end when it stops.
 pub(super) fn spawn(node: &Node, last_log_index: u64) {
-    tokio::spawn(watch_faults(node.clone()));
-    tokio::spawn(until_stopped(node.clone(), watch_log(node.clone())));
-    tokio::spawn(until_stopped(
+    runtime::spawn(watch_faults(node.clone()));
+    runtime::spawn(until_stopped(node.clone(), watch_log(node.clone())));
+    runtime::spawn(until_stopped(
         node.clone(),
         recover(node.clone(), last_log_index),
     ));
-    tokio::spawn(until_stopped(node.clone(), tick(node.clone())));
-    tokio::spawn(until_stopped(node.clone(), compare(node.clone())));
+    runtime::spawn(until_stopped(node.clone(), tick(node.clone())));
+    runtime::spawn(until_stopped(node.clone(), compare(node.clone())));
 }
 
 /// A duty that panics is a fault: without it the node would go on and no longer do it.
 pub(super) async fn until_stopped(node: Node, duty: impl Future<Output = ()>) {
     let mut stopping = node.inner.stopping.subscribe();
     tokio::select! {
+        // In a fixed order, or one seed would make several runs in the simulation.
+        biased;
         done = AssertUnwindSafe(duty).catch_unwind() => {
             if done.is_err() {
                 node.inner.fail("a task of the node has panicked".to_owned());

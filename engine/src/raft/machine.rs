@@ -27,6 +27,7 @@ use raft3d_core::{ModuleDigest, PolicyHost};
 use tracing::error;
 
 use super::types::{LeaderId, LogId, Member, NodeId, StoredMembership, TypeConfig};
+use crate::runtime;
 use crate::storage::snapshot::{SnapshotHandle, SnapshotMeta};
 use crate::storage::state::{StateError, StateView, recovery};
 use chunk::{Applying, Chunk};
@@ -168,15 +169,6 @@ impl StateMachine {
     }
 }
 
-/// Runs what blocks, without holding up the other tasks of this runtime thread.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
-}
-
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotHandle;
     type SnapshotBuilder = SnapshotBuilder;
@@ -196,13 +188,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             chunk.push(entry, responder);
             if chunk.is_full() {
                 let full = std::mem::take(&mut chunk);
-                blocking(|| self.apply_chunk(full))?;
+                runtime::in_place(|| self.apply_chunk(full))?;
             }
         }
         if chunk.is_empty() {
             Ok(())
         } else {
-            blocking(|| self.apply_chunk(chunk))
+            runtime::in_place(|| self.apply_chunk(chunk))
         }
     }
 
@@ -218,7 +210,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta,
         snapshot: SnapshotHandle,
     ) -> io::Result<()> {
-        blocking(|| self.install(meta, snapshot))
+        runtime::in_place(|| self.install(meta, snapshot))
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<CurrentSnapshot>> {
@@ -241,14 +233,14 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<CurrentSnapshot> {
         let (shared, view) = (Arc::clone(&self.shared), self.view.clone());
-        let built = tokio::task::spawn_blocking(move || {
+        let built = runtime::off_thread(move || {
             shared.snapshots.build(&view).map_err(|error| {
                 let message = format!("making a snapshot failed: {error}");
                 error!("{message}");
                 shared.set_fault(message)
             })
         });
-        let snapshot = built.await.map_err(io::Error::other)??;
+        let snapshot = built.await??;
         Ok(Snapshot {
             meta: snapshot.meta(),
             snapshot,

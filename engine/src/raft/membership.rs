@@ -371,6 +371,11 @@ impl Node {
         from: &StoredMembership,
         change: Change,
     ) -> Result<(), MembershipError> {
+        // A leader that has removed itself leads until it hears that this is committed, and openraft
+        // panics when it then proposes another membership.
+        if !from.voter_ids().any(|voter| voter == self.id()) {
+            return Err(MembershipError::NoLeader);
+        }
         let same = Precondition::LastMembershipLogId {
             last_membership_log_id: *from.log_id(),
         };

@@ -172,7 +172,7 @@ pub struct SnapshotBegin {
     /// Size in bytes.
     #[n(3)]
     pub bytes: u64,
-    /// Chosen by the sender; a later transfer replaces an earlier one.
+    /// Chosen at random by the sender; a later transfer replaces an earlier one.
     #[n(4)]
     pub transfer: u64,
 }
@@ -391,7 +391,7 @@ pub enum AdminAnswer {
 /// The system's random source failed.
 pub fn mint_request_id() -> Result<RequestId, getrandom::Error> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)?;
+    crate::runtime::fill_random(&mut bytes)?;
     Ok(RequestId::new(hex::encode(bytes)))
 }
 

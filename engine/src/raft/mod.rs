@@ -7,6 +7,7 @@ mod duties;
 mod encoding;
 pub mod frame;
 mod health;
+pub mod log_handle;
 pub mod machine;
 mod membership;
 pub mod message;

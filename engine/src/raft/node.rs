@@ -15,11 +15,12 @@ use raft3d_core::LocalFault;
 use raft3d_core::command::Bootstrap;
 use raft3d_core::state::meta;
 use thiserror::Error;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore};
 
 use super::api::{NodeStatus, Role};
 use super::clock::StampClock;
 use super::health::Health;
+use super::log_handle::LogHandle;
 use super::machine::{StateHandle, StateMachine};
 use super::network::Network;
 use super::parts::Parts;
@@ -29,8 +30,8 @@ use super::snapshot_transfer::Receiver;
 use super::transport::Transport;
 use super::types::{Incarnation, Member, NodeId, StoredMembership, TypeConfig};
 use super::{duties, read};
+use crate::runtime::{self, watch};
 use crate::storage::data_dir::{DataDir, DataDirError};
-use crate::storage::log::LogStore;
 
 /// Most client writes that wait on one node at once, its own and forwarded ones each.
 pub const WRITES_IN_FLIGHT_MAX: usize = 4_096;
@@ -122,7 +123,7 @@ pub struct Node {
 pub(super) struct Inner {
     pub(super) options: NodeOptions,
     pub(super) member: Member,
-    pub(super) log: LogStore,
+    pub(super) log: Arc<dyn LogHandle>,
     pub(super) raft: Raft<TypeConfig, StateMachine>,
     pub(super) machine: StateHandle,
     pub(super) data_dir: Arc<DataDir>,
@@ -153,11 +154,14 @@ impl Node {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(
+    pub async fn start<L>(
         options: NodeOptions,
-        parts: Parts,
+        parts: Parts<L>,
         transport: Arc<dyn Transport>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, StartError>
+    where
+        L: RaftLogStorage<TypeConfig> + LogHandle + Clone,
+    {
         crate::sabotage::announce();
         let id = options.node_id;
         parts.data_dir.set_node_id(id)?;
@@ -192,7 +196,7 @@ impl Node {
             options,
             member,
             raft,
-            log,
+            log: Arc::new(log),
             machine,
             data_dir: parts.data_dir,
             peers,
@@ -212,7 +216,7 @@ impl Node {
             node.fence(reason);
         }
         let rounds = read::run_rounds(node.clone(), read_queue);
-        tokio::spawn(duties::until_stopped(node.clone(), rounds));
+        runtime::spawn(duties::until_stopped(node.clone(), rounds));
         duties::spawn(&node, last_log_index);
         Ok(node)
     }

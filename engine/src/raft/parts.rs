@@ -8,15 +8,18 @@ use openraft::storage::RaftLogStorage;
 use raft3d_core::PolicyHost;
 use thiserror::Error;
 
+use super::log_handle::LogHandle;
 use super::machine::{ApplyObserver, StateMachine, StateOptions};
+use super::types::TypeConfig;
+use crate::runtime;
 use crate::storage::data_dir::DataDir;
 use crate::storage::log::{Disk, LogError, LogOptions, LogStore, RealDisk};
 use crate::storage::state::StateError;
 
 /// The stores that a node runs on, opened.
-pub struct Parts {
+pub struct Parts<L = LogStore> {
     /// The Raft log.
-    pub log: LogStore,
+    pub log: L,
     /// The state machine.
     pub machine: StateMachine,
     /// The folder that they lie in; stays locked while the node runs.
@@ -83,7 +86,23 @@ impl Parts {
             must_exist,
             ..log_options
         };
-        let mut log = off_thread(move || LogStore::open_on(&log_dir, log_options, disk)).await??;
+        let log = off_thread(move || LogStore::open_on(&log_dir, log_options, disk)).await??;
+        Self::with_log(data_dir, log, host, observer, deny_at).await
+    }
+}
+
+impl<L: RaftLogStorage<TypeConfig> + LogHandle> Parts<L> {
+    /// The same on a log that is open already.
+    ///
+    /// # Errors
+    /// As [`Parts::open`].
+    pub async fn with_log(
+        data_dir: Arc<DataDir>,
+        mut log: L,
+        host: Arc<dyn PolicyHost>,
+        observer: Option<Arc<dyn ApplyObserver>>,
+        deny_at: BTreeSet<u64>,
+    ) -> Result<Self, OpenError> {
         let purged_index = log
             .get_log_state()
             .await?
@@ -116,7 +135,10 @@ impl Parts {
 /// Invariant (test `a_state_ahead_of_its_log_is_made_durable_before_the_log_is_cut`): the state is
 /// in a durable snapshot first, because nothing else holds those entries here. Left to itself,
 /// openraft would purge without one, and refuse the second case as corruption.
-async fn catch_up(log: &mut LogStore, machine: &StateMachine) -> Result<(), OpenError> {
+async fn catch_up<L: RaftLogStorage<TypeConfig> + LogHandle>(
+    log: &mut L,
+    machine: &StateMachine,
+) -> Result<(), OpenError> {
     let at = log.get_log_state().await?;
     let handle = machine.handle();
     let Some(applied) = handle.view().last_applied() else {
@@ -147,7 +169,7 @@ async fn catch_up(log: &mut LogStore, machine: &StateMachine) -> Result<(), Open
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, OpenError> {
-    tokio::task::spawn_blocking(work)
+    runtime::off_thread(work)
         .await
         .map_err(|e| OpenError::CutShort(e.to_string()))
 }

@@ -45,6 +45,8 @@ pub(super) async fn run_rounds(node: Node, mut queue: mpsc::Receiver<oneshot::Se
     let mut stopping = node.inner.stopping.subscribe();
     loop {
         let first = tokio::select! {
+            // In a fixed order, or one seed would make several runs in the simulation.
+            biased;
             first = queue.recv() => first,
             _ = stopping.wait_for(|stopping| *stopping) => None,
         };

@@ -1,7 +1,6 @@
 //! Snapshots between nodes: in chunks with offset and checksum, one after the other, over a
 //! channel of their own. The file's own checksums and digest are checked when it is complete.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::type_config::alias::SnapshotOf;
@@ -12,6 +11,7 @@ use super::node::Node;
 use super::peers::PeerError;
 use super::transport::Channel;
 use super::types::{TypeConfig, Vote};
+use crate::runtime;
 use crate::storage::snapshot::{IncomingSnapshot, SnapshotHandle};
 
 /// How long one chunk may take.
@@ -34,8 +34,7 @@ pub(super) async fn send(
     vote: Vote,
     snapshot: Snapshot,
 ) -> Result<Vote, PeerError> {
-    static TRANSFERS: AtomicU64 = AtomicU64::new(1);
-    let transfer = TRANSFERS.fetch_add(1, Ordering::Relaxed);
+    let transfer = transfer_id()?;
     let file = snapshot.snapshot;
     let begin = SnapshotBegin {
         vote,
@@ -69,6 +68,15 @@ pub(super) async fn send(
     }
 }
 
+/// Random, so that a piece of a transfer that a restart cut short fits no later one.
+fn transfer_id() -> Result<u64, PeerError> {
+    let mut bytes = [0; 8];
+    match runtime::fill_random(&mut bytes) {
+        Ok(()) => Ok(u64::from_le_bytes(bytes)),
+        Err(error) => Err(PeerError::Failed(error.to_string())),
+    }
+}
+
 /// One request of a transfer. None where the receiver wants more, from `next` on.
 async fn step(
     client: &PeerClient,
@@ -88,7 +96,7 @@ async fn step(
 
 async fn read(file: &SnapshotHandle, offset: u64) -> Result<Vec<u8>, PeerError> {
     let file = file.clone();
-    let read = tokio::task::spawn_blocking(move || file.read_at(offset, SNAPSHOT_CHUNK_BYTES));
+    let read = runtime::off_thread(move || file.read_at(offset, SNAPSHOT_CHUNK_BYTES));
     match read.await {
         Ok(Ok(piece)) if !piece.is_empty() => Ok(piece.to_vec()),
         Ok(Ok(_)) => Err(PeerError::Failed(
@@ -195,7 +203,7 @@ impl Node {
 async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, String> {
-    match tokio::task::spawn_blocking(work).await {
+    match runtime::off_thread(work).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(error.to_string()),

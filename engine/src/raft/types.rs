@@ -21,6 +21,7 @@ openraft::declare_raft_types!(
         R = Applied,
         NodeId = NodeId,
         Node = Member,
+        AsyncRuntime = crate::runtime::Runtime,
 );
 
 /// The random identity of one data folder, made when the folder is made. A folder that was wiped

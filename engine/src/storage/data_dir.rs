@@ -352,7 +352,8 @@ fn open_identity(path: &Path) -> Result<Identity, DataDirError> {
         return Err(damaged(path, "the file identity is missing"));
     }
     let mut incarnation = [0; 16];
-    getrandom::fill(&mut incarnation).map_err(|error| DataDirError::Random(error.to_string()))?;
+    crate::runtime::fill_random(&mut incarnation)
+        .map_err(|error| DataDirError::Random(error.to_string()))?;
     let identity = Identity {
         incarnation: Incarnation(incarnation),
         node_id: None,

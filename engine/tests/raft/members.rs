@@ -89,6 +89,23 @@ async fn a_leader_that_is_removed_hands_over() {
     cluster.settle().await;
 }
 
+/// Found by the simulation: until it hears that its removal is committed a leader goes on to lead,
+/// and when it then proposed another membership, Raft panicked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_removed_makes_no_other_change() {
+    let cluster = Cluster::started(5, Tune::default()).await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(leader);
+    let other = cluster.node(cluster.follower().await).id();
+    let changes = [node.remove(node.id(), None), node.remove(other, None)];
+    let changed = futures_util::future::join_all(changes).await;
+    assert_eq!(changed.first(), Some(&Ok(())));
+    assert_ne!(node.status().role, Role::Stopped, "{:?}", node.status());
+    cluster.kill(leader).await;
+    let through = cluster.follower().await;
+    cluster.printer(through, "after").await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_voter_stays() {
     let cluster = Cluster::started(1, Tune::default()).await;

@@ -7,6 +7,7 @@ mod mutants;
 mod nemesis;
 mod policies;
 mod report;
+mod simulate;
 mod steps;
 mod test;
 mod tools;
@@ -43,6 +44,13 @@ enum Command {
     },
     /// Faults on real processes: kills, cuts, bad disks, wrong clocks; judges what clients saw
     Nemesis(nemesis::Args),
+    /// Simulates clusters under faults, by seed; `--seed N` replays one
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// For the simulator: `--help` shows them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Checks licenses, advisories and sources of all dependencies with cargo-deny
     Deny,
     /// Fuzzes every place where bytes from outside are read, with libFuzzer
@@ -59,6 +67,7 @@ fn main() -> ExitCode {
         Command::Policies(command) => policies::run(&command),
         Command::Nemesis(args) => nemesis::run(&args),
         Command::Bench { args } => bench::run(&args),
+        Command::Simulate { arguments } => simulate::run(&arguments),
         Command::Deny => deny::run(),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Mutants(options) => mutants::run(&options),

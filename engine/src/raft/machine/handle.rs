@@ -5,12 +5,11 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use raft3d_core::Revision;
-use raft3d_core::state::digest::Digest;
-use tokio::sync::watch;
-
+use crate::runtime::watch;
 use crate::storage::snapshot::{IncomingSnapshot, SnapshotError, SnapshotHandle, SnapshotStore};
 use crate::storage::state::{StateStore, StateView};
+use raft3d_core::Revision;
+use raft3d_core::state::digest::Digest;
 
 /// Checkpoints that are remembered for comparison with other nodes.
 const CHECKPOINTS_KEPT_MAX: usize = 16;

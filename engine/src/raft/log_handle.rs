@@ -1,0 +1,42 @@
+//! What a node needs of its log beside openraft's own trait.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::storage::log::{LogError, LogStore};
+
+/// A log as the node watches over it and closes it. Production has [`LogStore`]; the simulation
+/// has one in memory, on a disk that forgets what was not synced.
+pub trait LogHandle: Send + Sync + 'static {
+    /// Tells of the fault that stopped the log, once there is one.
+    fn fault(&self) -> watch::Receiver<Option<Arc<LogError>>>;
+
+    /// Returns once everything that was asked for before is synced.
+    ///
+    /// # Errors
+    /// The log stopped.
+    fn synced(&self) -> BoxFuture<'_, Result<(), LogError>>;
+
+    /// Syncs what is queued and takes nothing more.
+    ///
+    /// # Errors
+    /// The log had stopped, or stopped over this.
+    fn close(&self) -> BoxFuture<'_, Result<(), LogError>>;
+}
+
+impl LogHandle for LogStore {
+    fn fault(&self) -> watch::Receiver<Option<Arc<LogError>>> {
+        Self::fault(self)
+    }
+
+    fn synced(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        Self::synced(self).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        Self::close(self).boxed()
+    }
+}

@@ -1,0 +1,413 @@
+//! Lets faults come and go.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use raft3d_checkers::history::MarkKind;
+use raft3d_engine::raft::api::Role;
+use rustix::fs::{SeekFrom, seek};
+use tokio::sync::mpsc;
+use turmoil::Sim;
+
+use super::{Task, add_host};
+use crate::plan::{Action, StateDamage, Target};
+use crate::random::Random;
+use crate::world::{Slot, World};
+
+/// How long a process may take to stop in good order, in milliseconds.
+const STOP_MS_MAX: u64 = 3_000;
+
+/// Faults under way.
+pub(super) struct Faults {
+    world: Arc<World>,
+    tasks: mpsc::UnboundedSender<Task>,
+    random: Random,
+    /// Processes to start, by when.
+    starts: Vec<(u64, Arc<Slot>)>,
+    /// Processes that were asked to stop, by when they are killed, and then how long they are down.
+    stops: Vec<(u64, u64, Arc<Slot>)>,
+}
+
+impl Faults {
+    pub(super) fn new(world: &Arc<World>, tasks: mpsc::UnboundedSender<Task>) -> Self {
+        Self {
+            world: Arc::clone(world),
+            tasks,
+            random: Random::of(world.seed, 5),
+            starts: Vec::new(),
+            stops: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.world.clock.now_ms()
+    }
+
+    /// Whether nothing is going to change any more.
+    pub(super) fn is_calm(&self) -> bool {
+        self.starts.is_empty() && self.stops.is_empty()
+    }
+
+    fn note(&self, kind: &str, what: &str) {
+        self.world.stats().fault(kind);
+        self.world.trace(format_args!("fault {kind} {what}"));
+        let at = self.world.clock.nanos();
+        let what = format!("{kind} {what}");
+        self.world.recorder.mark(at, MarkKind::Fault, what);
+    }
+
+    /// The slots that a target means first: those that hold a part of the cluster.
+    fn slots(&self, target: Target) -> Vec<Arc<Slot>> {
+        let mut slots = self.world.slots();
+        slots.retain(|slot| !slot.state().removed);
+        let first = match target {
+            Target::Any(at) => at % slots.len().max(1),
+            Target::Leader => slots.iter().position(|slot| leads(slot)).unwrap_or(0),
+        };
+        slots.rotate_left(first);
+        slots
+    }
+
+    fn slot(&self, target: Target) -> Option<Arc<Slot>> {
+        self.slots(target).into_iter().next()
+    }
+
+    /// Does what the plan says.
+    pub(super) fn act(&mut self, sim: &mut Sim<'static>, action: Action) {
+        match action {
+            Action::Partition(..)
+            | Action::OneWay(..)
+            | Action::Bridge(_)
+            | Action::Hold(_)
+            | Action::RepairNetwork => self.network(sim, action),
+            Action::Loss(percent) => {
+                self.world.loss_percent.store(percent, Ordering::Relaxed);
+                if percent > 0 {
+                    self.note("loss", &format!("{percent} %"));
+                }
+            }
+            Action::Delay(target, ms) => self.delay(sim, target, ms),
+            Action::SlowDisk(target, ms) => self.slow_disk(target, ms),
+            Action::Skew(target, ms) => self.skew(target, ms),
+            Action::Transfer(target) => self.operate(target, "leader transfer", Task::Transfer),
+            Action::Remove(target) => self.operate(target, "remove", Task::Remove),
+            Action::Join => {
+                let slot = self.world.add_slot(true);
+                self.note("join", &slot.name);
+                add_host(sim, &self.world, &slot);
+                // The operators' task ends with the simulation.
+                let _ = self.tasks.send(Task::Promote(slot));
+            }
+            Action::CopyStates => self.copy_states(),
+            Action::Kill(..)
+            | Action::KillMany(..)
+            | Action::Restart(..)
+            | Action::PowerCut(..)
+            | Action::PowerCutAll(_) => self.process(sim, action),
+        }
+    }
+
+    fn operate(&self, target: Target, kind: &str, task: impl FnOnce(Arc<Slot>) -> Task) {
+        // A transfer to the leader itself would be none.
+        let slots = self.slots(target);
+        let slot = match kind {
+            "leader transfer" => slots.iter().find(|slot| !leads(slot)),
+            _ => slots.first(),
+        };
+        if let Some(slot) = slot {
+            self.note(kind, &slot.name);
+            let _ = self.tasks.send(task(Arc::clone(slot)));
+        }
+    }
+
+    fn network(&mut self, sim: &Sim<'static>, action: Action) {
+        match action {
+            Action::Partition(target, count) => {
+                let slots = self.slots(target);
+                let (few, many) = slots.split_at(count.min(slots.len()));
+                cut(sim, few, many);
+                self.note("partition", &names(few));
+            }
+            Action::OneWay(target, hears) => {
+                let slots = self.slots(target);
+                let (one, others) = slots.split_at(1.min(slots.len()));
+                for (one, other) in pairs(one, others) {
+                    let (from, to) = if hears { (one, other) } else { (other, one) };
+                    sim.partition_oneway(from.name.as_str(), to.name.as_str());
+                }
+                let what = if hears {
+                    "is not heard"
+                } else {
+                    "does not hear"
+                };
+                self.note("one-way partition", &format!("{} {what}", names(one)));
+            }
+            Action::Bridge(target) => {
+                let slots = self.slots(target);
+                let (middle, others) = slots.split_at(1.min(slots.len()));
+                let (left, right) = others.split_at(others.len() / 2);
+                cut(sim, left, right);
+                self.note("bridge", &format!("over {}", names(middle)));
+            }
+            Action::Hold(target) => {
+                if let [one, other, ..] = self.slots(target).as_slice() {
+                    sim.hold(one.name.as_str(), other.name.as_str());
+                    self.note("hold", &format!("{} {}", one.name, other.name));
+                }
+            }
+            _ => self.repair(sim),
+        }
+    }
+
+    fn repair(&self, sim: &Sim<'static>) {
+        let slots = self.world.slots();
+        for (nth, one) in slots.iter().enumerate() {
+            for other in slots.iter().skip(nth + 1) {
+                sim.release(one.name.as_str(), other.name.as_str());
+            }
+        }
+        self.world.trace(format_args!("network repaired"));
+    }
+
+    fn delay(&self, sim: &Sim<'static>, target: Target, ms: u64) {
+        let slots = self.world.slots();
+        if ms == 0 {
+            let usual = Duration::from_millis(self.world.tune.latency_ms_max);
+            for (one, other) in pairs(&slots, &slots).filter(|(a, b)| a.at < b.at) {
+                sim.set_link_max_message_latency(one.name.as_str(), other.name.as_str(), usual);
+            }
+        } else if let Some(one) = self.slot(target) {
+            for other in slots.iter().filter(|other| other.at != one.at) {
+                let (a, b) = (one.name.as_str(), other.name.as_str());
+                sim.set_link_max_message_latency(a, b, Duration::from_millis(ms));
+            }
+            self.note("delay", &format!("{} {ms} ms", one.name));
+        }
+    }
+
+    fn slow_disk(&self, target: Target, ms: u64) {
+        if ms == 0 {
+            for slot in self.world.slots() {
+                slot.disk.slow_down(0);
+            }
+        } else if let Some(slot) = self.slot(target) {
+            slot.disk.slow_down(ms);
+            self.note("slow disk", &format!("{} {ms} ms", slot.name));
+        }
+    }
+
+    fn skew(&self, target: Target, ms: i64) {
+        if ms == 0 {
+            for slot in self.world.slots() {
+                slot.skew_ms.store(0, Ordering::Relaxed);
+            }
+        } else if let Some(slot) = self.slot(target) {
+            slot.skew_ms.store(ms, Ordering::Relaxed);
+            let kind = if ms.unsigned_abs() > 10_000 {
+                "clock beyond the limit"
+            } else {
+                "clock within the limit"
+            };
+            self.note(kind, &format!("{} {ms} ms", slot.name));
+        }
+    }
+
+    fn process(&mut self, sim: &mut Sim<'static>, action: Action) {
+        match action {
+            Action::Kill(target, down_ms) => {
+                if let Some(slot) = self.slot(target) {
+                    self.note("kill", &slot.name);
+                    self.crash(sim, &slot);
+                    self.restart_later(&slot, down_ms);
+                }
+            }
+            Action::KillMany(count, down_ms) => {
+                for slot in self.slots(Target::Leader).into_iter().take(count) {
+                    self.note("kill of a majority", &slot.name);
+                    self.crash(sim, &slot);
+                    self.restart_later(&slot, down_ms);
+                }
+            }
+            Action::Restart(target, down_ms) => {
+                if let Some(slot) = self.slot(target).filter(|slot| slot.node().is_some()) {
+                    self.note("stop", &slot.name);
+                    let _ = self.tasks.send(Task::Stop(Arc::clone(&slot)));
+                    self.stops.push((self.now() + STOP_MS_MAX, down_ms, slot));
+                }
+            }
+            Action::PowerCut(target, damage, down_ms) => {
+                if let Some(slot) = self.slot(target) {
+                    self.note("power cut", &slot.name);
+                    self.cut_power(sim, &slot, damage);
+                    self.restart_later(&slot, down_ms);
+                }
+            }
+            _ => {
+                self.note("power cut of all", "");
+                let Action::PowerCutAll(down_ms) = action else {
+                    return;
+                };
+                for slot in self.slots(Target::Any(0)) {
+                    let damage = match self.random.below(3) {
+                        0 => StateDamage::Lost,
+                        1 => StateDamage::Older,
+                        _ => StateDamage::Kept,
+                    };
+                    self.cut_power(sim, &slot, damage);
+                    let later = self.random.below(500);
+                    self.restart_later(&slot, down_ms + later);
+                }
+            }
+        }
+    }
+
+    /// Ends a process.
+    pub(super) fn crash(&mut self, sim: &mut Sim<'static>, slot: &Arc<Slot>) {
+        self.starts.retain(|(_, other)| other.at != slot.at);
+        self.stops.retain(|(_, _, other)| other.at != slot.at);
+        slot.clear();
+        sim.crash(slot.name.as_str());
+    }
+
+    pub(super) fn restart_later(&mut self, slot: &Arc<Slot>, down_ms: u64) {
+        self.starts.push((self.now() + down_ms, Arc::clone(slot)));
+    }
+
+    fn cut_power(&mut self, sim: &mut Sim<'static>, slot: &Arc<Slot>, damage: StateDamage) {
+        self.crash(sim, slot);
+        let lost = slot.disk.cut_power();
+        self.world.stats().event_times("log writes lost", lost);
+        let state = slot.dir.join("state");
+        match damage {
+            StateDamage::Kept => self.world.count("states kept over a power cut"),
+            StateDamage::Lost => {
+                // There is none before the first start.
+                let _ = fs::remove_dir_all(&state);
+                self.world.count("states lost in a power cut");
+            }
+            StateDamage::Older => {
+                let older = older_state(slot);
+                if older.exists() {
+                    copy_folder(&older, &state);
+                    self.world.count("states set back by a power cut");
+                }
+            }
+        }
+    }
+
+    fn copy_states(&self) {
+        for slot in self.world.slots() {
+            let state = slot.dir.join("state");
+            if state.exists() {
+                copy_folder(&state, &older_state(&slot));
+            }
+        }
+        self.note("states are copied", "");
+    }
+
+    /// Starts what is to be started by now, and kills what was to stop.
+    pub(super) fn tick(&mut self, sim: &mut Sim<'static>, now: u64) {
+        let due: Vec<_> = self
+            .stops
+            .extract_if(.., |(at, _, slot)| *at <= now || has_stopped(slot))
+            .collect();
+        for (_, down_ms, slot) in due {
+            self.crash(sim, &slot);
+            self.restart_later(&slot, down_ms);
+        }
+        let due: Vec<_> = self.starts.extract_if(.., |(at, _)| *at <= now).collect();
+        for (_, slot) in due {
+            if !slot.state().removed {
+                sim.bounce(slot.name.as_str());
+            }
+        }
+    }
+
+    /// Ends every fault; whatever is down starts.
+    pub(super) fn heal(&mut self, sim: &mut Sim<'static>) {
+        self.repair(sim);
+        self.world.loss_percent.store(0, Ordering::Relaxed);
+        self.delay(sim, Target::Leader, 0);
+        self.slow_disk(Target::Leader, 0);
+        self.skew(Target::Leader, 0);
+        for (_, _, slot) in std::mem::take(&mut self.stops) {
+            self.crash(sim, &slot);
+            self.restart_later(&slot, 0);
+        }
+        for (at, _) in &mut self.starts {
+            *at = 0;
+        }
+        self.tick(sim, self.now());
+    }
+}
+
+fn leads(slot: &Slot) -> bool {
+    let node = slot.node();
+    node.is_some_and(|node| node.status().role == Role::Leader)
+}
+
+fn has_stopped(slot: &Slot) -> bool {
+    let node = slot.node();
+    node.is_none_or(|node| node.status().role == Role::Stopped)
+}
+
+fn names(slots: &[Arc<Slot>]) -> String {
+    let names: Vec<&str> = slots.iter().map(|slot| slot.name.as_str()).collect();
+    names.join(" ")
+}
+
+fn pairs<'a>(
+    left: &'a [Arc<Slot>],
+    right: &'a [Arc<Slot>],
+) -> impl Iterator<Item = (&'a Arc<Slot>, &'a Arc<Slot>)> {
+    left.iter()
+        .flat_map(move |one| right.iter().map(move |other| (one, other)))
+}
+
+fn cut(sim: &Sim<'static>, left: &[Arc<Slot>], right: &[Arc<Slot>]) {
+    for (one, other) in pairs(left, right) {
+        sim.partition(one.name.as_str(), other.name.as_str());
+    }
+}
+
+fn older_state(slot: &Slot) -> PathBuf {
+    slot.dir.with_extension("older")
+}
+
+/// Copies a folder over another one.
+fn copy_folder(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to).expect("the folder can be made");
+    for entry in fs::read_dir(from).expect("the folder can be read") {
+        let path = entry.expect("the folder can be read").path();
+        let Some(name) = path.file_name() else {
+            continue;
+        };
+        if path.is_dir() {
+            copy_folder(&path, &to.join(name));
+        } else {
+            copy_file(&path, &to.join(name)).expect("the file can be copied");
+        }
+    }
+}
+
+/// Copies a file with its holes: a journal is 64 MiB of which little is written.
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (File::open(from)?, File::create(to)?);
+    let length = from.metadata()?.len();
+    to.set_len(length)?;
+    let mut at = 0;
+    // No data behind a place is an error of its own (lseek(2), ENXIO).
+    while let Ok(data) = seek(&from, SeekFrom::Data(at)) {
+        at = seek(&from, SeekFrom::Hole(data))?;
+        let mut bytes = vec![0; usize::try_from(at - data).unwrap_or(0)];
+        from.read_exact_at(&mut bytes, data)?;
+        to.write_all_at(&bytes, data)?;
+    }
+    Ok(())
+}

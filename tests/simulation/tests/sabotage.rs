@@ -1,0 +1,74 @@
+//! The simulation is itself tested: known bugs are put back (`raft3d_engine::sabotage`), and some
+//! seed must blame each of them. That the same seeds are clean without them shows `seeds.rs`.
+//!
+//! Each runs in a process of its own: the switches are for a whole process.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed test is to panic"
+)]
+
+use std::process::Command;
+
+/// A bug must be found within so many seeds.
+const SEEDS_MAX: &str = "40";
+
+/// Puts bugs back and runs seeds until one is blamed; by one of `judges`.
+fn is_caught(bugs: &str, judges: &[&str]) {
+    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(bugs);
+    let output = Command::new(env!("CARGO_BIN_EXE_raft3d-simulate"))
+        .env("RAFT3D_SABOTAGE", bugs)
+        .args(["--seeds", SEEDS_MAX, "--jobs", "1", "--until-violation"])
+        .args(["--target".as_ref(), target.as_os_str()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let found = said.lines().find(|line| {
+        judges
+            .iter()
+            .any(|judge| line.starts_with(&format!("{judge}:")))
+    });
+    let replay = said.lines().find(|line| line.starts_with("replay:"));
+    match found {
+        Some(found) => println!("{bugs} is caught\n{found}\n{replay:?}"),
+        None => panic!("{bugs} is not caught in {SEEDS_MAX} seeds:\n{said}"),
+    }
+}
+
+#[test]
+fn a_reply_before_its_sync_is_caught() {
+    is_caught(
+        "reply-before-fsync",
+        &["lost", "linearizable", "replay", "digests"],
+    );
+}
+
+#[test]
+fn a_stale_read_of_a_follower_is_caught() {
+    is_caught("stale-follower-read", &["linearizable", "replay"]);
+}
+
+#[test]
+fn a_deduction_outside_apply_is_caught() {
+    is_caught("deduction-outside-apply", &["digests", "fence", "grams"]);
+}
+
+#[test]
+fn a_retry_that_is_done_twice_is_caught() {
+    is_caught("retry-without-dedup", &["once", "linearizable", "replay"]);
+}
+
+#[test]
+fn a_clock_in_apply_is_caught() {
+    is_caught("clock-in-apply", &["digests"]);
+}
+
+#[test]
+fn a_guest_memory_that_outlives_a_call_is_caught() {
+    is_caught("guest-memory-reused", &["canary"]);
+}
+
+#[test]
+fn a_fence_that_is_switched_off_is_caught() {
+    is_caught("fencing-off,deduction-outside-apply", &["fencing"]);
+}
