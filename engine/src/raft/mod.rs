@@ -5,6 +5,7 @@ pub mod bootstrap;
 mod duties;
 mod encoding;
 pub mod frame;
+pub mod group;
 mod health;
 pub mod machine;
 mod membership;

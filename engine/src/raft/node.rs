@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::api::{NodeStatus, Role};
+use super::group::Groups;
 use super::health::Health;
 use super::machine::{StateHandle, StateMachine};
 use super::network::Network;
@@ -27,7 +28,7 @@ use super::read::ReadRounds;
 use super::snapshot_transfer::Receiver;
 use super::transport::Transport;
 use super::types::{Incarnation, Member, NodeId, StoredMembership, TypeConfig};
-use super::{duties, read};
+use super::{duties, group, read};
 use crate::storage::data_dir::{DataDir, DataDirError};
 use crate::storage::log::LogStore;
 
@@ -131,6 +132,7 @@ pub(super) struct Inner {
     pub(super) stopping: watch::Sender<bool>,
     pub(super) own_writes: Semaphore,
     pub(super) forwarded_writes: Semaphore,
+    pub(super) groups: Groups,
     pub(super) read_rounds: ReadRounds,
     pub(super) membership_changes: Mutex<()>,
     pub(super) incoming: Mutex<Option<Receiver>>,
@@ -183,6 +185,7 @@ impl Node {
             .map_err(|e| StartError::Raft(e.to_string()))?;
         wait_until_shown(&raft).await?;
         let (read_rounds, read_queue) = ReadRounds::new();
+        let (groups, write_queue) = Groups::new();
         let inner = Arc::new(Inner {
             options,
             member,
@@ -196,6 +199,7 @@ impl Node {
             stopping: watch::Sender::new(false),
             own_writes: Semaphore::new(WRITES_IN_FLIGHT_MAX),
             forwarded_writes: Semaphore::new(WRITES_IN_FLIGHT_MAX),
+            groups,
             read_rounds,
             membership_changes: Mutex::new(()),
             incoming: Mutex::new(None),
@@ -207,6 +211,8 @@ impl Node {
         }
         let rounds = read::run_rounds(node.clone(), read_queue);
         tokio::spawn(duties::until_stopped(node.clone(), rounds));
+        let groups = group::run(node.clone(), write_queue);
+        tokio::spawn(duties::until_stopped(node.clone(), groups));
         duties::spawn(&node, last_log_index);
         Ok(node)
     }
