@@ -23,7 +23,7 @@ use super::message::{Answer, Ask, Request, WriteAnswer, WriteAsk, WritesAsk};
 use super::node::{Node, WRITES_IN_FLIGHT_MAX};
 use super::transport::{BODY_BYTES_MAX, Channel};
 use super::types::NodeId;
-use super::write::Try;
+use super::write::{Try, is_too_late};
 
 /// Groups of one node under way to one leader.
 const GROUPS_IN_FLIGHT_MAX: usize = 4;
@@ -273,7 +273,11 @@ impl Node {
         for parcel in group {
             let mut these = Vec::with_capacity(parcel.envelopes.len());
             for _ in &parcel.envelopes {
-                these.push(tries.next().await);
+                let tried = tries.next().await;
+                if matches!(&tried, Try::Done(outcome) if is_too_late(outcome)) {
+                    self.inner.look_at_log_time();
+                }
+                these.push(tried);
             }
             let _ = parcel.tried.send(these);
         }

@@ -11,6 +11,7 @@
 mod chunk;
 mod handle;
 mod hot_rows;
+mod sabotaged;
 
 use std::collections::BTreeSet;
 use std::io;

@@ -57,7 +57,7 @@ impl Node {
         };
         let timeout = request.timeout.min(Duration::from_millis(DEADLINE_MS_MAX));
         let deadline = Instant::now() + timeout;
-        let envelope = self.envelope(request, timeout)?;
+        let mut envelope = self.envelope(request, timeout)?;
         let request_id = envelope.request_id.clone();
         let encoded = encoding::to_vec(&envelope);
         let bytes = encoded.len() + STAMP_BYTES_MAX;
@@ -65,7 +65,25 @@ impl Node {
             let bytes_max = ENTRY_BYTES_MAX;
             return Err(WriteError::TooLarge { bytes, bytes_max });
         }
-        self.retry(Bytes::from(encoded), request_id, deadline).await
+        let told = self
+            .retry(Bytes::from(encoded), request_id.clone(), deadline)
+            .await;
+        match told {
+            // Too late for the log's time only, which this node did not know yet. That entry never
+            // runs, and there is no other: the request gets a deadline that may be met.
+            Ok(outcome) if is_too_late(&outcome) && Instant::now() + RETRY_PAUSE < deadline => {
+                envelope.deadline_ms = self.deadline_ms(deadline - Instant::now());
+                let encoded = Bytes::from(encoding::to_vec(&envelope));
+                self.retry(encoded, request_id, deadline).await
+            }
+            told => told,
+        }
+    }
+
+    /// The log time at which a request is too late that may take `time` from now on.
+    fn deadline_ms(&self, time: Duration) -> u64 {
+        let time_ms = u64::try_from(time.as_millis()).unwrap_or(DEADLINE_MS_MAX);
+        self.inner.cluster_now_ms().saturating_add(time_ms)
     }
 
     async fn retry(
@@ -78,9 +96,14 @@ impl Node {
         loop {
             let tried = self.inner.groups.try_once(envelope.clone(), deadline);
             match tried.await {
-                // An earlier try may have been done, and its record be gone by now.
-                Try::Done(outcome) if perhaps_proposed && is_too_late(&outcome) => {
-                    return Err(WriteError::OutcomeUnknown { request_id });
+                Try::Done(outcome) if is_too_late(&outcome) => {
+                    // The log's time may be ahead of all clocks: the next write is to know.
+                    self.inner.look_at_log_time();
+                    // An earlier try may have been done, and its record be gone by now.
+                    if perhaps_proposed {
+                        return Err(WriteError::OutcomeUnknown { request_id });
+                    }
+                    return Ok(outcome);
                 }
                 Try::Done(outcome) => return Ok(outcome),
                 Try::Overloaded if !perhaps_proposed => return Err(WriteError::Overloaded),
@@ -122,11 +145,10 @@ impl Node {
         if request.actor.name.len() > ACTOR_BYTES_MAX {
             return refuse("the actor's name is too long");
         }
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(DEADLINE_MS_MAX);
         Ok(Envelope {
             version: ENVELOPE_VERSION,
             proposed_at_ms: 0,
-            deadline_ms: self.inner.cluster_now_ms().saturating_add(timeout_ms),
+            deadline_ms: self.deadline_ms(timeout),
             actor: request.actor,
             request_id,
             request_origin,
@@ -143,13 +165,19 @@ impl Node {
         deadline: Instant,
     ) -> Tries {
         let mut tries = Tries::new(deadline);
-        if self.inner.health.may_not_propose() {
+        let clock_jumped = self.inner.clock.jumped();
+        if clock_jumped {
+            tracing::warn!(
+                "this node's clock has jumped; nothing is stamped before it is compared"
+            );
+        }
+        if clock_jumped || self.inner.health.may_not_propose() {
             tries
                 .known
                 .extend(envelopes.map(|_| Some(Try::NotProposed)));
             return tries;
         }
-        let now_ms = self.inner.now_ms();
+        let now_ms = self.inner.clock.stamp_ms();
         let mut proposals = Vec::new();
         for envelope in envelopes {
             let known = match stamped(envelope, now_ms) {
@@ -223,7 +251,7 @@ impl Tries {
 }
 
 /// Whether the command did not run because its deadline had passed.
-fn is_too_late(outcome: &WriteOutcome) -> bool {
+pub(super) fn is_too_late(outcome: &WriteOutcome) -> bool {
     matches!(
         &outcome.response,
         Response::Rejected(rejection) if rejection.kind == RejectionKind::DeadlineExceeded
