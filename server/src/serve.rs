@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ const READY_POLL: Duration = Duration::from_millis(20);
 pub fn run(config: ServeConfig) -> anyhow::Result<()> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
         .enable_all()
         .build()
         .context("the runtime does not start")?;
@@ -37,6 +39,13 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
     // A thread that hangs on a disk must not keep a node that has failed alive.
     runtime.shutdown_timeout(LEAVE_TIME_MAX);
     ended
+}
+
+/// One thread for each processor but one: that is the applying thread's and the log writer's, which
+/// are not among them. More threads than processors only take turns.
+fn worker_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    processors.saturating_sub(1).max(1)
 }
 
 /// Connections, segments and table files are open at once; the usual soft limit of 1,024 is tight.

@@ -60,10 +60,12 @@ pub(super) async fn until_stopped(node: Node, duty: impl Future<Output = ()>) {
 
 /// Raft stops for good when its storage fails: then so does the node.
 async fn watch_faults(node: Node) {
-    let mut metrics = node.inner.raft.metrics();
+    let metrics = node.inner.raft.metrics();
+    // The metrics change with every message; these only when something happens. Both end with Raft.
+    let mut changes = node.inner.raft.server_metrics();
     loop {
         let stopped = metrics.borrow_watched().running_state.clone().err();
-        let gone = stopped.is_none() && metrics.changed().await.is_err();
+        let gone = stopped.is_none() && changes.changed().await.is_err();
         if stopped.is_none() && !gone {
             continue;
         }

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use openraft::raft::AppendEntriesRequest;
+use raft3d_core::Envelope;
+use raft3d_core::command::ENVELOPE_VERSION;
 
 use super::message::APPEND_ENTRIES_MAX;
 use super::types::{Entry, LogId, StoredMembership, TypeConfig, Vote};
@@ -49,6 +51,73 @@ pub(super) fn whole<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<T, Messag
         return Err(MessageError("bytes follow the message".to_owned()));
     }
     Ok(value)
+}
+
+/// How many bytes the CBOR of `value` takes.
+#[must_use]
+pub(super) fn encoded_bytes<T: Encode<()>>(value: &T) -> usize {
+    struct Count(usize);
+    impl minicbor::encode::Write for Count {
+        type Error = std::convert::Infallible;
+
+        fn write_all(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+            self.0 += bytes.len();
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    if let Err(error) = minicbor::encode(value, &mut count) {
+        unreachable!("encoding into nothing failed: {error}");
+    }
+    count.0
+}
+
+/// How the encoding of an envelope without a stamp begins: a map of eight fields, of which the
+/// first is the version and the second a stamp of 0.
+const UNSTAMPED: [u8; 5] = [0xa8, 0, 1, 1, 0];
+const _: () = assert!(ENVELOPE_VERSION == 1, "`UNSTAMPED` shows the version");
+
+/// The encoding of `envelope` with `proposed_at_ms`, without making it anew.
+///
+/// # Errors
+/// It is not an envelope.
+pub(super) fn stamp(envelope: &[u8], proposed_at_ms: u64) -> Result<Vec<u8>, MessageError> {
+    let mut whole: Envelope = whole(envelope)?;
+    let Some(rest) = envelope.strip_prefix(&UNSTAMPED) else {
+        whole.proposed_at_ms = proposed_at_ms;
+        return Ok(to_vec(&whole));
+    };
+    let mut out = Vec::with_capacity(envelope.len() + STAMP_BYTES_MAX);
+    out.extend(UNSTAMPED.iter().take(UNSTAMPED.len() - 1));
+    if let Err(error) = Encoder::new(&mut out).u64(proposed_at_ms) {
+        unreachable!("encoding into memory failed: {error}");
+    }
+    out.extend_from_slice(rest);
+    Ok(out)
+}
+
+/// What a stamp may add to an envelope's encoding, in bytes.
+pub(super) const STAMP_BYTES_MAX: usize = 8;
+
+/// Bytes that are shared, as a CBOR byte string.
+pub(super) mod shared_bytes {
+    use super::*;
+
+    pub(in super::super) fn encode<C, W: minicbor::encode::Write>(
+        value: &Bytes,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.bytes(value)?;
+        Ok(())
+    }
+
+    pub(in super::super) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Bytes, minicbor::decode::Error> {
+        d.bytes().map(Bytes::copy_from_slice)
+    }
 }
 
 pub(super) fn with_kind<T: Encode<()>>(kind: u8, value: &T) -> Bytes {
@@ -185,4 +254,55 @@ fn decode_optional_log_id(bytes: &[u8]) -> Result<Option<LogId>, CodecError> {
         return Ok(None);
     }
     codec::decode_log_id(bytes).map(Some)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use raft3d_core::command::{Actor, Command, RequestOrigin};
+    use raft3d_core::{RequestId, Revision};
+
+    use super::*;
+
+    fn envelope(proposed_at_ms: u64) -> Envelope {
+        Envelope {
+            version: ENVELOPE_VERSION,
+            proposed_at_ms,
+            deadline_ms: u64::MAX,
+            actor: Actor {
+                name: "a".to_owned(),
+                verified: false,
+            },
+            request_id: RequestId::new("r"),
+            request_origin: RequestOrigin::Node,
+            request_hash: [7; 32],
+            command: Command::Checkpoint,
+        }
+    }
+
+    /// Whatever the stamp, and whatever the sender's stamp was.
+    #[test]
+    fn a_stamp_gives_the_encoding_of_the_stamped_envelope() {
+        for stamp_ms in [0, 1, 23, 24, 255, 1 << 16, 1 << 40, u64::MAX] {
+            for before_ms in [0, 1, 1 << 40] {
+                let stamped = stamp(&to_vec(&envelope(before_ms)), stamp_ms).unwrap();
+                assert_eq!(
+                    stamped,
+                    to_vec(&envelope(stamp_ms)),
+                    "{before_ms} {stamp_ms}"
+                );
+            }
+        }
+        assert!(to_vec(&envelope(0)).starts_with(&UNSTAMPED));
+    }
+
+    #[test]
+    fn what_is_no_envelope_is_not_stamped() {
+        let good = to_vec(&envelope(0));
+        for cut in 0..good.len() {
+            assert!(stamp(good.get(..cut).unwrap(), 1).is_err(), "cut at {cut}");
+        }
+        assert!(stamp(&[good, vec![0]].concat(), 1).is_err());
+        assert!(stamp(&to_vec(&Revision(1)), 1).is_err());
+    }
 }

@@ -11,8 +11,8 @@ use raft3d_core::RequestId;
 
 use super::api::{MembershipError, NodeStatus, WriteOutcome};
 use super::encoding::{
-    KIND_APPEND, KIND_ASK, MessageError, decode_append, encode_append, log_id, membership, vote,
-    whole, with_kind,
+    KIND_APPEND, KIND_ASK, MessageError, decode_append, encode_append, log_id, membership,
+    shared_bytes, vote, whole, with_kind,
 };
 use super::types::{Incarnation, LogId, Member, NodeId, StoredMembership, TypeConfig, Vote};
 
@@ -52,9 +52,9 @@ pub enum Ask {
     /// How are you?
     #[n(4)]
     Status,
-    /// A client's write, for the leader.
+    /// Clients' writes, for the leader.
     #[n(5)]
-    Write(#[n(0)] WriteAsk),
+    Writes(#[n(0)] WritesAsk),
     /// A change of the membership, for the leader.
     #[n(6)]
     Admin(#[n(0)] AdminAsk),
@@ -109,13 +109,22 @@ pub struct TransferAsk {
     pub last_log_id: Option<LogId>,
 }
 
-/// A write on its way to the leader.
+/// Writes on their way to the leader, to be proposed in that order.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
+pub struct WritesAsk {
+    /// One group's: see [`GROUP_WRITES_SOFT_MAX`](super::group::GROUP_WRITES_SOFT_MAX).
+    #[n(0)]
+    pub writes: Vec<WriteAsk>,
+}
+
+/// A write on its way to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
 pub struct WriteAsk {
     /// The encoded envelope; the leader stamps its time.
-    #[cbor(n(0), with = "minicbor::bytes")]
-    pub envelope: Vec<u8>,
+    #[cbor(n(0), with = "shared_bytes")]
+    pub envelope: Bytes,
     /// How long the sender still waits, in milliseconds.
     #[n(1)]
     pub timeout_ms: u64,
@@ -231,9 +240,13 @@ pub enum Answer {
     /// To [`Ask::Status`].
     #[n(6)]
     Status(#[n(0)] StatusAnswer),
-    /// To [`Ask::Write`].
+    /// To [`Ask::Writes`].
     #[n(7)]
-    Write(#[n(0)] WriteAnswer),
+    Writes {
+        /// One for each, in their order.
+        #[n(0)]
+        answers: Vec<WriteAnswer>,
+    },
     /// To [`Ask::Admin`].
     #[n(8)]
     Admin(#[n(0)] AdminAnswer),
@@ -342,7 +355,7 @@ pub struct CheckpointDigest {
     pub digest: raft3d_core::state::digest::Digest,
 }
 
-/// What the leader answers to a forwarded write.
+/// What the leader answers to one forwarded write.
 #[allow(
     clippy::large_enum_variant,
     reason = "nearly every value is the large one"
@@ -483,9 +496,11 @@ mod tests {
             }),
             Ask::ReadIndex,
             Ask::Status,
-            Ask::Write(WriteAsk {
-                envelope: vec![1, 2, 3],
-                timeout_ms: 5_000,
+            Ask::Writes(WritesAsk {
+                writes: vec![WriteAsk {
+                    envelope: Bytes::from_static(&[1, 2, 3]),
+                    timeout_ms: 5_000,
+                }],
             }),
             Ask::Admin(AdminAsk::Promote {
                 node_id: 1_004,
@@ -542,7 +557,9 @@ mod tests {
                 clock_ms: 1,
                 checkpoints,
             }),
-            Answer::Write(WriteAnswer::Unknown),
+            Answer::Writes {
+                answers: vec![WriteAnswer::Unknown, WriteAnswer::NotNow],
+            },
             Answer::Admin(AdminAnswer::Failed(MembershipError::NoLeader)),
             Answer::NotLeader { leader: None },
             Answer::SnapshotDone { vote: some_vote() },
@@ -579,7 +596,7 @@ mod tests {
         }
     }
 
-    /// Golden bytes of protocol 1: a change needs a new protocol version.
+    /// Golden bytes of protocol 2: a change needs a new protocol version.
     #[test]
     fn the_protocol_does_not_change_unnoticed() {
         let ask = Request::Ask(Ask::SnapshotEnd { transfer: 8 }).encode();

@@ -6,6 +6,7 @@ mod clock;
 mod duties;
 mod encoding;
 pub mod frame;
+pub mod group;
 mod health;
 pub mod log_handle;
 pub mod machine;

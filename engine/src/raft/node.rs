@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use super::api::{NodeStatus, Role};
 use super::clock::StampClock;
+use super::group::Groups;
 use super::health::Health;
 use super::log_handle::LogHandle;
 use super::machine::{StateHandle, StateMachine};
@@ -29,7 +30,7 @@ use super::read::ReadRounds;
 use super::snapshot_transfer::Receiver;
 use super::transport::Transport;
 use super::types::{Incarnation, Member, NodeId, StoredMembership, TypeConfig};
-use super::{duties, read};
+use super::{duties, group, read};
 use crate::runtime::{self, watch};
 use crate::storage::data_dir::{DataDir, DataDirError};
 
@@ -133,6 +134,7 @@ pub(super) struct Inner {
     pub(super) stopping: watch::Sender<bool>,
     pub(super) own_writes: Semaphore,
     pub(super) forwarded_writes: Semaphore,
+    pub(super) groups: Groups,
     pub(super) read_rounds: ReadRounds,
     pub(super) membership_changes: Mutex<()>,
     pub(super) incoming: Mutex<Option<Receiver>>,
@@ -190,6 +192,7 @@ impl Node {
             .map_err(|e| StartError::Raft(e.to_string()))?;
         wait_until_shown(&raft).await?;
         let (read_rounds, read_queue) = ReadRounds::new();
+        let (groups, write_queue) = Groups::new();
         let clock = StampClock::new(Arc::clone(&options.clock));
         clock.saw_log_time(meta::log_time_ms(&machine.view())?);
         let inner = Arc::new(Inner {
@@ -205,6 +208,7 @@ impl Node {
             stopping: watch::Sender::new(false),
             own_writes: Semaphore::new(WRITES_IN_FLIGHT_MAX),
             forwarded_writes: Semaphore::new(WRITES_IN_FLIGHT_MAX),
+            groups,
             read_rounds,
             membership_changes: Mutex::new(()),
             incoming: Mutex::new(None),
@@ -217,6 +221,8 @@ impl Node {
         }
         let rounds = read::run_rounds(node.clone(), read_queue);
         runtime::spawn(duties::until_stopped(node.clone(), rounds));
+        let groups = group::run(node.clone(), write_queue);
+        runtime::spawn(duties::until_stopped(node.clone(), groups));
         duties::spawn(&node, last_log_index);
         Ok(node)
     }

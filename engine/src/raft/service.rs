@@ -75,7 +75,7 @@ impl Node {
                 },
             },
             Ask::Status => Answer::Status(self.status_answer()),
-            Ask::Write(ask) => self.forwarded_write(ask).await,
+            Ask::Writes(ask) => self.forwarded_writes(ask).await,
             Ask::Admin(ask) => self.admin_on_leader(ask).await,
             Ask::Join(member) => self.answer_join(member).await,
             Ask::SnapshotBegin(begin) => self.begin_snapshot(begin).await,

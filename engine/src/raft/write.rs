@@ -4,24 +4,25 @@
 //! deadline. What may have been proposed is never reported as failed: the answer is then the true
 //! outcome, or that it is not known.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, RaftError};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use openraft::errors::{ClientWriteError, Fatal, ForwardReason, ForwardToLeader};
+use openraft::raft::WriteResult;
 use raft3d_core::command::{ENVELOPE_VERSION, RequestOrigin};
 use raft3d_core::limits::{ACTOR_BYTES_MAX, DEADLINE_MS_MAX, REQUEST_ID_BYTES_MAX};
 use raft3d_core::{Envelope, RejectionKind, RequestId, Response};
 use tokio::time::Instant;
 
 use super::api::{WriteError, WriteOutcome, WriteRequest};
-use super::encoding;
-use super::message::{self, Answer, Ask, ENTRY_BYTES_MAX, Request, WriteAnswer, WriteAsk};
+use super::encoding::{self, STAMP_BYTES_MAX};
+use super::message::{self, ENTRY_BYTES_MAX, WriteAnswer};
 use super::node::Node;
-use super::transport::Channel;
-use super::types::{NodeId, Proposal, TypeConfig};
+use super::types::{Proposal, TypeConfig};
 
-/// What the leader's stamp may add to an envelope's encoding, in bytes.
-const STAMP_BYTES_MAX: usize = 8;
 /// Between two tries while there is no leader or it does not answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -30,7 +31,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
     clippy::large_enum_variant,
     reason = "nearly every value is the large one"
 )]
-enum Try {
+pub(super) enum Try {
     Done(WriteOutcome),
     /// Certainly not proposed; ask another node, or this one later.
     NotProposed,
@@ -64,14 +65,16 @@ impl Node {
             let bytes_max = ENTRY_BYTES_MAX;
             return Err(WriteError::TooLarge { bytes, bytes_max });
         }
-        let told = self.retry(&encoded, request_id.clone(), deadline).await;
+        let told = self
+            .retry(Bytes::from(encoded), request_id.clone(), deadline)
+            .await;
         match told {
             // Too late for the log's time only, which this node did not know yet. That entry never
             // runs, and there is no other: the request gets a deadline that may be met.
             Ok(outcome) if is_too_late(&outcome) && Instant::now() + RETRY_PAUSE < deadline => {
                 envelope.deadline_ms = self.deadline_ms(deadline - Instant::now());
-                let encoded = encoding::to_vec(&envelope);
-                self.retry(&encoded, request_id, deadline).await
+                let encoded = Bytes::from(encoding::to_vec(&envelope));
+                self.retry(encoded, request_id, deadline).await
             }
             told => told,
         }
@@ -85,13 +88,14 @@ impl Node {
 
     async fn retry(
         &self,
-        envelope: &[u8],
+        envelope: Bytes,
         request_id: RequestId,
         deadline: Instant,
     ) -> Result<WriteOutcome, WriteError> {
         let mut perhaps_proposed = false;
         loop {
-            match self.try_once(envelope, deadline).await {
+            let tried = self.inner.groups.try_once(envelope.clone(), deadline);
+            match tried.await {
                 Try::Done(outcome) if is_too_late(&outcome) => {
                     // The log's time may be ahead of all clocks: the next write is to know.
                     self.inner.look_at_log_time();
@@ -153,108 +157,101 @@ impl Node {
         })
     }
 
-    async fn try_once(&self, envelope: &[u8], deadline: Instant) -> Try {
-        match self.inner.current_leader() {
-            Some(leader) if leader == self.id() => self.propose(envelope, deadline).await,
-            Some(leader) => self.forward(leader, envelope, deadline).await,
-            None => Try::NotProposed,
-        }
-    }
-
-    async fn forward(&self, leader: NodeId, envelope: &[u8], deadline: Instant) -> Try {
-        let Some(member) = self.inner.member(leader) else {
-            return Try::NotProposed;
-        };
-        let timeout = deadline.saturating_duration_since(Instant::now());
-        let ask = Request::Ask(Ask::Write(WriteAsk {
-            envelope: envelope.to_vec(),
-            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(0),
-        }));
-        let asked = self
-            .inner
-            .peers
-            .ask(Channel::Forward, leader, &member, &ask, timeout)
-            .await;
-        match asked {
-            Ok(Answer::Write(answer)) => Try::from(answer),
-            Ok(Answer::NotLeader { .. }) => Try::NotProposed,
-            Err(error) if error.no_effect() => Try::NotProposed,
-            Ok(_) | Err(_) => Try::Unknown,
-        }
-    }
-
-    /// A write that another node took, on the leader.
-    pub(super) async fn forwarded_write(&self, ask: WriteAsk) -> Answer {
-        if let Some(reason) = self.inner.closed_or_fenced() {
-            tracing::debug!(reason, "a forwarded write is not taken");
-            return Answer::Write(WriteAnswer::NotNow);
-        }
-        let leader = self.inner.current_leader();
-        if leader != Some(self.id()) {
-            return Answer::NotLeader { leader };
-        }
-        let Ok(_permit) = self.inner.forwarded_writes.try_acquire() else {
-            return Answer::Write(WriteAnswer::Overloaded);
-        };
-        let timeout = Duration::from_millis(ask.timeout_ms.min(DEADLINE_MS_MAX));
-        let tried = self.propose(&ask.envelope, Instant::now() + timeout).await;
-        Answer::Write(match tried {
-            Try::Done(outcome) => WriteAnswer::Done(outcome),
-            Try::NotProposed => WriteAnswer::NotNow,
-            Try::Overloaded => WriteAnswer::Overloaded,
-            Try::Refused(reason) => WriteAnswer::Refused { reason },
-            Try::Unknown => WriteAnswer::Unknown,
-        })
-    }
-
-    /// Stamps and proposes on this node, which is the leader or thinks so.
-    async fn propose(&self, envelope: &[u8], deadline: Instant) -> Try {
-        if self.inner.health.may_not_propose() {
-            return Try::NotProposed;
-        }
-        if self.inner.clock.jumped() {
+    /// Stamps and proposes on this node, which is the leader or thinks so, in that order and
+    /// together. Some of them may be refused alone.
+    pub(super) async fn propose(
+        &self,
+        envelopes: impl Iterator<Item = &Bytes>,
+        deadline: Instant,
+    ) -> Tries {
+        let mut tries = Tries::new(deadline);
+        let clock_jumped = self.inner.clock.jumped();
+        if clock_jumped {
             tracing::warn!(
                 "this node's clock has jumped; nothing is stamped before it is compared"
             );
-            return Try::NotProposed;
         }
-        let mut envelope: Envelope = match encoding::whole(envelope) {
-            Ok(envelope) => envelope,
-            Err(error) => return Try::Refused(error.to_string()),
-        };
-        envelope.proposed_at_ms = self.inner.clock.stamp_ms();
-        let bytes = encoding::to_vec(&envelope);
-        if bytes.len() > ENTRY_BYTES_MAX {
-            return Try::Refused(format!(
-                "the request is larger than {ENTRY_BYTES_MAX} bytes"
-            ));
+        if clock_jumped || self.inner.health.may_not_propose() {
+            tries
+                .known
+                .extend(envelopes.map(|_| Some(Try::NotProposed)));
+            return tries;
         }
-        let write = self.inner.raft.client_write(Proposal(Bytes::from(bytes)));
-        match tokio::time::timeout_at(deadline, write).await {
-            Ok(Ok(done)) => match done.data {
-                Some(outcome) => {
-                    let outcome = WriteOutcome {
-                        revision: outcome.revision,
-                        replayed: outcome.replayed,
-                        response: outcome.response,
-                    };
-                    if is_too_late(&outcome) {
-                        self.inner.look_at_log_time();
-                    }
-                    Try::Done(outcome)
+        let now_ms = self.inner.clock.stamp_ms();
+        let mut proposals = Vec::new();
+        for envelope in envelopes {
+            let known = match stamped(envelope, now_ms) {
+                Ok(proposal) => {
+                    proposals.push(proposal);
+                    None
                 }
+                Err(reason) => Some(Try::Refused(reason)),
+            };
+            tries.known.push_back(known);
+        }
+        if !proposals.is_empty() {
+            let proposed = self.inner.raft.client_write_many(proposals);
+            // Raft that has stopped gives no results, nor does one that is stuck.
+            if let Ok(Ok(results)) = tokio::time::timeout_at(deadline, proposed).await {
+                tries.results = results;
+            }
+        }
+        tries
+    }
+}
+
+/// The proposal of an unstamped envelope, or why it cannot be one.
+fn stamped(envelope: &[u8], now_ms: u64) -> Result<Proposal, String> {
+    // What does not decode would stop every replica.
+    let bytes = encoding::stamp(envelope, now_ms).map_err(|error| error.to_string())?;
+    if bytes.len() > ENTRY_BYTES_MAX {
+        let reason = format!("the request is larger than {ENTRY_BYTES_MAX} bytes");
+        return Err(reason);
+    }
+    Ok(Proposal(Bytes::from(bytes)))
+}
+
+/// What comes of writes that were proposed together, one after the other.
+pub(super) struct Tries {
+    /// For each write: what is known already, or none where a result will tell.
+    known: VecDeque<Option<Try>>,
+    results: BoxStream<'static, Result<WriteResult<TypeConfig>, Fatal<TypeConfig>>>,
+    deadline: Instant,
+}
+
+impl Tries {
+    fn new(deadline: Instant) -> Self {
+        Self {
+            known: VecDeque::new(),
+            results: stream::empty().boxed(),
+            deadline,
+        }
+    }
+
+    /// What came of the next one.
+    pub(super) async fn next(&mut self) -> Try {
+        if let Some(Some(known)) = self.known.pop_front() {
+            return known;
+        }
+        match tokio::time::timeout_at(self.deadline, self.results.next()).await {
+            Ok(Some(Ok(Ok(done)))) => match done.response {
+                Some(outcome) => Try::Done(WriteOutcome {
+                    revision: outcome.revision,
+                    replayed: outcome.replayed,
+                    response: outcome.response,
+                }),
                 // Invariant: every command has an outcome (`every_write_has_an_outcome`).
                 None => Try::Unknown,
             },
-            Ok(Err(RaftError::APIError(error))) => Try::from(error),
+            Ok(Some(Ok(Err(error)))) => Try::from(error),
             // The deadline has passed, or Raft has stopped, with the entry under way.
-            Ok(Err(RaftError::Fatal(_))) | Err(_) => Try::Unknown,
+            Ok(Some(Err(_)) | None) | Err(_) => Try::Unknown,
         }
     }
 }
 
 /// Whether the command did not run because its deadline had passed.
-fn is_too_late(outcome: &WriteOutcome) -> bool {
+pub(super) fn is_too_late(outcome: &WriteOutcome) -> bool {
     matches!(
         &outcome.response,
         Response::Rejected(rejection) if rejection.kind == RejectionKind::DeadlineExceeded
@@ -273,6 +270,18 @@ impl From<ClientWriteError<TypeConfig>> for Try {
             ClientWriteError::LogEntryDiscarded(_) => Self::Unknown,
             ClientWriteError::ChangeMembershipError(_)
             | ClientWriteError::PreconditionFailed(_) => Self::NotProposed,
+        }
+    }
+}
+
+impl From<Try> for WriteAnswer {
+    fn from(tried: Try) -> Self {
+        match tried {
+            Try::Done(outcome) => Self::Done(outcome),
+            Try::NotProposed => Self::NotNow,
+            Try::Overloaded => Self::Overloaded,
+            Try::Refused(reason) => Self::Refused { reason },
+            Try::Unknown => Self::Unknown,
         }
     }
 }

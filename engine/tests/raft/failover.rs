@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft3d_core::Command;
 use raft3d_core::command::Actor;
+use raft3d_core::{Accepted, Command, RejectionKind, Response};
 use raft3d_engine::raft::api::{Role, WriteError, WriteRequest};
 use raft3d_engine::raft::transport::Channel;
 
@@ -48,6 +48,46 @@ async fn a_lost_answer_does_not_do_a_write_twice() {
         (first.revision, &first.response)
     );
     assert_eq!(cluster.printers(follower).await.unwrap(), ["p1", "p2"]);
+}
+
+/// Many writes share a message to the leader; where its answer is lost, each of them asks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_in_one_group_have_their_own_outcomes() {
+    const WRITES: usize = 200;
+    let cluster = Cluster::started(3, Tune::default()).await;
+    let follower = cluster.follower().await;
+    let before = cluster.net.carried(Channel::Forward);
+    cluster.net.lose_answers(Channel::Forward, 2);
+    // Each id twice: one of them is accepted, the other rejected, in whatever group they are.
+    let ids: Vec<_> = (0..WRITES).map(|n| format!("p{:03}", n / 2)).collect();
+    let writes = ids.iter().map(|id| cluster.printer(follower, id));
+    let mut made = Vec::new();
+    let mut revisions = BTreeSet::new();
+    for (id, outcome) in ids.iter().zip(futures_util::future::join_all(writes).await) {
+        let outcome = outcome.unwrap();
+        revisions.insert(outcome.revision);
+        match &outcome.response {
+            Response::Accepted(Accepted::Printer(printer)) => {
+                assert_eq!(printer.id.as_str(), id);
+                made.push(id.clone());
+            }
+            Response::Rejected(rejection) => {
+                assert_eq!(rejection.kind, RejectionKind::AlreadyExists);
+            }
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+    assert_eq!(revisions.len(), WRITES, "each has its own entry");
+    made.sort_unstable();
+    assert_eq!(made.len(), WRITES / 2);
+    assert_eq!(cluster.printers(follower).await.unwrap(), made);
+    assert_eq!(cluster.net.answers_to_lose(), 0);
+    let messages = cluster.net.carried(Channel::Forward) - before;
+    assert!(
+        messages < WRITES / 2,
+        "{messages} messages for {WRITES} writes"
+    );
+    cluster.settle().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

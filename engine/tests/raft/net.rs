@@ -16,6 +16,8 @@ pub struct Net {
     cuts: Mutex<HashSet<(String, String)>>,
     /// Requests of this channel are done, and their answers lost: how many more times.
     lose: Mutex<Option<(Channel, usize)>>,
+    /// Requests that were carried, by channel.
+    carried: Mutex<HashMap<Channel, usize>>,
 }
 
 impl Net {
@@ -50,6 +52,11 @@ impl Net {
 
     pub fn answers_to_lose(&self) -> usize {
         self.lose.lock().unwrap().map_or(0, |(_, times)| times)
+    }
+
+    pub fn carried(&self, channel: Channel) -> usize {
+        let carried = self.carried.lock().unwrap();
+        carried.get(&channel).copied().unwrap_or(0)
     }
 
     fn loses(&self, channel: Channel) -> bool {
@@ -102,6 +109,7 @@ impl Net {
             })
         };
         let channel = route.hello.channel;
+        *self.carried.lock().unwrap().entry(channel).or_default() += 1;
         let answered = tokio::spawn(service.handle(route.hello, body)).await;
         if self.is_cut(&addr, &from) || self.loses(channel) {
             return lost("the link was cut");

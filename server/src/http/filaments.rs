@@ -52,7 +52,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let options = params.read_options()?;
     params.finish(Door::V1)?;
-    let read = app.read(options, move |rows| {
+    let read = app.read_row(options, move |rows| {
         let filament = filaments::get(rows, &FilamentId::new(id.as_str()))?;
         filament.ok_or_else(|| Problem::not_found("filament", id))
     });

@@ -12,6 +12,7 @@ mod filaments;
 mod health;
 mod limits;
 mod listener;
+mod pace;
 mod policies;
 mod print_jobs;
 mod printers;
@@ -25,6 +26,7 @@ mod wire;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -38,6 +40,7 @@ use raft3d_engine::raft::api::{ReadOptions, WriteRequest};
 use crate::backend::Backend;
 use extract::{Caller, Page, Params};
 use limits::WRITE_TIME_MAX;
+use pace::Pace;
 use problem::{Kind, Problem};
 
 pub use listener::serve;
@@ -47,6 +50,7 @@ pub use wire::config::EMPTY_CONFIG;
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) backend: Arc<dyn Backend>,
+    pace: Arc<Pace>,
 }
 
 /// What a call takes as its body.
@@ -162,7 +166,10 @@ pub(crate) fn calls() -> Vec<Call> {
 
 /// The whole API on top of `backend`.
 pub fn router(backend: Arc<dyn Backend>) -> Router {
-    let app = App { backend };
+    let app = App {
+        backend,
+        pace: Arc::default(),
+    };
     let mut router = Router::new();
     for call in calls() {
         router = router.route(call.path, call.handler);
@@ -244,6 +251,26 @@ impl App {
                 accepted,
             }),
             Answer::Rejected(rejection) => Err(Problem::from(rejection).revision(revision)),
+        }
+    }
+
+    /// Reads a row or two from one view. That is less work than handing it to another thread, as
+    /// long as the disk is not slow.
+    pub(crate) async fn read_row<T: Send + 'static>(
+        &self,
+        options: ReadOptions,
+        read: impl FnOnce(&dyn ReadRows) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<(Revision, T), Problem> {
+        if self.pace.is_slow() {
+            return self.read(options, read).await;
+        }
+        let view = self.backend.read(options).await?;
+        let begun = Instant::now();
+        let result = read(&*view.rows);
+        self.pace.note(begun);
+        match result {
+            Ok(value) => Ok((view.revision, value)),
+            Err(problem) => Err(problem.revision(view.revision)),
         }
     }
 

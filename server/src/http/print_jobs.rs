@@ -92,7 +92,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let options = params.read_options()?;
     params.finish(Door::V1)?;
-    let read = app.read(options, move |rows| {
+    let read = app.read_row(options, move |rows| {
         let job = jobs::get(rows, &JobId::new(id.as_str()))?;
         job.ok_or_else(|| Problem::not_found("print job", id))
     });

@@ -52,7 +52,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let options = params.read_options()?;
     params.finish(Door::V1)?;
-    let read = app.read(options, move |rows| {
+    let read = app.read_row(options, move |rows| {
         let printer = printers::get(rows, &PrinterId::new(id.as_str()))?;
         printer.ok_or_else(|| Problem::not_found("printer", id))
     });

@@ -14,7 +14,7 @@ use raft3d_engine::raft::api::{MembershipError, WriteOutcome};
 use raft3d_engine::raft::frame;
 use raft3d_engine::raft::message::{
     AdminAnswer, AdminAsk, Answer, AppendAnswer, Ask, Request, SnapshotBegin, SnapshotChunk,
-    VoteAsk, WriteAnswer, WriteAsk,
+    VoteAsk, WriteAnswer, WriteAsk, WritesAsk,
 };
 use raft3d_engine::raft::types::{
     Entry, EntryPayload, Incarnation, LeaderId, LogId, Member, Membership, Proposal,
@@ -334,9 +334,10 @@ pub(super) fn envelope() -> Vec<Seed> {
 
 fn asks() -> Vec<(&'static str, Ask)> {
     let write = WriteAsk {
-        envelope: envelope_of(Command::Checkpoint),
+        envelope: envelope_of(Command::Checkpoint).into(),
         timeout_ms: 5_000,
     };
+    let writes = vec![write.clone(), write];
     let begin = SnapshotBegin {
         vote: vote(),
         last_log_id: Some(log_id()),
@@ -363,7 +364,7 @@ fn asks() -> Vec<(&'static str, Ask)> {
     vec![
         ("identify", Ask::Identify),
         ("vote", Ask::Vote(vote)),
-        ("write", Ask::Write(write)),
+        ("write", Ask::Writes(WritesAsk { writes })),
         ("promote", Ask::Admin(promote)),
         ("join", Ask::Join(member(4))),
         ("snapshot-begin", Ask::SnapshotBegin(begin)),
@@ -393,11 +394,12 @@ fn answers() -> Vec<(&'static str, Answer)> {
         checkpoints: vec![checkpoint],
     };
     let failed = AdminAnswer::Failed(MembershipError::NoLeader);
+    let answers = vec![WriteAnswer::Done(outcome), WriteAnswer::Unknown];
     vec![
         ("failed", Answer::Failed { reason }),
         ("append", Answer::Append(partial)),
         ("status", Answer::Status(status)),
-        ("written", Answer::Write(WriteAnswer::Done(outcome))),
+        ("written", Answer::Writes { answers }),
         ("admin", Answer::Admin(failed)),
         ("not-leader", Answer::NotLeader { leader: Some(2) }),
     ]
