@@ -156,7 +156,7 @@ async fn join(
 async fn trace_applied(world: Arc<World>, name: String, machine: StateHandle) {
     let mut applied = machine.applied();
     loop {
-        applied.borrow_and_update();
+        drop(applied.borrow_and_update());
         let view = machine.view();
         world.trace(format_args!(
             "{name} applied {} {}",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use raft3d_checkers::history::{Answer, DigestSeen, HistoryError, MarkKind, Record, write_lines};
+use raft3d_checkers::history::{DigestSeen, HistoryError, MarkKind, Record, write_lines};
 use raft3d_engine::raft::api::Role;
 use raft3d_engine::raft::machine::StateHandle;
 use raft3d_engine::runtime;
