@@ -37,6 +37,8 @@ pub(super) struct Ills {
     pub(super) delay: Duration,
     /// Syncs fail.
     pub(super) syncs_fail: bool,
+    /// There is no power: nothing is written or synced any more, not even what was under way.
+    pub(super) off: bool,
 }
 
 /// How often the disk did what.
@@ -117,6 +119,7 @@ impl Shared {
 
     pub(super) fn cut(&self, cut: Cut, rng: &mut Rng) -> io::Result<Taken> {
         let mut inner = self.lock();
+        inner.ills.off = false;
         inner.open.clear();
         inner.tree.reset();
         inner.journal.cut(cut, rng)
@@ -149,6 +152,14 @@ impl Inner {
     fn entry(&mut self, path: &Path) -> Result<FileAttr, Errno> {
         let metadata = fs::symlink_metadata(path)?;
         Ok(attributes(self.tree.number(path), &metadata))
+    }
+
+    fn powered(&self) -> Result<(), Errno> {
+        if self.ills.off {
+            Err(Errno::EIO)
+        } else {
+            Ok(())
+        }
     }
 
     fn handle(&self, handle: FileHandle) -> Result<(u64, Arc<File>), Errno> {
@@ -195,6 +206,7 @@ impl Inner {
     }
 
     fn make_room_for_a_name(&mut self) -> Result<(), Errno> {
+        self.powered()?;
         if self.ills.room == Some(0) {
             self.counts.refused += 1;
             return Err(Errno::ENOSPC);
@@ -203,6 +215,7 @@ impl Inner {
     }
 
     fn write(&mut self, handle: FileHandle, at: u64, bytes: &[u8]) -> Result<u32, Errno> {
+        self.powered()?;
         let (ino, file) = self.handle(handle)?;
         let end = at.saturating_add(bytes.len() as u64);
         self.take_room(file.metadata()?.len(), end)?;
@@ -212,12 +225,14 @@ impl Inner {
     }
 
     fn resize(&mut self, ino: INodeNo, size: u64) -> Result<(), Errno> {
+        self.powered()?;
         let file = self.file_of(ino)?;
         self.take_room(file.metadata()?.len(), size)?;
         Ok(self.journal.resize(ino.0, &file, size)?)
     }
 
     fn sync(&mut self, change: impl FnOnce(&mut Self) -> Result<(), Errno>) -> Result<(), Errno> {
+        self.powered()?;
         if self.ills.syncs_fail {
             self.counts.failed += 1;
             return Err(Errno::EIO);
@@ -245,6 +260,7 @@ impl Inner {
     }
 
     fn remove(&mut self, path: PathBuf) -> Result<(), Errno> {
+        self.powered()?;
         if path.is_dir() && fs::read_dir(&path)?.next().is_some() {
             return Err(Errno::ENOTEMPTY);
         }
@@ -253,6 +269,7 @@ impl Inner {
     }
 
     fn rename(&mut self, from: PathBuf, to: PathBuf) -> Result<(), Errno> {
+        self.powered()?;
         if to.is_dir() && fs::read_dir(&to)?.next().is_some() {
             return Err(Errno::ENOTEMPTY);
         }

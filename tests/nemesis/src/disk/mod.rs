@@ -61,7 +61,15 @@ impl Disk {
         &self.mount
     }
 
-    /// The power is cut. Whoever uses the disk must have been killed before.
+    /// There is no power any more: what is under way fails. Whoever uses the disk is to be killed
+    /// after this and before [`power_cut`](Self::power_cut): a killed process first waits for what
+    /// it asked of its disk.
+    pub fn power_off(&self) {
+        self.shared.ill(|ills| ills.off = true);
+    }
+
+    /// Takes back what was not synced, and switches the power on again. Whoever uses the disk must
+    /// have been killed before.
     ///
     /// # Errors
     /// Where the folder behind the disk cannot be changed.
