@@ -46,6 +46,9 @@ fn must_be_caught(bug: &str, kinds: &[&str], judges: &[&str]) {
         let Some(outcome) = round(bug, kinds, seed) else {
             return;
         };
+        for healed in &outcome.healed {
+            println!("{bug}, round {seed}: {}", healed.what);
+        }
         let by = outcome
             .blamed_by
             .iter()

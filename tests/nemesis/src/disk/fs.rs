@@ -33,8 +33,10 @@ const NAME_BYTES_MAX: u32 = 255;
 pub(super) struct Ills {
     /// Bytes that files may still grow by; none: no limit.
     pub(super) room: Option<u64>,
-    /// Every write and every sync takes so much longer.
-    pub(super) delay: Duration,
+    /// Every write takes so much longer.
+    pub(super) write_delay: Duration,
+    /// Every sync takes so much longer.
+    pub(super) sync_delay: Duration,
     /// Syncs fail.
     pub(super) syncs_fail: bool,
     /// There is no power: nothing is written or synced any more, not even what was under way.
@@ -126,13 +128,12 @@ impl Shared {
     }
 
     /// Waits as long as the disk takes longer than it should. Nothing is locked meanwhile.
-    fn take_long(&self) {
+    fn take_long(&self, delay: impl FnOnce(&Ills) -> Duration) {
         let delay = {
             let mut inner = self.lock();
-            if !inner.ills.delay.is_zero() {
-                inner.counts.delayed += 1;
-            }
-            inner.ills.delay
+            let delay = delay(&inner.ills);
+            inner.counts.delayed += u64::from(!delay.is_zero());
+            delay
         };
         if !delay.is_zero() {
             std::thread::sleep(delay);
@@ -499,7 +500,7 @@ impl Filesystem for FaultyFs {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.0.take_long();
+        self.0.take_long(|ills| ills.write_delay);
         let written = self.0.lock().write(handle, at, bytes);
         answer!(reply, written, written => reply.written(written));
     }
@@ -524,7 +525,7 @@ impl Filesystem for FaultyFs {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.0.take_long();
+        self.0.take_long(|ills| ills.sync_delay);
         let mut inner = self.0.lock();
         let synced = inner.sync(|inner| {
             inner.journal.synced(ino.0);
@@ -555,7 +556,7 @@ impl Filesystem for FaultyFs {
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.0.take_long();
+        self.0.take_long(|ills| ills.sync_delay);
         let mut inner = self.0.lock();
         let synced = inner.sync(|inner| {
             let folder = inner.path(ino)?;

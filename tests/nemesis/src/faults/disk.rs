@@ -68,7 +68,8 @@ impl Fault for BadDisk {
                 format!("the disk of node {place} has {room} bytes left")
             }
             Ill::Slow => {
-                disk.set_delay(Duration::from_millis(slow));
+                let slower = Duration::from_millis(slow);
+                disk.set_delays(slower, slower);
                 format!("the disk of node {place} takes {slow} ms longer")
             }
             Ill::Fails => {
@@ -82,7 +83,7 @@ impl Fault for BadDisk {
         let place = self.place;
         if let Some(disk) = &stage.fleet.node(place).disk {
             disk.set_room(None);
-            disk.set_delay(Duration::ZERO);
+            disk.set_delays(Duration::ZERO, Duration::ZERO);
             disk.set_syncs_fail(false);
         }
         let ill = !matches!(self.ill, Ill::Slow);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::{Fault, STEP_PATIENCE, Stage};
 use crate::disk::{Cut, Taken};
 
-/// Every second time the disks are this slow when the power goes: more is under way then.
-const SLOW: Duration = Duration::from_millis(60);
+/// Every second time syncs take so long when the power goes: more is under way then.
+const SLOW: Duration = Duration::from_millis(150);
 /// For so long.
-const SLOW_FOR: Duration = Duration::from_millis(400);
+const SLOW_FOR: Duration = Duration::from_millis(600);
 
 /// Cuts the power of one node or of all.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl PowerCut {
     fn slow_down(&self, stage: &Stage<'_>, delay: Duration) {
         for place in &self.cut {
             if let Some(disk) = &stage.fleet.node(*place).disk {
-                disk.set_delay(delay);
+                disk.set_delays(Duration::ZERO, delay);
             }
         }
     }
@@ -75,7 +75,7 @@ impl Fault for PowerCut {
             taken = taken.and(lost);
         }
         *stage.taken = stage.taken.and(taken);
-        let slow = if slow { "slow disks, " } else { "" };
+        let slow = if slow { "slow syncs, " } else { "" };
         Ok(format!(
             "{slow}power cut of nodes {:?}, {kind:?}: {taken:?}",
             self.cut
