@@ -9,7 +9,7 @@ const SLOW_MIN_MS: u64 = 20;
 /// And at most.
 const SLOW_MAX_MS: u64 = 120;
 /// Room that a full disk may still have, in bytes, at most.
-const ROOM_MAX_BYTES: u64 = 64 * 1024;
+const ROOM_MAX_BYTES: u64 = 16 * 1024;
 
 #[derive(Clone, Copy, Debug)]
 enum Ill {
