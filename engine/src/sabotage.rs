@@ -13,7 +13,7 @@
 //! | `deduction-outside-apply` | `raft/machine/sabotaged.rs` | any job that is done |
 //! | `retry-without-dedup` | `raft/machine/sabotaged.rs` | lost answers and retries under one key |
 //! | `clock-in-apply` | `raft/machine/sabotaged.rs` | digests; restarts that apply again |
-//! | `guest-memory-reused` | `policy/runtime.rs` | a policy that counts in its memory, and a restart |
+//! | `guest-memory-reused` | `policy/runtime.rs` | a policy that counts its calls, and a restart |
 //! | `fencing-off` | `raft/duties.rs` | together with a bug that makes one replica differ |
 //!
 //! A log store that is not the one of `storage/log` (a simulated one) has to honour
@@ -86,8 +86,12 @@ impl fmt::Display for Bug {
 
 /// Why a text names no bug.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("there is no bug '{0}' to put back; there are {names}", names = Bug::ALL.map(Bug::name).join(", "))]
+#[error("there is no bug '{0}' to put back; there are {names}", names = names())]
 pub struct UnknownBug(String);
+
+fn names() -> String {
+    Bug::ALL.map(Bug::name).join(", ")
+}
 
 impl FromStr for Bug {
     type Err = UnknownBug;

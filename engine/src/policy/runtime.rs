@@ -491,3 +491,7 @@ const _: () = assert!(
     GLOBALS.max + 2 <= 128,
     "counter indices are two bytes of LEB128 at most"
 );
+
+#[cfg(test)]
+#[path = "runtime_tests.rs"]
+mod tests;

@@ -59,7 +59,7 @@ pub(crate) fn judge(calls: &[Call<'_>], finals: &Finals, verdict: &mut Verdict) 
             let upto = events.last().map_or((*revision, u32::MAX), place);
             let from = (*after)
                 .or(events.first().map(before))
-                .max(first.map(|first| below(first)));
+                .max(first.map(below));
             let range = |event: &&EventFacts| Some(place(event)) > from && place(event) <= upto;
             let expected: Vec<&EventFacts> = longest.iter().filter(range).collect();
             let read: Vec<&EventFacts> = events.iter().filter(range).collect();

@@ -26,25 +26,24 @@ pub(crate) fn judge(calls: &[Call<'_>], finals: &Finals, verdict: &mut Verdict) 
         let whole = node.events_deleted_to.is_none();
         let mut at: BTreeMap<&str, &str> = BTreeMap::new();
         for event in node.events.iter().flatten() {
-            match &event.what {
+            let wrong = match &event.what {
                 EventWhat::JobCreated(job) => {
-                    if at.insert(job, INITIAL).is_some() {
-                        let what = format!("node {}: job {job} was made twice", node.node);
-                        court.blame(what, [format!("{event:?}")]);
-                    }
+                    let twice = at.insert(job, INITIAL).is_some();
+                    twice.then(|| format!("job {job} was made twice"))
                 }
                 EventWhat::JobStatusChanged { job, from, to } => {
                     moves += 1;
                     let before = at.insert(job, to);
                     let known = before.map_or(!whole, |before| before == from);
-                    if !known || !may_move(from, to) {
-                        let now = before.unwrap_or("not there");
-                        let what =
-                            format!("node {}: job {job}, which is {now}, moved so", node.node);
-                        court.blame(what, [format!("{event:?}")]);
-                    }
+                    let now = before.unwrap_or("not there");
+                    let wrong = !known || !may_move(from, to);
+                    wrong.then(|| format!("job {job}, which is {now}, moved so"))
                 }
-                _ => {}
+                _ => None,
+            };
+            if let Some(wrong) = wrong {
+                let what = format!("node {}: {wrong}", node.node);
+                court.blame(what, [format!("{event:?}")]);
             }
         }
         for job in node.jobs.iter().flatten() {

@@ -9,7 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calls::{Call, Fate, Jobs};
-use crate::history::{Consistency, EventFacts, EventWhat, Facts, Finals, NodeFinals, Op, Refusal};
+use crate::history::{
+    Consistency, EventFacts, EventWhat, Facts, Finals, NodeFinals, Op, PrinterFacts, Refusal,
+};
 use crate::shop::{RULESET, Shop};
 use crate::verdict::{Court, Verdict};
 
@@ -155,18 +157,8 @@ fn unanswered(
     for event in events {
         match &event.what {
             EventWhat::JobCreated(id) => {
-                let rows = finals.iter().flat_map(|node| node.jobs.iter().flatten());
-                let tag = rows
-                    .into_iter()
-                    .find(|row| row.id == *id)
-                    .map(|row| row.tag.as_str());
-                let asked = unknown.iter().find(|call| match call.op {
-                    Op::CreateJob { tag: own, .. } if Some(own.as_str()) == tag => true,
-                    Op::CreateJob { id: Some(own), .. } => own == id,
-                    _ => false,
-                });
-                let asked = asked.ok_or_else(|| nobody("job", id))?;
-                shop.create_job(asked.op, id, event.revision)?;
+                let asked = who_made(id, unknown, finals).ok_or_else(|| nobody("job", id))?;
+                shop.create_job(asked, id, event.revision)?;
             }
             EventWhat::JobStatusChanged { job, to, .. } => {
                 let printer = shop.jobs.get(job).map(|job| job.printer.clone());
@@ -190,41 +182,58 @@ fn unanswered(
                     job.stamps_ms = None;
                 }
             }
-            EventWhat::PrinterCreated(id) => {
-                let create = |own: &Option<String>| own.as_ref().is_none_or(|own| own == id);
+            EventWhat::PrinterCreated(id) | EventWhat::FilamentCreated(id) => {
                 let asked = unknown
                     .iter()
-                    .any(|call| matches!(call.op, Op::CreatePrinter { id } if create(id)));
-                if !asked {
-                    return Err(nobody("printer", id));
-                }
-                shop.printers.insert(id.clone());
-            }
-            EventWhat::FilamentCreated(id) => {
-                let asked = unknown.iter().find(|call| {
-                    matches!(call.op, Op::CreateFilament { id: own, .. }
-                        if own.as_ref().is_none_or(|own| own == id))
-                });
-                let asked = asked.ok_or_else(|| nobody("filament", id))?;
-                if let Op::CreateFilament {
-                    total_mg,
-                    remaining_mg,
-                    ..
-                } = asked.op
-                {
-                    let (total_mg, remaining_mg) = (*total_mg, *remaining_mg);
-                    let op = Op::CreateFilament {
-                        id: Some(id.clone()),
-                        total_mg,
-                        remaining_mg,
-                    };
-                    shop.write(&op, &Facts::None, event.revision)?;
-                }
+                    .find_map(|call| named(call.op, &event.what, id));
+                let op = asked.ok_or_else(|| nobody("row", id))?;
+                let shown = Facts::Printer(PrinterFacts { id: id.clone() });
+                shop.write(&op, &shown, event.revision)?;
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// The request without an answer that made the job.
+fn who_made<'a>(id: &str, unknown: &[&Call<'a>], finals: &Finals) -> Option<&'a Op> {
+    let mut rows = finals.iter().flat_map(|node| node.jobs.iter().flatten());
+    let tag = rows.find(|row| row.id == id).map(|row| row.tag.as_str());
+    let made = |op: &Op| match op {
+        Op::CreateJob { tag: own, .. } if Some(own.as_str()) == tag => true,
+        Op::CreateJob { id: Some(own), .. } => own == id,
+        _ => false,
+    };
+    let mut asked = unknown.iter().map(|call| call.op);
+    asked.find(|op| made(op))
+}
+
+/// The request, if it made the printer or filament that the event tells of, with its id.
+fn named(op: &Op, what: &EventWhat, id: &str) -> Option<Op> {
+    let fits = |own: &Option<String>| own.as_ref().is_none_or(|own| own == id);
+    let id = Some(id.to_owned());
+    match (op, what) {
+        (Op::CreatePrinter { id: own }, EventWhat::PrinterCreated(_)) if fits(own) => {
+            Some(Op::CreatePrinter { id })
+        }
+        (
+            Op::CreateFilament {
+                id: own,
+                total_mg,
+                remaining_mg,
+            },
+            EventWhat::FilamentCreated(_),
+        ) if fits(own) => {
+            let (total_mg, remaining_mg) = (*total_mg, *remaining_mg);
+            Some(Op::CreateFilament {
+                id,
+                total_mg,
+                remaining_mg,
+            })
+        }
+        _ => None,
+    }
 }
 
 fn nobody(what: &str, id: &str) -> String {

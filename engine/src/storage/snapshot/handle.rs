@@ -30,7 +30,10 @@ struct OpenFile {
 
 impl SnapshotHandle {
     /// Opens a file and reads all of it.
-    pub(super) fn open(path: &Path) -> Result<Self, SnapshotError> {
+    ///
+    /// # Errors
+    /// It cannot be read, is of another format, or is not what was once written.
+    pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         Self::verify(path, None)
     }
 

@@ -4,7 +4,12 @@
 //! not open, or whose rows do not add up to their digest, is set aside and built anew
 //! ([`recovery`]).
 
+#[cfg(test)]
+mod full_disk;
 mod head;
+#[cfg(test)]
+#[path = "../../../tests/common/random.rs"]
+mod random;
 pub mod recovery;
 #[cfg(test)]
 pub(crate) mod testing;

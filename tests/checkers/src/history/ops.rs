@@ -243,6 +243,16 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// A first answer that shows `facts`.
+    #[must_use]
+    pub const fn accepted(revision: u64, facts: Facts) -> Self {
+        Self::Accepted {
+            revision,
+            replayed: false,
+            facts,
+        }
+    }
+
     /// The revision, where it names one.
     #[must_use]
     pub fn revision(&self) -> Option<u64> {

@@ -94,7 +94,7 @@ pub(super) fn of_call<'a>(op: &'a Op, fate: &Fate<'a>) -> Option<(&'a str, Filam
             },
         ) => Some((id, FilamentAction::Exists)),
         (Op::AdjustFilament { filament, delta_mg }, Fate::Done { .. } | Fate::Unknown) => {
-            let shown = shown.map(|row| Weights::of(row));
+            let shown = shown.map(Weights::of);
             Some((filament, FilamentAction::Adjusts(*delta_mg, shown)))
         }
         _ => None,

@@ -88,108 +88,104 @@ impl Act {
     }
 
     fn op(self, place: usize) -> (Op, Answer) {
-        let accepted = |facts| Answer::Accepted {
-            revision: 1,
-            replayed: false,
-            facts,
-        };
-        let refused = |why, code: Option<&str>| Answer::Rejected {
-            why,
-            code: code.map(str::to_owned),
-            revision: None,
-            replayed: false,
-        };
-        let id = || "j".to_owned();
-        let job = |priority: u8| JobFacts {
-            id: id(),
-            printer: "p".to_owned(),
-            filament: "f".to_owned(),
-            status: "Queued".to_owned(),
-            priority: i32::from(priority),
-            weight_mg: 1,
-            tag: "/j".to_owned(),
-            ..JobFacts::default()
-        };
-        let create = |id: String, weight_mg| {
-            let (printer, filament) = ("p".to_owned(), "f".to_owned());
-            let tag = format!("/{id}");
-            Op::CreateJob {
-                id: Some(id),
-                printer,
-                filament,
-                weight_mg,
-                priority: 0,
-                tag,
-            }
-        };
-        let consistency = Consistency::Linearizable;
-        let (op, answer) = match self {
-            Self::Create { .. } => (create(id(), 1), accepted(Facts::Job(job(0)))),
-            Self::Exists => (create(id(), 1), refused(Refusal::AlreadyExists, None)),
-            Self::Set { value, .. } => {
-                let op = Op::SetPriority {
-                    job: id(),
-                    priority: i32::from(value),
-                };
-                (op, accepted(Facts::Job(job(value))))
-            }
-            Self::Missing => {
-                let op = Op::SetPriority {
-                    job: id(),
-                    priority: 9,
-                };
-                (op, refused(Refusal::NotFound, None))
-            }
-            Self::Read(shown) => {
-                let facts = shown.map_or(Facts::Absent, |value| Facts::Job(job(value)));
-                (
-                    Op::ReadJob {
-                        job: id(),
-                        consistency,
-                    },
-                    accepted(facts),
-                )
-            }
-            Self::Reserve { grams, .. } => (
-                create(format!("k{place}"), u64::from(grams)),
-                accepted(Facts::None),
-            ),
-            Self::TooHeavy(grams) => {
-                let why = refused(Refusal::PolicyDenied, Some("weight_exceeds_available"));
-                (create(format!("k{place}"), u64::from(grams)), why)
-            }
-            Self::Adjust { grams, .. } => {
-                let filament = "f".to_owned();
-                let op = Op::AdjustFilament {
-                    filament,
-                    delta_mg: i64::from(grams),
-                };
-                (op, accepted(Facts::None))
-            }
-            Self::Shows {
-                remaining,
-                reserved,
-            } => {
-                let facts = Facts::Filament(FilamentFacts {
-                    id: "f".to_owned(),
-                    total_mg: FULL as u64,
-                    remaining_mg: u64::from(remaining),
-                    reserved_mg: u64::from(reserved),
-                });
-                (
-                    Op::ReadFilament {
-                        filament: "f".to_owned(),
-                        consistency,
-                    },
-                    accepted(facts),
-                )
-            }
-        };
+        let (op, answer) = self.job_op().unwrap_or_else(|| self.filament_op(place));
         if self.is_known() {
             (op, answer)
         } else {
             (op, Answer::Unknown)
         }
+    }
+
+    fn job_op(self) -> Option<(Op, Answer)> {
+        let job = "j".to_owned();
+        let set = |priority: u8| Op::SetPriority {
+            job: "j".to_owned(),
+            priority: i32::from(priority),
+        };
+        Some(match self {
+            Self::Create { .. } => (create("j", 1), shows(0)),
+            Self::Exists => (create("j", 1), refused(Refusal::AlreadyExists, None)),
+            Self::Set { value, .. } => (set(value), shows(value)),
+            Self::Missing => (set(9), refused(Refusal::NotFound, None)),
+            Self::Read(shown) => {
+                let consistency = Consistency::Linearizable;
+                let absent = Answer::accepted(1, Facts::Absent);
+                (
+                    Op::ReadJob { job, consistency },
+                    shown.map_or(absent, shows),
+                )
+            }
+            _ => return None,
+        })
+    }
+
+    fn filament_op(self, place: usize) -> (Op, Answer) {
+        let (job, filament) = (format!("k{place}"), "f".to_owned());
+        let done = Answer::accepted(1, Facts::None);
+        match self {
+            Self::Reserve { grams, .. } => (create(&job, grams), done),
+            Self::TooHeavy(grams) => {
+                let code = Some("weight_exceeds_available".to_owned());
+                (create(&job, grams), refused(Refusal::PolicyDenied, code))
+            }
+            Self::Adjust { grams, .. } => {
+                let delta_mg = i64::from(grams);
+                (Op::AdjustFilament { filament, delta_mg }, done)
+            }
+            Self::Shows {
+                remaining,
+                reserved,
+            } => {
+                let consistency = Consistency::Linearizable;
+                let row = FilamentFacts {
+                    id: filament.clone(),
+                    total_mg: FULL as u64,
+                    remaining_mg: u64::from(remaining),
+                    reserved_mg: u64::from(reserved),
+                };
+                let read = Op::ReadFilament {
+                    filament,
+                    consistency,
+                };
+                (read, Answer::accepted(1, Facts::Filament(row)))
+            }
+            other => panic!("{other:?} is about a job"),
+        }
+    }
+}
+
+fn create(id: &str, weight_mg: u8) -> Op {
+    Op::CreateJob {
+        id: Some(id.to_owned()),
+        printer: "p".to_owned(),
+        filament: "f".to_owned(),
+        weight_mg: u64::from(weight_mg),
+        priority: 0,
+        tag: format!("/{id}"),
+    }
+}
+
+/// An answer that shows the job with that priority.
+fn shows(priority: u8) -> Answer {
+    let job = JobFacts {
+        id: "j".to_owned(),
+        printer: "p".to_owned(),
+        filament: "f".to_owned(),
+        status: "Queued".to_owned(),
+        priority: i32::from(priority),
+        weight_mg: 1,
+        tag: "/j".to_owned(),
+        ..JobFacts::default()
+    };
+    Answer::accepted(1, Facts::Job(job))
+}
+
+fn refused(why: Refusal, code: Option<String>) -> Answer {
+    Answer::Rejected {
+        why,
+        code,
+        revision: None,
+        replayed: false,
     }
 }
 

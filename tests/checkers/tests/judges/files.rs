@@ -7,7 +7,7 @@ use raft3d_checkers::history::{
 };
 use raft3d_checkers::report::{Report, Table};
 
-use crate::shop::{SMALL, make};
+use crate::making::{SMALL, make};
 
 #[test]
 fn what_was_written_is_read_and_judged_again() {

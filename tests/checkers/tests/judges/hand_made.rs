@@ -58,28 +58,12 @@ impl Script {
     fn write(&mut self, times: (u64, u64), op: Op, facts: Facts) {
         self.revision += 1;
         let revision = self.revision;
-        self.push(
-            times,
-            op,
-            Answer::Accepted {
-                revision,
-                replayed: false,
-                facts,
-            },
-        );
+        self.push(times, op, Answer::accepted(revision, facts));
     }
 
     fn read(&mut self, times: (u64, u64), op: Op, facts: Facts) {
         let revision = self.revision;
-        self.push(
-            times,
-            op,
-            Answer::Accepted {
-                revision,
-                replayed: false,
-                facts,
-            },
-        );
+        self.push(times, op, Answer::accepted(revision, facts));
     }
 
     fn check(&self) -> Verdict {

@@ -10,6 +10,7 @@
 mod brute_force;
 mod files;
 mod hand_made;
+mod making;
 mod mutations;
 mod random;
 mod right;

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use raft3d_checkers::history::{Answer, Consistency, EventWhat, Facts, Op, Operation};
 use raft3d_checkers::{digests, events, grams, lifecycle, linearizable, lost, once, replay, stale};
 
+use crate::making::{Made, SMALL, make};
 use crate::random::{Random, for_seeds};
-use crate::shop::{Made, SMALL, make};
 
 /// Seeds to try.
 const SEEDS: u64 = 30;
@@ -393,11 +393,13 @@ fn events_out_of_order() {
 fn a_reader_that_missed_an_event() {
     blamed(&[events::JUDGE], |made, random| {
         let operations = &mut made.history.operations;
-        let place = any(
-            random,
-            operations,
-            |read| matches!(&read.answer, Answer::Accepted { facts: Facts::Events(e), .. } if e.len() > 3),
-        )?;
+        let place = any(random, operations, |read| match &read.answer {
+            Answer::Accepted {
+                facts: Facts::Events(events),
+                ..
+            } => events.len() > 3,
+            _ => false,
+        })?;
         if let Answer::Accepted {
             facts: Facts::Events(events),
             ..

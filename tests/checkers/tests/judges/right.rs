@@ -1,7 +1,7 @@
 //! No judge blames a history that is right.
 
+use crate::making::{Plan, SMALL, make};
 use crate::random::for_seeds;
-use crate::shop::{Plan, SMALL, make};
 
 fn check(seed: u64, plan: &Plan) {
     let made = make(seed, plan);

@@ -6,8 +6,8 @@ use std::time::Instant;
 use raft3d_checkers::history::{Answer, Consistency, Facts, History, JobFacts, Op, Operation};
 use raft3d_checkers::{Finals, check_all, linearizable};
 
+use crate::making::{Plan, make};
 use crate::random::Random;
-use crate::shop::{Plan, make};
 
 const OPERATIONS: usize = 20_000;
 const CLIENTS: u32 = 10;
@@ -59,35 +59,10 @@ fn ten_clients_on_one_filament() {
 /// every write can hide behind the next.
 fn one_job(seed: u64) -> History {
     let mut random = Random::new(seed);
-    let job = |priority| JobFacts {
+    let mut now = JobFacts {
         id: "j".to_owned(),
-        priority,
-        ..JobFacts::default()
-    };
-    let mut history = History::default();
-    let mut push = |client, (invoked, returned): (u64, u64), op, shown| {
-        let facts = Facts::Job(shown);
-        let answer = Answer::Accepted {
-            revision: 1,
-            replayed: false,
-            facts,
-        };
-        let returned = Some(returned);
-        let (node, request) = (None, None);
-        let operation = Operation {
-            client,
-            node,
-            invoked,
-            returned,
-            request,
-            op,
-            answer,
-        };
-        history.operations.push(operation);
-    };
-    let created = JobFacts {
         status: "Queued".to_owned(),
-        ..job(0)
+        ..JobFacts::default()
     };
     let op = Op::CreateJob {
         id: Some("j".to_owned()),
@@ -97,10 +72,9 @@ fn one_job(seed: u64) -> History {
         priority: 0,
         tag: String::new(),
     };
-    push(0, (0, 1), op, created.clone());
+    let mut operations = vec![operation(0, (0, 1), op, now.clone())];
     let mut free = vec![2_u64; CLIENTS as usize];
     let mut moment = 2;
-    let mut now = created;
     for _ in 1..OPERATIONS {
         // The moments at which the operations take effect rise; each lies within its operation.
         moment += 1 + random.below(3);
@@ -109,27 +83,34 @@ fn one_job(seed: u64) -> History {
         moment = moment.max(invoked);
         let returned = moment + 1 + random.below(30);
         free[client] = returned + 1;
-        let id = "j".to_owned();
-        let op = match random.chance(50) {
-            true => {
-                now.priority = i32::try_from(random.below(4)).unwrap();
-                Op::SetPriority {
-                    job: id,
-                    priority: now.priority,
-                }
-            }
-            false => Op::ReadJob {
-                job: id,
-                consistency: Consistency::Linearizable,
-            },
-        };
+        let job = "j".to_owned();
+        let consistency = Consistency::Linearizable;
+        let mut op = Op::ReadJob { job, consistency };
+        if random.chance(50) {
+            let (job, priority) = ("j".to_owned(), i32::try_from(random.below(4)).unwrap());
+            now.priority = priority;
+            op = Op::SetPriority { job, priority };
+        }
         let client = u32::try_from(client).unwrap();
-        push(client, (invoked, returned), op, now.clone());
+        operations.push(operation(client, (invoked, returned), op, now.clone()));
     }
-    history
-        .operations
-        .sort_by_key(|operation| operation.invoked);
-    history
+    operations.sort_by_key(|operation| operation.invoked);
+    History {
+        operations,
+        ..History::default()
+    }
+}
+
+fn operation(client: u32, (invoked, returned): (u64, u64), op: Op, shown: JobFacts) -> Operation {
+    Operation {
+        client,
+        node: None,
+        invoked,
+        returned: Some(returned),
+        request: None,
+        op,
+        answer: Answer::accepted(1, Facts::Job(shown)),
+    }
 }
 
 #[test]
