@@ -100,6 +100,10 @@ async fn watch_log(node: Node) {
 /// has committed of the log that this node came back with; on a node that joined, all that was
 /// committed when it did. Its own admission is an entry like any other: who has applied it has
 /// applied what was before it.
+///
+/// What this node came back with may be less than what it has shown: entries are applied when a
+/// majority has synced them, and a power cut may then take them from this node's own log. Whatever
+/// it applied was committed, so the leader's read index is not before it.
 async fn recover(node: Node, last_log_index: u64) {
     let committed = |m: &RaftMetrics<TypeConfig>| {
         // Another leader may have cut what was never committed.
@@ -120,6 +124,14 @@ async fn recover(node: Node, last_log_index: u64) {
     let mut applied = node.inner.machine.applied();
     if applied
         .wait_for(|applied| applied.0 >= target.min(last_log_index) && node.is_applied_member())
+        .await
+        .is_err()
+    {
+        return;
+    }
+    let shown_before = node.read_index().await;
+    if applied
+        .wait_for(|applied| applied.0 >= shown_before)
         .await
         .is_ok()
     {

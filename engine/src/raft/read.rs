@@ -134,6 +134,16 @@ impl Node {
         }
     }
 
+    /// A read index of the leader, as soon as there is one that confirms it.
+    pub(super) async fn read_index(&self) -> u64 {
+        loop {
+            if let Some(index) = self.read_index_round().await {
+                return index;
+            }
+            tokio::time::sleep(ROUND_PAUSE).await;
+        }
+    }
+
     async fn read_index_round(&self) -> Confirmed {
         let leader = self.inner.current_leader()?;
         if leader == self.id() {

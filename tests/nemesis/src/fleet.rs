@@ -63,8 +63,8 @@ pub struct View {
     pub applied: u64,
     /// Digest of the state there.
     pub digest: String,
-    /// Revision of the membership.
-    pub membership: u64,
+    /// Why it does not serve, if so.
+    pub not_ready: Option<String>,
 }
 
 /// One node, whether its process runs or not.
@@ -464,6 +464,6 @@ fn parse(cluster: &Value, http: &str) -> Option<View> {
         leader: cluster["leader_id"].as_u64(),
         applied: node["applied_revision"].as_u64()?,
         digest: node["digest"].as_str()?.to_owned(),
-        membership: cluster["membership_revision"].as_u64()?,
+        not_ready: node["not_ready_reason"].as_str().map(str::to_owned),
     })
 }

@@ -272,10 +272,7 @@ fn carry(shared: &Shared, connection: &Connection, side: usize, mut rng: Rng) {
     let (from, to) = (connection.ends[side], connection.ends[1 - side]);
     let (mut source, mut sink) = (&connection.streams[side], &connection.streams[1 - side]);
     let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        let Ok(read @ 1..) = source.read(&mut chunk) else {
-            break;
-        };
+    while let Ok(read @ 1..) = source.read(&mut chunk) {
         let later = pass(shared, connection, from, to, &mut rng);
         if !later.is_zero() {
             std::thread::sleep(later);

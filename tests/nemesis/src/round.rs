@@ -92,6 +92,11 @@ pub struct Outcome {
     pub blamed_by: Vec<&'static str>,
 }
 
+/// Who blames nodes that should be fenced.
+const FENCE_JUDGE: &str = "fence";
+/// How long it may take until a replica that differs is fenced: checkpoints come every 10 s, and
+/// an odd leader hands over first.
+const FENCE_PATIENCE: Duration = Duration::from_secs(40);
 /// The judge of recoveries.
 const RECOVERY_JUDGE: &str = "recovery";
 
@@ -246,7 +251,17 @@ fn finish(
 ) -> Result<(), String> {
     shop.mark(MarkKind::Quiet, "the clients stop");
     work.stop();
-    let views = converged(fleet)?;
+    let mut views = converged(fleet)?;
+    if differ(&views) {
+        let unfenced = unfenced(fleet)?;
+        if !unfenced.is_empty() {
+            outcome.blamed_by.push(FENCE_JUDGE);
+            outcome.violations.extend(unfenced);
+        }
+        views = converged(fleet)?;
+    }
+    // A fenced node shows nothing.
+    views.retain(|(_, view)| view.not_ready.is_none());
     for (place, view) in views {
         let finals = NodeFinals {
             node: view.id,
@@ -286,6 +301,38 @@ fn converged(fleet: &Fleet) -> Result<Vec<(usize, View)>, String> {
             return Err(format!(
                 "the nodes do not apply the same after {CONVERGE_PATIENCE:?}: {why}"
             ));
+        }
+    }
+}
+
+fn differ(views: &[(usize, View)]) -> bool {
+    let first = views.first().map(|(_, view)| &view.digest);
+    views.iter().any(|(_, view)| Some(&view.digest) != first)
+}
+
+/// Nodes that hold something else than the majority and serve all the same, long after digests
+/// were to be compared.
+fn unfenced(fleet: &Fleet) -> Result<Vec<String>, String> {
+    let mut patience = Patience::new(FENCE_PATIENCE);
+    loop {
+        let views = converged(fleet)?;
+        let votes = |digest: &str| {
+            views
+                .iter()
+                .filter(|(_, view)| view.digest == digest)
+                .count()
+        };
+        let odd = views.iter().filter(|(_, view)| {
+            let has_a_majority = votes(&view.digest) > views.len() / 2;
+            !has_a_majority && view.not_ready.is_none()
+        });
+        let said = odd.map(|(place, view)| {
+            let at = view.applied;
+            format!("[fence] node {place} differs from the majority at {at} and serves")
+        });
+        let said: Vec<String> = said.collect();
+        if said.is_empty() || !patience.lasts() {
+            return Ok(said);
         }
     }
 }

@@ -33,10 +33,14 @@ const NAME_BYTES_MAX: u32 = 255;
 pub(super) struct Ills {
     /// Bytes that files may still grow by; none: no limit.
     pub(super) room: Option<u64>,
-    /// Every write and every sync takes so much longer.
-    pub(super) delay: Duration,
+    /// Every write takes so much longer.
+    pub(super) write_delay: Duration,
+    /// Every sync takes so much longer.
+    pub(super) sync_delay: Duration,
     /// Syncs fail.
     pub(super) syncs_fail: bool,
+    /// There is no power: nothing is written or synced any more, not even what was under way.
+    pub(super) off: bool,
 }
 
 /// How often the disk did what.
@@ -117,19 +121,19 @@ impl Shared {
 
     pub(super) fn cut(&self, cut: Cut, rng: &mut Rng) -> io::Result<Taken> {
         let mut inner = self.lock();
+        inner.ills.off = false;
         inner.open.clear();
         inner.tree.reset();
         inner.journal.cut(cut, rng)
     }
 
     /// Waits as long as the disk takes longer than it should. Nothing is locked meanwhile.
-    fn take_long(&self) {
+    fn take_long(&self, delay: impl FnOnce(&Ills) -> Duration) {
         let delay = {
             let mut inner = self.lock();
-            if !inner.ills.delay.is_zero() {
-                inner.counts.delayed += 1;
-            }
-            inner.ills.delay
+            let delay = delay(&inner.ills);
+            inner.counts.delayed += u64::from(!delay.is_zero());
+            delay
         };
         if !delay.is_zero() {
             std::thread::sleep(delay);
@@ -149,6 +153,14 @@ impl Inner {
     fn entry(&mut self, path: &Path) -> Result<FileAttr, Errno> {
         let metadata = fs::symlink_metadata(path)?;
         Ok(attributes(self.tree.number(path), &metadata))
+    }
+
+    fn powered(&self) -> Result<(), Errno> {
+        if self.ills.off {
+            Err(Errno::EIO)
+        } else {
+            Ok(())
+        }
     }
 
     fn handle(&self, handle: FileHandle) -> Result<(u64, Arc<File>), Errno> {
@@ -195,6 +207,7 @@ impl Inner {
     }
 
     fn make_room_for_a_name(&mut self) -> Result<(), Errno> {
+        self.powered()?;
         if self.ills.room == Some(0) {
             self.counts.refused += 1;
             return Err(Errno::ENOSPC);
@@ -203,6 +216,7 @@ impl Inner {
     }
 
     fn write(&mut self, handle: FileHandle, at: u64, bytes: &[u8]) -> Result<u32, Errno> {
+        self.powered()?;
         let (ino, file) = self.handle(handle)?;
         let end = at.saturating_add(bytes.len() as u64);
         self.take_room(file.metadata()?.len(), end)?;
@@ -212,12 +226,14 @@ impl Inner {
     }
 
     fn resize(&mut self, ino: INodeNo, size: u64) -> Result<(), Errno> {
+        self.powered()?;
         let file = self.file_of(ino)?;
         self.take_room(file.metadata()?.len(), size)?;
         Ok(self.journal.resize(ino.0, &file, size)?)
     }
 
     fn sync(&mut self, change: impl FnOnce(&mut Self) -> Result<(), Errno>) -> Result<(), Errno> {
+        self.powered()?;
         if self.ills.syncs_fail {
             self.counts.failed += 1;
             return Err(Errno::EIO);
@@ -245,6 +261,7 @@ impl Inner {
     }
 
     fn remove(&mut self, path: PathBuf) -> Result<(), Errno> {
+        self.powered()?;
         if path.is_dir() && fs::read_dir(&path)?.next().is_some() {
             return Err(Errno::ENOTEMPTY);
         }
@@ -253,6 +270,7 @@ impl Inner {
     }
 
     fn rename(&mut self, from: PathBuf, to: PathBuf) -> Result<(), Errno> {
+        self.powered()?;
         if to.is_dir() && fs::read_dir(&to)?.next().is_some() {
             return Err(Errno::ENOTEMPTY);
         }
@@ -482,7 +500,7 @@ impl Filesystem for FaultyFs {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.0.take_long();
+        self.0.take_long(|ills| ills.write_delay);
         let written = self.0.lock().write(handle, at, bytes);
         answer!(reply, written, written => reply.written(written));
     }
@@ -507,7 +525,7 @@ impl Filesystem for FaultyFs {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.0.take_long();
+        self.0.take_long(|ills| ills.sync_delay);
         let mut inner = self.0.lock();
         let synced = inner.sync(|inner| {
             inner.journal.synced(ino.0);
@@ -538,7 +556,7 @@ impl Filesystem for FaultyFs {
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.0.take_long();
+        self.0.take_long(|ills| ills.sync_delay);
         let mut inner = self.0.lock();
         let synced = inner.sync(|inner| {
             let folder = inner.path(ino)?;

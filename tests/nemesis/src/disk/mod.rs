@@ -24,6 +24,8 @@ use crate::rng::Rng;
 
 /// The name that our mounts go by in the system's list.
 const SOURCE: &str = "raft3d-nemesis";
+/// Calls that a disk works on at once.
+const THREADS: usize = 4;
 
 /// What a node finds in `mount`, kept in `behind`.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ impl Disk {
         let shared = Arc::new(Shared::new(behind, kept));
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName(SOURCE.to_owned())];
+        // One call that takes long does not hold up the others.
+        config.n_threads = Some(THREADS);
         let session = fuser::spawn_mount(FaultyFs(Arc::clone(&shared)), &mount, &config)?;
         Ok(Self {
             mount,
@@ -61,7 +65,15 @@ impl Disk {
         &self.mount
     }
 
-    /// The power is cut. Whoever uses the disk must have been killed before.
+    /// There is no power any more: what is under way fails. Whoever uses the disk is to be killed
+    /// after this and before [`power_cut`](Self::power_cut): a killed process first waits for what
+    /// it asked of its disk.
+    pub fn power_off(&self) {
+        self.shared.ill(|ills| ills.off = true);
+    }
+
+    /// Takes back what was not synced, and switches the power on again. Whoever uses the disk must
+    /// have been killed before.
     ///
     /// # Errors
     /// Where the folder behind the disk cannot be changed.
@@ -74,9 +86,12 @@ impl Disk {
         self.shared.ill(|ills| ills.room = room);
     }
 
-    /// Every write and every sync takes `delay` longer.
-    pub fn set_delay(&self, delay: Duration) {
-        self.shared.ill(|ills| ills.delay = delay);
+    /// Every write takes `write` longer, and every sync `sync`.
+    pub fn set_delays(&self, write: Duration, sync: Duration) {
+        self.shared.ill(|ills| {
+            ills.write_delay = write;
+            ills.sync_delay = sync;
+        });
     }
 
     /// Whether syncs fail.

@@ -124,3 +124,23 @@ fn a_dropped_disk_is_unmounted_even_where_somebody_uses_it() {
     assert!(!mounted());
     drop(user);
 }
+
+#[test]
+fn without_power_nothing_is_done_any_more() {
+    let Some((_folder, disk)) = disk() else {
+        return;
+    };
+    let path = disk.path().join("f");
+    let mut file = File::create(&path).unwrap();
+    file.write_all(b"before").unwrap();
+    disk.power_off();
+    assert!(file.sync_data().is_err());
+    assert!(file.write_all(b"x").is_err());
+    assert!(fs::rename(&path, disk.path().join("g")).is_err());
+    assert!(fs::remove_file(&path).is_err());
+    assert!(File::create(disk.path().join("h")).is_err());
+    drop(file);
+    cut(&disk);
+    assert!(!path.exists(), "neither its name nor its data was synced");
+    fs::write(&path, b"on again").unwrap();
+}

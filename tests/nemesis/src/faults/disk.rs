@@ -9,7 +9,7 @@ const SLOW_MIN_MS: u64 = 20;
 /// And at most.
 const SLOW_MAX_MS: u64 = 120;
 /// Room that a full disk may still have, in bytes, at most.
-const ROOM_MAX_BYTES: u64 = 64 * 1024;
+const ROOM_MAX_BYTES: u64 = 16 * 1024;
 
 #[derive(Clone, Copy, Debug)]
 enum Ill {
@@ -68,7 +68,8 @@ impl Fault for BadDisk {
                 format!("the disk of node {place} has {room} bytes left")
             }
             Ill::Slow => {
-                disk.set_delay(Duration::from_millis(slow));
+                let slower = Duration::from_millis(slow);
+                disk.set_delays(slower, slower);
                 format!("the disk of node {place} takes {slow} ms longer")
             }
             Ill::Fails => {
@@ -82,7 +83,7 @@ impl Fault for BadDisk {
         let place = self.place;
         if let Some(disk) = &stage.fleet.node(place).disk {
             disk.set_room(None);
-            disk.set_delay(Duration::ZERO);
+            disk.set_delays(Duration::ZERO, Duration::ZERO);
             disk.set_syncs_fail(false);
         }
         let ill = !matches!(self.ill, Ill::Slow);

@@ -1,7 +1,14 @@
 //! Power cuts: the process ends, and what its disk was not told to sync is lost or torn.
 
+use std::time::Duration;
+
 use super::{Fault, STEP_PATIENCE, Stage};
 use crate::disk::{Cut, Taken};
+
+/// Every second time syncs take so long when the power goes: more is under way then.
+const SLOW: Duration = Duration::from_millis(150);
+/// For so long.
+const SLOW_FOR: Duration = Duration::from_millis(600);
 
 /// Cuts the power of one node or of all.
 #[derive(Debug)]
@@ -24,6 +31,14 @@ impl PowerCut {
             cut: Vec::new(),
         }
     }
+
+    fn slow_down(&self, stage: &Stage<'_>, delay: Duration) {
+        for place in &self.cut {
+            if let Some(disk) = &stage.fleet.node(*place).disk {
+                disk.set_delays(Duration::ZERO, delay);
+            }
+        }
+    }
 }
 
 impl Fault for PowerCut {
@@ -33,7 +48,18 @@ impl Fault for PowerCut {
         } else {
             vec![stage.leader_or_any()]
         };
+        let slow = stage.rng.one_in(2);
+        if slow {
+            self.slow_down(stage, SLOW);
+            std::thread::sleep(SLOW_FOR);
+        }
+        for place in &self.cut {
+            if let Some(disk) = &stage.fleet.node(*place).disk {
+                disk.power_off();
+            }
+        }
         stage.fleet.kill9(&self.cut);
+        self.slow_down(stage, Duration::ZERO);
         let kind = *stage.rng.pick(&[Cut::Lost, Cut::Torn, Cut::Flipped]);
         let mut taken = Taken::default();
         for place in &self.cut {
@@ -49,8 +75,9 @@ impl Fault for PowerCut {
             taken = taken.and(lost);
         }
         *stage.taken = stage.taken.and(taken);
+        let slow = if slow { "slow syncs, " } else { "" };
         Ok(format!(
-            "power cut of nodes {:?}, {kind:?}: {taken:?}",
+            "{slow}power cut of nodes {:?}, {kind:?}: {taken:?}",
             self.cut
         ))
     }
