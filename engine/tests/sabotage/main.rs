@@ -23,6 +23,8 @@ mod logs;
 mod net;
 #[path = "../raft/power.rs"]
 mod power;
+#[path = "../common/random.rs"]
+mod random;
 
 mod applying;
 mod early;
