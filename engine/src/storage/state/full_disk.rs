@@ -65,8 +65,8 @@ fn a_state_whose_disk_is_full_stops_and_opens_at_a_whole_chunk() {
         .unwrap();
     let output = String::from_utf8_lossy(&child.stdout);
     assert!(child.status.success(), "{output}");
-    let numbers = output.lines().filter_map(|line| line.parse::<u64>().ok());
-    let failed = numbers.last().expect("the index that failed");
+    let mut numbers = output.lines().filter_map(|line| line.parse::<u64>().ok());
+    let failed = numbers.next_back().expect("the index that failed");
     let store = StateStore::open(dir.path()).unwrap();
     let opened = store.view().revision().0;
     assert!(opened < failed, "{opened} was never applied");
