@@ -13,7 +13,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use openraft::async_runtime::watch::WatchReceiver;
 use raft3d_core::limits::DEADLINE_MS_MAX;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
