@@ -4,6 +4,7 @@
 pub mod codec;
 pub mod policy;
 pub mod raft;
+pub mod sabotage;
 pub mod storage;
 
 pub use raft3d_core as core;

@@ -127,34 +127,36 @@ impl FromStr for Grams {
     /// floats.
     fn from_str(text: &str) -> Result<Self, GramsError> {
         let text = text.trim();
-        if let Some(rest) = text.strip_prefix('-') {
-            let zero = rest.parse::<Self>()? == Self::ZERO;
-            return if zero {
-                Ok(Self::ZERO)
-            } else {
-                Err(GramsError::Negative)
-            };
+        // One sign at most, and no recursion: a client may send a whole body of minus signs.
+        match text.strip_prefix('-') {
+            None => unsigned(text),
+            Some(rest) if unsigned(rest)? == Self::ZERO => Ok(Self::ZERO),
+            Some(_) => Err(GramsError::Negative),
         }
-        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            Some((m, e)) => (m, e.parse::<i32>().map_err(|_| GramsError::NotANumber)?),
-            None => (text, 0),
-        };
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
-        if whole.is_empty() || fraction.is_empty() {
-            return Err(GramsError::NotANumber);
-        }
-        let mut digits = String::with_capacity(whole.len() + fraction.len());
-        digits.push_str(whole);
-        digits.push_str(fraction);
-        if !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(GramsError::NotANumber);
-        }
-        let fraction_len = i32::try_from(fraction.len()).map_err(|_| GramsError::TooFine)?;
-        let power = 3_i32
-            .checked_add(exponent)
-            .and_then(|p| p.checked_sub(fraction_len));
-        scale(&digits, power.ok_or(GramsError::TooLarge)?)
     }
+}
+
+/// A number without a sign.
+fn unsigned(text: &str) -> Result<Grams, GramsError> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((m, e)) => (m, e.parse::<i32>().map_err(|_| GramsError::NotANumber)?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    if whole.is_empty() || fraction.is_empty() {
+        return Err(GramsError::NotANumber);
+    }
+    let mut digits = String::with_capacity(whole.len() + fraction.len());
+    digits.push_str(whole);
+    digits.push_str(fraction);
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(GramsError::NotANumber);
+    }
+    let fraction_len = i32::try_from(fraction.len()).map_err(|_| GramsError::TooFine)?;
+    let power = 3_i32
+        .checked_add(exponent)
+        .and_then(|p| p.checked_sub(fraction_len));
+    scale(&digits, power.ok_or(GramsError::TooLarge)?)
 }
 
 /// `digits * 10^power` milligrams.
@@ -200,9 +202,17 @@ mod tests {
         check("1e10", Err(GramsError::TooLarge));
         check("99999999999999999999", Err(GramsError::TooLarge));
         check("1e99999999999", Err(GramsError::NotANumber));
-        for bad in ["", "abc", "1.", ".5", "1,5", "0x10", "NaN", "+1", "1e"] {
+        for bad in [
+            "", "--1", "--0", "- 0", "abc", "1.", ".5", "1,5", "0x10", "NaN", "+1", "1e",
+        ] {
             check(bad, Err(GramsError::NotANumber));
         }
+    }
+
+    /// It once went through a recursion of that depth, and took the whole node with it.
+    #[test]
+    fn many_minus_signs_are_no_number() {
+        check(&"-".repeat(1_000_000), Err(GramsError::NotANumber));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::limits::{
     GAS_BUDGET, GLOBALS, MEMORY_BYTES, NATIVE_STACK_BYTES, OUTPUT_BYTES, TABLE_ELEMENTS,
 };
 use super::traps::{self, TrapMeaning};
+use crate::sabotage::{Bug, armed};
 
 /// How long one evaluation may take before this replica gives up on itself. The gas budget ends
 /// every evaluation within milliseconds, so this only fires where something is badly wrong.
@@ -104,6 +105,23 @@ pub(crate) struct ReadyModule {
     hooks: [Option<ModuleExport>; Hook::ALL.len()],
     gas: ModuleExport,
     stack: ModuleExport,
+    /// An instance for the next evaluation: always empty, but for tests that must notice
+    /// ([`Bug::GuestMemoryReused`]).
+    kept: Mutex<Option<Running>>,
+}
+
+impl ReadyModule {
+    fn kept(&self) -> Option<Running> {
+        armed(Bug::GuestMemoryReused).then(|| lock(&self.kept).take())?
+    }
+
+    fn keep(&self, mut running: Running) -> Result<(), LocalFault> {
+        if armed(Bug::GuestMemoryReused) {
+            running.refuel()?;
+            *lock(&self.kept) = Some(running);
+        }
+        Ok(())
+    }
 }
 
 impl Runtime {
@@ -155,6 +173,7 @@ impl Runtime {
             hooks: Hook::ALL.map(|hook| module.get_export_index(hook.name())),
             gas: export(GAS_EXPORT)?,
             stack: export(STACK_EXPORT)?,
+            kept: Mutex::default(),
         })
     }
 
@@ -178,12 +197,14 @@ impl Runtime {
             });
         };
         let _slot = self.slots.take();
-        let mut running = Running::start(&self.engine, module)?;
+        let mut running = match module.kept() {
+            Some(running) => running,
+            None => Running::start(&self.engine, module)?,
+        };
         let output = running.run(module, entry, input)?;
-        Ok(Evaluation {
-            gas: running.gas_used(),
-            output,
-        })
+        let gas = running.gas_used();
+        module.keep(running)?;
+        Ok(Evaluation { gas, output })
     }
 }
 
@@ -206,7 +227,6 @@ impl Running {
     fn start(engine: &Engine, module: &ReadyModule) -> Result<Self, LocalFault> {
         let mut store = Store::new(engine, Watcher::default());
         store.limiter(|watcher| watcher);
-        store.set_epoch_deadline(WATCHDOG_TICKS);
         // Segments fit and there is no start function (the static check saw to both), so this
         // fails only for want of something local.
         let instance = module
@@ -225,15 +245,24 @@ impl Running {
         let (Some(memory), Some(gas), Some(stack)) = (memory, gas, stack) else {
             return Err(LocalFault::Runtime("compiled code lacks an export".into()));
         };
-        gas.set(&mut store, Val::I64(GAS_BUDGET as i64))
-            .map_err(|error| fault(&error))?;
-        Ok(Self {
+        let mut running = Self {
             store,
             instance,
             memory,
             gas,
             stack,
-        })
+        };
+        running.refuel()?;
+        Ok(running)
+    }
+
+    /// Gives it the whole budget.
+    fn refuel(&mut self) -> Result<(), LocalFault> {
+        let budget = Val::I64(GAS_BUDGET as i64);
+        self.store.set_epoch_deadline(WATCHDOG_TICKS);
+        self.gas
+            .set(&mut self.store, budget)
+            .map_err(|error| fault(&error))
     }
 
     /// Hands the input over, calls the hook and copies the answer out.
@@ -462,3 +491,7 @@ const _: () = assert!(
     GLOBALS.max + 2 <= 128,
     "counter indices are two bytes of LEB128 at most"
 );
+
+#[cfg(test)]
+#[path = "runtime_tests.rs"]
+mod tests;

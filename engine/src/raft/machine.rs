@@ -12,6 +12,7 @@ mod background;
 mod chunk;
 mod handle;
 mod hot_rows;
+mod sabotaged;
 
 use std::collections::BTreeSet;
 use std::io;

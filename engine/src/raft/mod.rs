@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod bootstrap;
+mod clock;
 mod duties;
 mod encoding;
 pub mod frame;

@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::api::{NodeStatus, Role};
+use super::clock::StampClock;
 use super::health::Health;
 use super::machine::{StateHandle, StateMachine};
 use super::network::Network;
@@ -135,6 +136,7 @@ pub(super) struct Inner {
     pub(super) membership_changes: Mutex<()>,
     pub(super) incoming: Mutex<Option<Receiver>>,
     pub(super) health: Health,
+    pub(super) clock: StampClock,
 }
 
 impl fmt::Debug for Node {
@@ -156,6 +158,7 @@ impl Node {
         parts: Parts,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
+        crate::sabotage::announce();
         let id = options.node_id;
         parts.data_dir.set_node_id(id)?;
         let identity = parts.data_dir.identity();
@@ -183,6 +186,8 @@ impl Node {
             .map_err(|e| StartError::Raft(e.to_string()))?;
         wait_until_shown(&raft).await?;
         let (read_rounds, read_queue) = ReadRounds::new();
+        let clock = StampClock::new(Arc::clone(&options.clock));
+        clock.saw_log_time(meta::log_time_ms(&machine.view())?);
         let inner = Arc::new(Inner {
             options,
             member,
@@ -200,6 +205,7 @@ impl Node {
             membership_changes: Mutex::new(()),
             incoming: Mutex::new(None),
             health: Health::default(),
+            clock,
         });
         let node = Self { inner };
         if let Some(reason) = node.inner.data_dir.fence() {
@@ -348,13 +354,24 @@ impl Inner {
     }
 
     pub(super) fn now_ms(&self) -> u64 {
-        (self.options.clock)()
+        self.clock.now_ms()
     }
 
     /// The time that the leader will compare a deadline with, as far as this node knows. By a clock
-    /// of its own that lags, every write that it forwards would seem to come late.
+    /// of its own that lags, every write that it forwards would seem to come late; by one that lags
+    /// behind the log's time, every write at all.
     pub(super) fn cluster_now_ms(&self) -> u64 {
-        self.now_ms().saturating_add(self.health.leader_ahead_ms())
+        let leaders_ms = self.now_ms().saturating_add(self.health.leader_ahead_ms());
+        self.clock.not_before_log_time(leaders_ms)
+    }
+
+    /// Notes how far the log's time is.
+    pub(super) fn look_at_log_time(&self) {
+        match meta::log_time_ms(&self.machine.view()) {
+            Ok(ms) => self.clock.saw_log_time(ms),
+            // Whoever applies the next entry meets it too, and stops the node.
+            Err(fault) => tracing::error!(%fault, "the log's time cannot be read"),
+        }
     }
 
     /// Why the node is closed for good, if it is.

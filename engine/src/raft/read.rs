@@ -15,6 +15,7 @@ use super::api::{Consistency, ReadError, ReadOptions};
 use super::message::{Answer, Ask, Request};
 use super::node::Node;
 use super::transport::Channel;
+use crate::sabotage::{Bug, armed};
 use crate::storage::state::StateView;
 
 /// Most reads that wait for a round at once.
@@ -72,8 +73,10 @@ impl Node {
         let _ = timeout_at(deadline, recovered.wait_for(|recovered| *recovered)).await;
         self.check_open()?;
         let confirmed = match options.consistency {
-            Consistency::Linearizable => self.confirmed_index(deadline).await?,
-            Consistency::Stale => 0,
+            Consistency::Linearizable if !armed(Bug::StaleFollowerRead) => {
+                self.confirmed_index(deadline).await?
+            }
+            Consistency::Linearizable | Consistency::Stale => 0,
         };
         let wanted = options
             .min_revision

@@ -56,7 +56,7 @@ impl Node {
         };
         let timeout = request.timeout.min(Duration::from_millis(DEADLINE_MS_MAX));
         let deadline = Instant::now() + timeout;
-        let envelope = self.envelope(request, timeout)?;
+        let mut envelope = self.envelope(request, timeout)?;
         let request_id = envelope.request_id.clone();
         let encoded = encoding::to_vec(&envelope);
         let bytes = encoded.len() + STAMP_BYTES_MAX;
@@ -64,7 +64,23 @@ impl Node {
             let bytes_max = ENTRY_BYTES_MAX;
             return Err(WriteError::TooLarge { bytes, bytes_max });
         }
-        self.retry(&encoded, request_id, deadline).await
+        let told = self.retry(&encoded, request_id.clone(), deadline).await;
+        match told {
+            // Too late for the log's time only, which this node did not know yet. That entry never
+            // runs, and there is no other: the request gets a deadline that may be met.
+            Ok(outcome) if is_too_late(&outcome) && Instant::now() + RETRY_PAUSE < deadline => {
+                envelope.deadline_ms = self.deadline_ms(deadline - Instant::now());
+                let encoded = encoding::to_vec(&envelope);
+                self.retry(&encoded, request_id, deadline).await
+            }
+            told => told,
+        }
+    }
+
+    /// The log time at which a request is too late that may take `time` from now on.
+    fn deadline_ms(&self, time: Duration) -> u64 {
+        let time_ms = u64::try_from(time.as_millis()).unwrap_or(DEADLINE_MS_MAX);
+        self.inner.cluster_now_ms().saturating_add(time_ms)
     }
 
     async fn retry(
@@ -76,9 +92,14 @@ impl Node {
         let mut perhaps_proposed = false;
         loop {
             match self.try_once(envelope, deadline).await {
-                // An earlier try may have been done, and its record be gone by now.
-                Try::Done(outcome) if perhaps_proposed && is_too_late(&outcome) => {
-                    return Err(WriteError::OutcomeUnknown { request_id });
+                Try::Done(outcome) if is_too_late(&outcome) => {
+                    // The log's time may be ahead of all clocks: the next write is to know.
+                    self.inner.look_at_log_time();
+                    // An earlier try may have been done, and its record be gone by now.
+                    if perhaps_proposed {
+                        return Err(WriteError::OutcomeUnknown { request_id });
+                    }
+                    return Ok(outcome);
                 }
                 Try::Done(outcome) => return Ok(outcome),
                 Try::Overloaded if !perhaps_proposed => return Err(WriteError::Overloaded),
@@ -120,11 +141,10 @@ impl Node {
         if request.actor.name.len() > ACTOR_BYTES_MAX {
             return refuse("the actor's name is too long");
         }
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(DEADLINE_MS_MAX);
         Ok(Envelope {
             version: ENVELOPE_VERSION,
             proposed_at_ms: 0,
-            deadline_ms: self.inner.cluster_now_ms().saturating_add(timeout_ms),
+            deadline_ms: self.deadline_ms(timeout),
             actor: request.actor,
             request_id,
             request_origin,
@@ -192,11 +212,17 @@ impl Node {
         if self.inner.health.may_not_propose() {
             return Try::NotProposed;
         }
+        if self.inner.clock.jumped() {
+            tracing::warn!(
+                "this node's clock has jumped; nothing is stamped before it is compared"
+            );
+            return Try::NotProposed;
+        }
         let mut envelope: Envelope = match encoding::whole(envelope) {
             Ok(envelope) => envelope,
             Err(error) => return Try::Refused(error.to_string()),
         };
-        envelope.proposed_at_ms = self.inner.now_ms();
+        envelope.proposed_at_ms = self.inner.clock.stamp_ms();
         let bytes = encoding::to_vec(&envelope);
         if bytes.len() > ENTRY_BYTES_MAX {
             return Try::Refused(format!(
@@ -206,11 +232,17 @@ impl Node {
         let write = self.inner.raft.client_write(Proposal(Bytes::from(bytes)));
         match tokio::time::timeout_at(deadline, write).await {
             Ok(Ok(done)) => match done.data {
-                Some(outcome) => Try::Done(WriteOutcome {
-                    revision: outcome.revision,
-                    replayed: outcome.replayed,
-                    response: outcome.response,
-                }),
+                Some(outcome) => {
+                    let outcome = WriteOutcome {
+                        revision: outcome.revision,
+                        replayed: outcome.replayed,
+                        response: outcome.response,
+                    };
+                    if is_too_late(&outcome) {
+                        self.inner.look_at_log_time();
+                    }
+                    Try::Done(outcome)
+                }
                 // Invariant: every command has an outcome (`every_write_has_an_outcome`).
                 None => Try::Unknown,
             },

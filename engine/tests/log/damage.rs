@@ -7,9 +7,9 @@ use openraft::storage::RaftLogStorage;
 use raft3d_engine::raft::types::Entry;
 use raft3d_engine::storage::log::LogError;
 
+use crate::random::Random;
 use crate::support::{
-    Content, Image, Random, TestDisk, Write, append, append_only, entry, log_id, open, open_on,
-    vote,
+    Content, Image, TestDisk, Write, append, append_only, entry, log_id, open, open_on, vote,
 };
 
 const COPIES: u64 = 120;

@@ -14,5 +14,7 @@ mod damage;
 mod faults;
 mod format;
 mod model;
+#[path = "../common/random.rs"]
+mod random;
 mod suite;
 mod support;

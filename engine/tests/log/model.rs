@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use raft3d_engine::storage::log::{Disk, LogOptions, LogStore};
 
-use crate::support::{Content, Image, Random, TestDisk, append, append_only, entry, options, vote};
+use crate::random::Random;
+use crate::support::{Content, Image, TestDisk, append, append_only, entry, options, vote};
 
 const CASES: u32 = 96;
 
@@ -170,7 +171,7 @@ impl Run {
         let answer = append_only(self.store(), new.clone()).await;
         self.disk.wait_for_sync();
         let mut image = Image::of(self.dir.path());
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let write = self.disk.writes().last().unwrap().clone();
         let from = random.below(write.bytes) as usize;
         let bytes = &mut image.bytes(&write)[from..];
@@ -204,7 +205,7 @@ impl Run {
 
 #[test]
 fn random_calls_closes_and_crashes() {
-    let seed = Random::seeded("random_calls_closes_and_crashes").0;
+    let seed = Random::seed("random_calls_closes_and_crashes");
     let mut runner = TestRunner::new(Config {
         cases: CASES,
         rng_seed: RngSeed::Fixed(seed),

@@ -160,43 +160,6 @@ impl Image {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood, 2014): small, and the same everywhere.
-pub struct Random(pub u64);
-
-impl Random {
-    /// A seed of the day, or the one in `RAFT3D_LOG_SEED`. Printed, so that a failure shows it.
-    pub fn seeded(test: &str) -> Self {
-        let given = std::env::var("RAFT3D_LOG_SEED").ok();
-        let seed = given.map_or_else(
-            || {
-                let mut bytes = [0; 8];
-                getrandom::fill(&mut bytes).unwrap();
-                u64::from_le_bytes(bytes)
-            },
-            |seed| seed.parse().unwrap(),
-        );
-        println!("replay: RAFT3D_LOG_SEED={seed} cargo nextest run -p raft3d-engine {test}");
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    pub fn bytes(&mut self, length: u64) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
-    }
-}
-
 /// Small segments, everything from disk, no seal that a test did not ask for.
 pub fn options() -> LogOptions {
     LogOptions {

@@ -4,35 +4,8 @@ use raft3d_core::{Export, PolicyError};
 use raft3d_engine::policy::inspect;
 use raft3d_sdk::Hook;
 
+use crate::random::Random;
 use crate::support::{TestHost, guest};
-
-/// Set it to replay one run: `RAFT3D_SEED=123 cargo nextest run -p raft3d-engine damaged`.
-const SEED_VARIABLE: &str = "RAFT3D_SEED";
-
-fn seed() -> u64 {
-    let seed = std::env::var(SEED_VARIABLE)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).unwrap();
-        u64::from_le_bytes(bytes)
-    });
-    println!("replay with {SEED_VARIABLE}={seed}");
-    seed
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        // xorshift64*, Vigna 2016.
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
-    }
-}
 
 fn victim() -> Vec<u8> {
     guest(
@@ -68,12 +41,12 @@ fn truncated_modules_are_refused() {
 fn flipped_bits_are_refused_or_run_to_an_answer() {
     let host = TestHost::new();
     let bytes = victim();
-    let mut random = Random(seed() | 1);
+    let mut random = Random::seeded("damaged");
     let mut ran = 0;
     for _ in 0..400 {
         let mut copy = bytes.clone();
         for _ in 0..=random.below(3) {
-            let at = random.below(copy.len());
+            let at = random.below(copy.len() as u64) as usize;
             copy[at] ^= 1 << random.below(8);
         }
         let input = [1, 2, 3];

@@ -15,5 +15,7 @@ mod determinism;
 mod golden;
 mod hostile;
 mod loading;
+#[path = "../common/random.rs"]
+mod random;
 mod refused;
 mod support;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -92,6 +93,8 @@ pub struct Tune {
     pub snapshot_entries: u64,
     pub log_entries_kept: u64,
     pub clock_offset_ms: i64,
+    /// By how much more the clocks of the nodes that were started with it are wrong now.
+    pub clock_jump_ms: Arc<AtomicI64>,
     pub bootstrap: bool,
     pub checkpoint_ms: u64,
     /// Where the logs are on a disk that can lose what was not synced.
@@ -104,6 +107,7 @@ impl Default for Tune {
             snapshot_entries: 10_000,
             log_entries_kept: 1_000,
             clock_offset_ms: 0,
+            clock_jump_ms: Arc::default(),
             bootstrap: true,
             checkpoint_ms: 10_000,
             power: None,
@@ -207,6 +211,7 @@ impl Cluster {
 
     fn options(&self, id: NodeId, slot: &Slot) -> NodeOptions {
         let offset = self.tune.clock_offset_ms;
+        let jump = Arc::clone(&self.tune.clock_jump_ms);
         NodeOptions {
             node_id: id,
             peer_addr: slot.addr.clone(),
@@ -223,7 +228,8 @@ impl Cluster {
             bootstrap: self.tune.bootstrap.then(default_bootstrap),
             clock: Arc::new(move || {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-                (now.as_millis() as u64).saturating_add_signed(offset)
+                (now.as_millis() as u64)
+                    .saturating_add_signed(offset + jump.load(Ordering::Relaxed))
             }),
             version: "test".to_owned(),
             engine_epoch: 1,

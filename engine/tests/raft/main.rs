@@ -9,6 +9,7 @@
 )]
 
 mod bootstrap;
+mod clocks;
 mod cluster;
 mod failover;
 mod fencing;
@@ -16,5 +17,7 @@ mod members;
 mod net;
 mod power;
 mod power_cuts;
+#[path = "../common/random.rs"]
+mod random;
 mod reads;
 mod snapshots;

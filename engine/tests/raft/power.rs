@@ -11,41 +11,10 @@ use std::time::Duration;
 
 use raft3d_engine::storage::log::{Disk, LogOptions};
 
+use crate::random::Random;
+
 /// The least that a disk tears, bytes.
 const SECTOR_BYTES: usize = 512;
-
-/// SplitMix64 (Steele, Lea, Flood, 2014).
-#[derive(Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    /// A new seed, or the one in `RAFT3D_POWER_SEED`. Printed with the line that replays it.
-    pub fn seeded(test: &str) -> Self {
-        let given = std::env::var("RAFT3D_POWER_SEED").ok();
-        let fresh = || {
-            let mut bytes = [0; 8];
-            getrandom::fill(&mut bytes).unwrap();
-            u64::from_le_bytes(bytes)
-        };
-        let seed = given.map_or_else(fresh, |seed| seed.parse().unwrap());
-        println!(
-            "replay: RAFT3D_POWER_SEED={seed} cargo nextest run --workspace -E 'test({test})'"
-        );
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
 
 /// A write that no sync covers yet.
 #[derive(Debug)]

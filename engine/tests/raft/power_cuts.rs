@@ -15,7 +15,8 @@ use raft3d_engine::storage::data_dir::DataDir;
 use tempfile::tempdir;
 
 use crate::cluster::{Cluster, HOST, Tune, accepted};
-use crate::power::{Power, Random, copy_folder, damage_state};
+use crate::power::{Power, copy_folder, damage_state};
+use crate::random::Random;
 
 const ROUNDS: u64 = 5;
 const WRITERS: usize = 6;

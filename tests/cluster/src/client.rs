@@ -329,7 +329,7 @@ fn answer(question: String, response: Response<ureq::Body>) -> Result<Answer, ur
 }
 
 /// The path of the page that `Link: <…>; rel="next"` (RFC 8288) names.
-fn next_page(link: &str) -> Option<String> {
+pub fn next_page(link: &str) -> Option<String> {
     let next = link.split(',').find(|part| part.contains("rel=\"next\""))?;
     let target = next.split_once('<')?.1.split_once('>')?.0;
     // Absolute or relative: the path is what follows the authority.

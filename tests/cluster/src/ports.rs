@@ -38,7 +38,9 @@ impl Port {
         panic!("no free port between {PORT_MIN} and {PORT_MAX}");
     }
 
-    fn try_claim(number: u16) -> Option<Self> {
+    /// Claims this port, where nobody has it.
+    #[must_use]
+    pub fn try_claim(number: u16) -> Option<Self> {
         let folder = std::env::temp_dir().join("raft3d-test-ports");
         std::fs::create_dir_all(&folder).expect("the folder for port claims");
         let path: PathBuf = folder.join(number.to_string());

@@ -2,7 +2,11 @@
 
 mod bench;
 mod deny;
+mod fuzz;
+mod mutants;
+mod nemesis;
 mod policies;
+mod report;
 mod steps;
 mod test;
 mod tools;
@@ -27,22 +31,38 @@ enum Command {
     /// Builds policies to modules: yours, or those checked in under `policies/prebuilt/`
     #[command(subcommand)]
     Policies(policies::Command),
-    /// Measures a release build: writes per second, latency, failover, memory, cost of a policy
+    /// Measures a release build beside etcd: writes, reads, a million jobs, failover
     Bench {
-        /// Seconds of load for each number of connections
-        #[arg(long, default_value_t = 15)]
-        seconds: u64,
+        /// What to measure (writes, reads, large, failover, all) and how: see `-- --help`
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "PART|OPTION"
+        )]
+        args: Vec<String>,
     },
+    /// Faults on real processes: kills, cuts, bad disks, wrong clocks; judges what clients saw
+    Nemesis(nemesis::Args),
     /// Checks licenses, advisories and sources of all dependencies with cargo-deny
     Deny,
+    /// Fuzzes every place where bytes from outside are read, with libFuzzer
+    Fuzz(fuzz::Options),
+    /// Mutates what applies entries, and runs the core's tests against each mutant (hours)
+    Mutants(mutants::Options),
+    /// Makes one page of everything that was run and written to `target/report`
+    Report,
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Test => test::run(),
         Command::Policies(command) => policies::run(&command),
-        Command::Bench { seconds } => bench::run(seconds),
+        Command::Nemesis(args) => nemesis::run(&args),
+        Command::Bench { args } => bench::run(&args),
         Command::Deny => deny::run(),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
+        Command::Report => report::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -75,7 +75,7 @@ fn referenced(tx: &Tx<'_>, command: &CreateJob) -> Result<(Printer, Filament), S
 /// The initial state; a status that the client sent must name it.
 fn initial_state<'a>(lifecycle: &'a Lifecycle, sent: Option<&str>) -> Result<&'a State, Stop> {
     // Invariant: an active lifecycle has an initial state (activation refuses others, guarded by
-    // `a_lifecycle_must_be_sound` in `tests/rulesets.rs`).
+    // `a_lifecycle_must_be_sound` in `tests/rulesets/`).
     let initial = lifecycle.initial().ok_or_else(|| {
         Rejection::new(
             RejectionKind::UnknownState,

@@ -14,6 +14,7 @@ use raft3d_core::{
 };
 
 use super::hot_rows::{HotRows, ReadThrough};
+use super::sabotaged;
 use super::{ApplyObserver, CHUNK_BYTES_MAX, CHUNK_ENTRIES_MAX, Checkpoint};
 use crate::raft::types::{Applied, Entry, EntryPayload, Proposal, StoredMembership, TypeConfig};
 use crate::storage::state::{Head, StateView};
@@ -118,7 +119,12 @@ impl Applying {
                 }
                 EntryPayload::Normal(Proposal(bytes)) => {
                     let revision = Revision(index);
-                    Some(self.one(&mut rows, &mut head.digest, revision, &bytes, &mut effects)?)
+                    let outcome =
+                        self.one(&mut rows, &mut head.digest, revision, &bytes, &mut effects)?;
+                    if responder.is_some() {
+                        sabotaged::on_the_proposer(&mut rows, &mut head.digest, &outcome)?;
+                    }
+                    Some(outcome)
                 }
             };
             head.last_applied = Some(entry.log_id);
@@ -145,7 +151,7 @@ impl Applying {
     ) -> Result<Outcome, LocalFault> {
         let is_denied = self.deny_at.contains(&index.0);
         let envelope = match Envelope::from_bytes(bytes) {
-            Ok(envelope) => envelope,
+            Ok(envelope) => sabotaged::entry(index, envelope),
             // Denied, an entry that nobody can read is passed over.
             Err(_) if is_denied => return Ok(denied_unread(index)),
             Err(detail) => {

@@ -12,6 +12,7 @@
 //! purges and the committed log id.
 
 mod disk;
+mod early;
 mod error;
 mod frame;
 mod index;

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::disk::Disk;
+use super::early;
 use super::error::LogError;
 use super::frame::{
     FRAME_HEADER_BYTES, finish_frame, frame_bytes, put_checkpoint, put_committed, put_purge,
@@ -182,7 +183,12 @@ impl Writer {
     }
 
     /// Writes, syncs and completes a batch.
-    fn batch(&mut self, ops: Vec<Op>, committed: Option<Option<LogId>>) -> Result<(), LogError> {
+    fn batch(
+        &mut self,
+        mut ops: Vec<Op>,
+        committed: Option<Option<LogId>>,
+    ) -> Result<(), LogError> {
+        early::answer(&mut ops);
         let written = self.write_batch(&ops, committed);
         match written {
             Ok(()) => {

@@ -32,7 +32,10 @@ impl SnapshotHandle {
     /// Opens a file that was whole once, and reads all of it: its bytes are compared with their
     /// hash. That its rows add up to their digest was seen before it got its name, and is seen
     /// again before they are loaded.
-    pub(super) fn open(path: &Path) -> Result<Self, SnapshotError> {
+    ///
+    /// # Errors
+    /// It cannot be read, is of another format, or its bytes are not what was once written.
+    pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let (file, bytes) = open_file(path)?;
         let reader = SnapshotReader::open(path, reopen(path)?)?;
         let header = reader.header().clone();

@@ -9,8 +9,13 @@
 //! A database that does not open, whose files are not those that were written, or whose rows do
 //! not add up to their digest, is set aside and built anew ([`recovery`]).
 
+#[cfg(test)]
+mod full_disk;
 mod head;
 mod pending;
+#[cfg(test)]
+#[path = "../../../tests/common/random.rs"]
+mod random;
 pub mod recovery;
 mod scrub;
 #[cfg(test)]

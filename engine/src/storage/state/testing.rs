@@ -16,44 +16,9 @@ use raft3d_core::state::digest::Digest;
 use raft3d_core::state::overlay::Changes;
 use raft3d_core::state::rows::ReadRows;
 
+use super::random::Random;
 use super::{Head, StateStore, StateView};
 use crate::raft::types::{LeaderId, LogId, Member, Membership, StoredMembership};
-
-/// A small generator of pseudo-random numbers (SplitMix64; Steele, Lea, Flood 2014).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The seed of this run: `RAFT3D_TEST_SEED`, or another one each time. Printed, so that a
-    /// failure can be replayed.
-    pub(crate) fn seed() -> u64 {
-        let seed = std::env::var("RAFT3D_TEST_SEED")
-            .ok()
-            .map(|text| text.parse().expect("RAFT3D_TEST_SEED is a number"))
-            .unwrap_or_else(|| {
-                let mut bytes = [0; 8];
-                getrandom::fill(&mut bytes).unwrap();
-                u64::from_le_bytes(bytes)
-            });
-        println!("replay with RAFT3D_TEST_SEED={seed}");
-        seed
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 pub(crate) fn log_id(index: u64) -> LogId {
     LogId::new(LeaderId::new(3, 1), index)

@@ -17,8 +17,9 @@ use raft3d_core::state::digest::Digest;
 use raft3d_core::state::rows::ReadRows;
 use tempfile::tempdir;
 
+use super::random::Random;
 use super::recovery;
-use super::testing::{Model, Random, copy_dir, damage, files, log_id};
+use super::testing::{Model, copy_dir, damage, files, log_id};
 use super::{Head, StateError, StateStore, rows_keyspace};
 use crate::storage::snapshot::SnapshotStore;
 
@@ -33,7 +34,7 @@ fn snapshots(dir: &Path) -> SnapshotStore {
 
 #[test]
 fn rows_and_digest_are_the_models_also_after_reopening() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let dir = tempdir().unwrap();
     let mut model = Model::new(seed);
     for round in 0..5 {
@@ -53,7 +54,7 @@ fn rows_and_digest_are_the_models_also_after_reopening() {
 fn a_view_keeps_showing_its_revision() {
     let dir = tempdir().unwrap();
     let store = StateStore::open(dir.path()).unwrap();
-    let mut model = Model::new(Random::seed());
+    let mut model = Model::new(Random::seed("storage::state"));
     let mut views = Vec::new();
     for index in 0..300 {
         if index % 30 == 0 {
@@ -71,7 +72,7 @@ fn a_view_keeps_showing_its_revision() {
 
 #[test]
 fn scans_are_the_models() {
-    let mut random = Random::new(Random::seed());
+    let mut random = Random::new(Random::seed("storage::state"));
     let dir = tempdir().unwrap();
     let store = StateStore::open(dir.path()).unwrap();
     let model = Model::replay(random.next(), &store, 200);
@@ -118,7 +119,7 @@ fn a_key_that_cannot_be_stored_is_a_fault_and_changes_nothing() {
 
 #[test]
 fn installing_replaces_all_rows_and_leaves_views_alone() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let (a, b, s) = (tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap());
     let source = StateStore::open(a.path()).unwrap();
     let newer = Model::replay(seed, &source, 400);
@@ -205,7 +206,7 @@ fn rows_that_do_not_add_up_to_their_digest_are_found_by_the_scrub() {
 /// Layers of all sizes, merged and not, with table files below and a write of them going on.
 #[test]
 fn what_is_in_memory_reads_as_one_with_the_table_files() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let mut random = Random::new(seed);
     let dir = tempdir().unwrap();
     let store = StateStore::open(dir.path()).unwrap();
@@ -237,7 +238,7 @@ fn what_is_in_memory_reads_as_one_with_the_table_files() {
 
 #[test]
 fn what_was_in_memory_is_lost_in_a_crash_and_nothing_else() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let dir = tempdir().unwrap();
     for (written, lost) in [(0, 10), (40, 70), (70, 71)] {
         let store = StateStore::open(dir.path()).unwrap();
@@ -268,7 +269,7 @@ fn any_damage_of_the_state_ends_in_a_clean_open_with_every_row() {
     const SNAPSHOT: u64 = 60;
     const LAST: u64 = 100;
     const COPIES: u64 = 40;
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let mut random = Random::new(seed);
     let origin = tempdir().unwrap();
     data_folder(origin.path(), seed, SNAPSHOT, LAST);
@@ -303,7 +304,7 @@ fn any_damage_of_the_state_ends_in_a_clean_open_with_every_row() {
 
 #[test]
 fn damaged_state_without_snapshot_is_rebuilt_from_the_whole_log() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let dir = tempdir().unwrap();
     let (store, _) = recovery::open(dir.path(), None).unwrap();
     Model::replay(seed, &store, 50);
@@ -322,7 +323,7 @@ fn damaged_state_without_snapshot_is_rebuilt_from_the_whole_log() {
 
 #[test]
 fn a_needed_snapshot_that_is_damaged_is_refused() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let mut random = Random::new(seed);
     let dir = tempdir().unwrap();
     data_folder(dir.path(), seed, 30, 40);
@@ -355,7 +356,7 @@ fn a_needed_snapshot_that_is_damaged_is_refused() {
 
 #[test]
 fn a_damaged_snapshot_that_is_not_needed_is_set_aside() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let mut random = Random::new(seed);
     let dir = tempdir().unwrap();
     data_folder(dir.path(), seed, 30, 40);
@@ -372,7 +373,7 @@ fn a_damaged_snapshot_that_is_not_needed_is_set_aside() {
 
 #[test]
 fn a_state_behind_its_snapshot_is_brought_up_to_it() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let dir = tempdir().unwrap();
     let (store, _) = recovery::open(dir.path(), None).unwrap();
     Model::replay(seed, &store, 20);
@@ -399,7 +400,7 @@ fn kill_child(test: &str, dir: &Path, seed: u64, lines: u64) -> u64 {
             "--nocapture",
         ])
         .env(CHILD_DIR, dir)
-        .env("RAFT3D_TEST_SEED", seed.to_string())
+        .env("RAFT3D_SEED", seed.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -418,7 +419,7 @@ fn kill_child(test: &str, dir: &Path, seed: u64, lines: u64) -> u64 {
 
 #[test]
 fn a_process_killed_while_it_applies_reopens_where_it_was_written() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     if let Some(dir) = std::env::var_os(CHILD_DIR) {
         let store = StateStore::open(Path::new(&dir)).unwrap();
         let mut model = Model::at(seed, store.view().revision().0);
@@ -447,7 +448,7 @@ fn a_process_killed_while_it_applies_reopens_where_it_was_written() {
 
 #[test]
 fn a_process_killed_while_it_replaces_the_state_reopens_with_one_of_both() {
-    let seed = Random::seed();
+    let seed = Random::seed("storage::state");
     let name = "a_process_killed_while_it_replaces_the_state_reopens_with_one_of_both";
     if let Some(dir) = std::env::var_os(CHILD_DIR) {
         let dir = Path::new(&dir);

@@ -1,0 +1,183 @@
+//! What a binding decides: failures, scopes, shares, shadows, deductions.
+
+use crate::common::*;
+use crate::{activate, shadow, shop_with, upload};
+use raft3d_core::command::SetJobStatus;
+use raft3d_core::event::EventKind;
+use raft3d_core::state::rulesets::Scope;
+use raft3d_core::state::{jobs, rulesets};
+use raft3d_core::{Accepted, Command, JobId, LocalFault, RejectionKind, Response, Revision};
+use raft3d_sdk::{Grams, Hook, HookSet};
+
+/// Creating and starting a job under one more enforcing binding fails with this code.
+fn check_failure(name: &str, hook: Hook, code: &str) {
+    let mut machine = Machine::with_shop();
+    machine.accept(job("j0", 1));
+    machine.accept(upload(name));
+    let mut set = ruleset(&["standard", name]);
+    set.bindings[1].hooks = HookSet::of(&[hook]);
+    // check_config of these modules fails as well, so the binding is put there by hand.
+    let mut active = rulesets::active(&machine.rows).unwrap().unwrap();
+    active.ruleset = set;
+    put_ruleset(&mut machine, &active);
+    let rejection = machine.reject(match hook {
+        Hook::Admission => job("j1", 1),
+        _ => status("j0", "Running"),
+    });
+    assert_eq!(rejection.kind, RejectionKind::PolicyFailed, "{rejection:?}");
+    let policy = rejection.policy.unwrap();
+    assert_eq!(
+        (policy.code.as_str(), policy.hook.as_str()),
+        (code, hook.name())
+    );
+}
+
+#[test]
+fn a_policy_that_fails_denies() {
+    for hook in Hook::ALL {
+        check_failure("broken", hook, "out_of_gas");
+        check_failure("garbage", hook, "bad_output");
+    }
+    check_failure("trailing", Hook::Admission, "bad_output");
+    check_failure("talkative", Hook::Transition, "bad_output");
+}
+
+#[test]
+fn a_fault_of_the_host_is_no_outcome() {
+    let mut machine = shop_with("faulty", |_| {});
+    let (rows, digest) = (machine.rows.clone(), machine.digest);
+    let envelope = machine.envelope(job("j1", 1));
+    let fault = machine.try_apply(&envelope);
+    assert!(matches!(fault, Err(LocalFault::Runtime(_))));
+    assert_eq!((&machine.rows, machine.digest), (&rows, digest));
+    // The operators' way past it: denied, remembered, nothing else.
+    let index = Revision(machine.index + 1);
+    let denied = raft3d_core::apply::deny(&mut machine.rows, &mut machine.digest, index, &envelope);
+    let Response::Rejected(rejection) = denied.unwrap().response else {
+        panic!()
+    };
+    assert!(rejection.message.contains("--deny-at"));
+    assert_eq!(jobs::get(&machine.rows, &JobId::new("j1")).unwrap(), None);
+    assert_eq!(
+        raft3d_core::state::digest::recompute(&machine.rows).unwrap(),
+        machine.digest
+    );
+}
+
+#[test]
+fn without_a_transition_binding_nothing_moves() {
+    let mut machine = Machine::with_shop();
+    let mut set = ruleset(&["standard", "deduction"]);
+    set.bindings[0].hooks = HookSet::of(&[Hook::Admission]);
+    machine.accept(Command::ActivateRuleset(activate(set)));
+    machine.accept(job("j1", 1));
+    let rejection = machine.reject(status("j1", "Running"));
+    assert_eq!(rejection.kind, RejectionKind::NoPolicyBound);
+}
+
+#[test]
+fn a_scope_chooses_its_jobs() {
+    let check = |scope: Scope, expected: bool| {
+        let mut machine = Machine::new();
+        let Command::CreatePrinter(mut p1) = printer("p1") else {
+            panic!()
+        };
+        p1.labels = [("site".to_owned(), "north".to_owned())].into();
+        machine.accept(Command::CreatePrinter(p1));
+        machine.accept(filament("f1", 100));
+        machine.accept(upload("no"));
+        let mut set = ruleset(&["standard", "no"]);
+        set.bindings[1].scope = scope.clone();
+        machine.accept(Command::ActivateRuleset(activate(set)));
+        let denied = matches!(machine.run(job("j1", 1)).response, Response::Rejected(_));
+        assert_eq!(denied, expected, "{scope:?}");
+    };
+    let label = |key: &str, value: &str| Scope::PrinterLabel {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    };
+    check(Scope::All, true);
+    check(label("site", "north"), true);
+    check(label("site", "south"), false);
+    check(label("floor", "north"), false);
+    check(Scope::FilamentType("pla".to_owned()), true);
+    check(Scope::FilamentType("PETG".to_owned()), false);
+}
+
+#[test]
+fn a_share_chooses_its_jobs() {
+    let mut machine = shop_with("no", |binding| binding.share = 5_000);
+    let responses: Vec<_> = (0..64)
+        .map(|n| machine.run(job(&format!("j{n}"), 1)).response)
+        .collect();
+    let denied = responses
+        .iter()
+        .filter(|r| matches!(r, Response::Rejected(_)))
+        .count();
+    assert!((16..48).contains(&denied), "{denied} of 64");
+    let mut none = shop_with("no", |binding| binding.share = 0);
+    none.accept(job("j1", 1));
+}
+
+#[test]
+fn a_shadow_is_recorded_and_changes_nothing() {
+    for (name, code) in [("no", "no"), ("take-all", "other_deduction")] {
+        let mut machine = shop_with(name, shadow);
+        let created = machine.run(job("j1", 10));
+        machine.accept(status("j1", "Running"));
+        let done = machine.run(status("j1", "Done"));
+        let Response::Accepted(Accepted::Job(job)) = &done.response else {
+            panic!()
+        };
+        assert_eq!(job.deducted, grams(10));
+        let verdicts = created
+            .events
+            .iter()
+            .chain(&done.events)
+            .filter_map(|event| {
+                let EventKind::ShadowVerdict {
+                    binding,
+                    hook,
+                    code,
+                    ..
+                } = &event.kind
+                else {
+                    return None;
+                };
+                assert_eq!(binding.as_str(), name);
+                Some((*hook, code.clone().unwrap()))
+            });
+        let verdicts: Vec<_> = verdicts.collect();
+        let deducts = (Hook::Deduction, code.to_owned());
+        let expected = match name {
+            // Its denial is no answer to `deduction`: integer 0 there is a map.
+            "no" => vec![
+                (Hook::Admission, code.to_owned()),
+                (Hook::Transition, code.to_owned()),
+                (Hook::Deduction, "bad_output".to_owned()),
+            ],
+            _ => vec![deducts],
+        };
+        assert_eq!(verdicts, expected);
+    }
+}
+
+#[test]
+fn the_first_deduction_that_does_not_pass_decides() {
+    let mut machine = Machine::with_shop();
+    machine.accept(upload("take-all"));
+    let set = ruleset(&["standard", "deduction", "take-all"]);
+    machine.accept(Command::ActivateRuleset(activate(set)));
+    machine.accept(job("j1", 10));
+    // `deduction` passes on Running, so `take-all` decides: more than there is.
+    let rejection = machine.reject(status("j1", "Running"));
+    assert_eq!(rejection.kind, RejectionKind::DeductionExceedsRemaining);
+    let used = SetJobStatus {
+        used: Some(Grams::ZERO),
+        ..new_status("j1", "Running")
+    };
+    let Accepted::Job(job) = machine.accept(Command::SetJobStatus(used)) else {
+        panic!()
+    };
+    assert_eq!(job.deducted, Grams::ZERO);
+}

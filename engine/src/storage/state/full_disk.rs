@@ -1,0 +1,124 @@
+//! A disk that takes no more, while a chunk is applied and while a snapshot is written.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed test is to panic"
+)]
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use raft3d_core::LocalFault;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tempfile::tempdir;
+
+use super::StateStore;
+use super::random::Random;
+use super::testing::{Model, files};
+use crate::storage::snapshot::{SnapshotError, SnapshotHandle, SnapshotStore};
+
+const CHILD_DIR: &str = "RAFT3D_TEST_FULL_DISK_CHILD";
+const TEST: &str = "a_state_whose_disk_is_full_stops_and_opens_where_it_was_written";
+/// No file of the child grows beyond this, bytes.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// Chunks between two writes of table files.
+const CHUNKS_IN_MEMORY: u64 = 20;
+
+/// Applies until the disk takes no more, and says at which index.
+fn fill_up(dir: &Path, seed: u64) {
+    let store = StateStore::open(dir).unwrap();
+    let mut model = Model::replay(seed, &store, 10);
+    let limit = Rlimit {
+        current: Some(FILE_BYTES_MAX),
+        maximum: Some(FILE_BYTES_MAX),
+    };
+    setrlimit(Resource::Fsize, limit).unwrap();
+    while !model.index.is_multiple_of(CHUNKS_IN_MEMORY) || store.flush().is_ok() {
+        assert!(model.index < 10_000, "the limit does not hold");
+        model.commit_next(&store);
+    }
+    // Nothing more is taken, and what was taken is still shown.
+    model.check(&store.view());
+    let failed = model.clone();
+    let changes = model.step();
+    match store.commit(changes, model.head(store.view().head().generation)) {
+        Err(LocalFault::Storage(_)) => failed.check(&store.view()),
+        other => panic!("a fault was expected: {other:?}"),
+    }
+    println!("\n{}", model.index);
+}
+
+#[test]
+fn a_state_whose_disk_is_full_stops_and_opens_where_it_was_written() {
+    let seed = Random::seed("storage::state");
+    if let Some(dir) = std::env::var_os(CHILD_DIR) {
+        return fill_up(Path::new(&dir), seed);
+    }
+    let dir = tempdir().unwrap();
+    // A write beyond the limit is an error only where the signal for it is ignored.
+    let child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("storage::state::full_disk::{TEST}")])
+        .arg("--nocapture")
+        .env(CHILD_DIR, dir.path())
+        .env("RAFT3D_SEED", seed.to_string())
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{output}");
+    let numbers = output.lines().filter_map(|line| line.parse::<u64>().ok());
+    let failed = numbers.last().expect("the index that failed");
+    let store = StateStore::open(dir.path()).unwrap();
+    let opened = store.view().revision().0;
+    assert!(opened < failed, "{opened} was never applied");
+    Model::at(seed, opened).check(&store.view());
+    // There is room again: it goes on from there.
+    let more = Model::replay(seed, &store, failed + 5);
+    more.check(&store.view());
+}
+
+#[test]
+fn a_snapshot_that_does_not_fit_leaves_the_one_before() {
+    let seed = Random::seed("storage::state");
+    let dir = tempdir().unwrap();
+    let store = StateStore::open(&dir.path().join("state")).unwrap();
+    let folder = dir.path().join("snapshots");
+    let snapshots = SnapshotStore::open(&folder).unwrap().0;
+    let mut model = Model::replay(seed, &store, 40);
+    let before = snapshots.build(&store.view()).unwrap();
+    model.commit_next(&store);
+
+    // Whatever temporary file comes next stands on a full disk.
+    for name in 0..8 {
+        let _ = symlink("/dev/full", folder.join(format!("{name}.tmp")));
+    }
+    let is_full = |error: &SnapshotError| match error {
+        SnapshotError::Io { source, .. } => source.kind() == ErrorKind::StorageFull,
+        _ => false,
+    };
+    let error = snapshots.build(&store.view()).unwrap_err();
+    assert!(is_full(&error), "{error}");
+    let mut incoming = snapshots.begin_incoming().unwrap();
+    let error = incoming.append(b"a piece").unwrap_err();
+    assert!(is_full(&error), "{error}");
+    drop(incoming);
+    let current = snapshots.current().unwrap();
+    assert_eq!(current.path(), before.path());
+    let whole = SnapshotHandle::open(current.path()).unwrap();
+    assert_eq!(whole.header(), before.header());
+
+    for path in files(&folder) {
+        if path.extension().is_some_and(|end| end == "tmp") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let after = snapshots.build(&store.view()).unwrap();
+    assert_eq!(after.header().digest, model.digest);
+    assert_eq!(files(&folder).len(), 1);
+}
