@@ -378,6 +378,23 @@ async fn a_snapshot_travels_in_pieces_and_replaces_the_state_of_another_node() {
     check(&follower.handle().view(), &history.model);
 }
 
+/// Killed right after a snapshot, a node need not load it: the log behind it may be gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_never_ahead_of_the_table_files() {
+    let history = History::shop(30);
+    let dir = tempdir().unwrap();
+    let mut machine = open(dir.path());
+    apply(&mut machine, &history.entries).await.unwrap();
+    machine.handle().abandon();
+    let built = machine.handle().build_snapshot().unwrap();
+    let last = built.header().last_log_id;
+    drop((machine, built));
+    std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
+    let machine = open(dir.path());
+    assert_eq!(machine.handle().view().last_applied(), last);
+    check(&machine.handle().view(), &history.model);
+}
+
 #[tokio::test]
 async fn a_snapshot_that_arrives_damaged_is_refused() {
     let history = History::shop(10);

@@ -1,13 +1,14 @@
 //! The state machine as openraft drives it: committed entries in, answers out.
 //!
 //! Entries are applied in chunks. A chunk is decoded and applied on an overlay in memory, written
-//! as one atomic batch, made visible, and only then are its clients answered.
+//! made visible in one step, and only then are its clients answered.
 //!
 //! Apply evaluates policies, so it is a matter of milliseconds, and of minutes where a module is
 //! still being compiled. It runs in place (`block_in_place`) rather than on a thread of its own:
 //! the other tasks of that runtime thread move on to another one, no entry crosses a queue, and
 //! openraft waits for the result anyway.
 
+mod background;
 mod chunk;
 mod handle;
 mod hot_rows;
@@ -30,6 +31,7 @@ use super::types::{LeaderId, LogId, Member, NodeId, StoredMembership, TypeConfig
 use crate::runtime;
 use crate::storage::snapshot::{SnapshotHandle, SnapshotMeta};
 use crate::storage::state::{StateError, StateView, recovery};
+use background::Background;
 use chunk::{Applying, Chunk};
 use handle::Shared;
 pub use handle::{Checkpoint, StateHandle};
@@ -74,11 +76,16 @@ pub struct StateOptions {
 pub struct StateMachine {
     shared: Arc<Shared>,
     applying: Applying,
+    background: Background,
 }
 
 impl StateMachine {
-    /// Opens state and snapshots; rebuilds what is damaged where it can be rebuilt. Reads all rows
-    /// and all snapshot files, so it may take seconds, and blocks for as long.
+    /// Opens state and snapshots; rebuilds what is damaged where it can be rebuilt. Reads all of
+    /// their files, so it may take a second, and blocks for as long.
+    ///
+    /// Called within a runtime of several threads, it writes table files and recomputes the digest
+    /// on threads of its own; otherwise the former is done inside apply and the latter not at all,
+    /// so that a simulation is in charge of all that happens.
     ///
     /// # Errors
     /// See [`StateError`]: each message says what to do.
@@ -89,8 +96,10 @@ impl StateMachine {
     ) -> Result<Self, StateError> {
         let (state, snapshots) = recovery::open(&options.data_dir, options.purged_index)?;
         let shared = Arc::new(Shared::new(state, snapshots));
+        let background = Background::start(&shared);
         Ok(Self {
             shared,
+            background,
             applying: Applying {
                 host,
                 observer,
@@ -115,13 +124,17 @@ impl StateMachine {
         let first = chunk.first_index();
         let applied = catch_unwind(AssertUnwindSafe(|| {
             let applied = self.applying.run(&self.shared.state.view(), chunk)?;
-            let view = self.shared.state.commit(applied.changes, applied.head)?;
-            Ok((view, applied.effects))
+            let is_flush_due = self.shared.state.commit(applied.changes, applied.head)?;
+            Ok((is_flush_due, applied.effects))
         }));
         let fault = match applied {
-            Ok(Ok((view, effects))) => {
-                self.shared.publish(&view, &effects.checkpoints);
+            Ok(Ok((is_flush_due, effects))) => {
+                self.shared
+                    .publish(&self.shared.state.view(), &effects.checkpoints);
                 effects.answer(self.applying.observer.as_deref());
+                if is_flush_due {
+                    self.background.flush(&self.shared)?;
+                }
                 return Ok(());
             }
             Ok(Err(fault)) => fault,
@@ -234,7 +247,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> io::Result<CurrentSnapshot> {
         let (shared, view) = (Arc::clone(&self.shared), self.view.clone());
         let built = runtime::off_thread(move || {
-            shared.snapshots.build(&view).map_err(|error| {
+            shared.build_snapshot(&view).map_err(|error| {
                 let message = format!("making a snapshot failed: {error}");
                 error!("{message}");
                 shared.set_fault(message)

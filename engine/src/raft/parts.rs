@@ -152,9 +152,7 @@ async fn catch_up<L: RaftLogStorage<TypeConfig> + LogHandle>(
         log = at.last_log_id.map_or(0, |id| id.index),
         "the state is ahead of the log, as a power cut may leave it; the log goes on behind it"
     );
-    off_thread(move || handle.build_snapshot())
-        .await?
-        .map_err(StateError::from)?;
+    off_thread(move || handle.build_snapshot()).await??;
     if at
         .last_log_id
         .is_some_and(|last| last.index >= applied.index)

@@ -175,7 +175,7 @@ pub fn damage_state(random: &mut Random, state: &Path, older: &Path) -> &'static
         }
         _ => {
             for path in files(state) {
-                let mut bytes = fs::read(&path).unwrap();
+                let mut bytes = fs::read(&path).unwrap_or_default();
                 if bytes.is_empty() {
                     continue;
                 }
@@ -206,12 +206,16 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// A copy of a state database that may be in use: files that go meanwhile are not in it.
 pub fn copy_folder(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     fs::create_dir_all(to).unwrap();
     for path in files(from) {
         let target = to.join(path.strip_prefix(from).unwrap());
         fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::copy(&path, &target).unwrap();
+        match fs::copy(&path, &target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            copied => drop(copied.unwrap()),
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::ids::EventId;
 use crate::limits::EVENTS_KEPT_MAX;
 
 /// Events deleted beyond those that are too many, so that not every entry looks for the oldest.
-const DELETED_AHEAD: usize = 15;
+const DELETED_AHEAD: usize = 127;
 
 /// Up to `limit` events after `after`, oldest first.
 ///

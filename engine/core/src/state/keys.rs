@@ -175,6 +175,25 @@ pub(crate) fn split_expiry(key: &[u8]) -> Option<(u64, Vec<u8>)> {
     ))
 }
 
+/// Whether a row under `key` can only have been written by an entry after `revision`: the key
+/// holds the log index of the entry that wrote it. A store that is at `revision` holds none.
+#[must_use]
+pub fn is_of_later_entry(key: &[u8], revision: Revision) -> bool {
+    let written = match key.split_first() {
+        Some((&EVENTS, rest)) => rest.first_chunk(),
+        Some((&(PRINTER_QUEUE | LEDGER), rest)) => rest.last_chunk(),
+        _ => None,
+    };
+    written.is_some_and(|written| u64::from_be_bytes(*written) > revision.0)
+}
+
+/// The key of the exactly-once record to which the expiry row under `key` belongs; none where it
+/// is the key of another table. Without that record there is no such row.
+#[must_use]
+pub fn record_of_expiry(key: &[u8]) -> Option<Vec<u8>> {
+    split_expiry(key).map(|(_, request)| request)
+}
+
 pub(crate) fn event(id: EventId) -> Vec<u8> {
     Key::table(EVENTS)
         .number(id.revision.0)
@@ -209,6 +228,32 @@ mod tests {
             let expected = b.0.cmp(&a.0).then(a.1.cmp(&b.1));
             prop_assert_eq!(key(a).cmp(&key(b)), expected);
         }
+    }
+
+    #[test]
+    fn keys_with_a_log_index_tell_whether_a_store_can_hold_them() {
+        let printer = PrinterId::new("p");
+        let of = |index| {
+            let id = EventId {
+                revision: Revision(index),
+                sequence: u32::MAX,
+            };
+            let filament = FilamentId::new("f");
+            [
+                event(id),
+                queue(&printer, "Queued", -1, Revision(index)),
+                ledger(&filament, Revision(index)),
+            ]
+        };
+        for (older, later) in of(7).iter().zip(of(8)) {
+            assert!(!is_of_later_entry(older, Revision(7)));
+            assert!(is_of_later_entry(&later, Revision(7)));
+        }
+        assert!(!is_of_later_entry(
+            &job(&JobId::new("12345678")),
+            Revision(0)
+        ));
+        assert!(!is_of_later_entry(&[], Revision(0)));
     }
 
     #[test]

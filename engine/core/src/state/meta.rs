@@ -44,7 +44,8 @@ pub struct Totals {
     /// Every exactly-once record that expired before this time was deleted.
     #[n(9)]
     pub requests_deleted_to_ms: u64,
-    /// No exactly-once record expires before this time: until then none is looked for.
+    /// Until this time no expired exactly-once record is looked for: none expires before, or the
+    /// last look was just made.
     #[n(10)]
     pub requests_expire_from_ms: u64,
 }

@@ -18,3 +18,4 @@ pub mod rulesets;
 mod sums;
 
 pub(crate) use codec::{decode_exactly, encode};
+pub use keys::{is_of_later_entry, record_of_expiry};

@@ -55,11 +55,18 @@ pub(crate) fn put(
         Some(expired) => rows.delete(&keys::request_expiry(expired.expires_at_ms, &key)),
         None => totals.requests += 1,
     }
-    totals.requests_expire_from_ms = totals.requests_expire_from_ms.min(record.expires_at_ms);
+    let look_at_ms = record
+        .expires_at_ms
+        .max(totals.log_time_ms.saturating_add(EXPIRY_PAUSE_MS));
+    totals.requests_expire_from_ms = totals.requests_expire_from_ms.min(look_at_ms);
     rows.put(keys::request_expiry(record.expires_at_ms, &key), Vec::new());
     rows.put(key, codec::encode(record)?);
     Ok(())
 }
+
+/// Log time between two looks for expired records, in milliseconds, where the last one left none:
+/// otherwise every entry would look for the one record that expired since the entry before.
+const EXPIRY_PAUSE_MS: u64 = 1_000;
 
 /// Deletes the oldest expired records, at most [`EXPIRED_ROWS_PER_APPLY_MAX`].
 pub(crate) fn delete_expired(rows: &mut dyn Rows, totals: &mut Totals) -> Result<(), LocalFault> {
@@ -82,7 +89,8 @@ pub(crate) fn delete_expired(rows: &mut dyn Rows, totals: &mut Totals) -> Result
             }
         })?;
         if expires_at_ms >= totals.log_time_ms {
-            totals.requests_expire_from_ms = expires_at_ms;
+            let pause_ends = totals.log_time_ms.saturating_add(EXPIRY_PAUSE_MS);
+            totals.requests_expire_from_ms = expires_at_ms.max(pause_ends);
             break;
         }
         rows.delete(&key);

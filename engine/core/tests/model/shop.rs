@@ -93,6 +93,8 @@ pub(crate) struct Shop {
     /// Revision and whether its lifecycle knows `Paused`.
     rulesets: Vec<(u64, bool)>,
     pub(crate) records: BTreeMap<(String, String), Record>,
+    /// Until this log time nobody looks for expired records.
+    look_from_ms: u64,
     events: usize,
 }
 
@@ -117,7 +119,30 @@ impl Shop {
             modules,
             rulesets: vec![(1, false)],
             records: [(("ann".to_owned(), "auto-1".to_owned()), bootstrapped)].into(),
+            look_from_ms: START_MS + 20_000,
             events: 4,
+        }
+    }
+
+    /// At most sixteen at once, and then a second's pause where that was all.
+    fn clean_up(&mut self) {
+        if self.look_from_ms >= self.now_ms {
+            return;
+        }
+        let by_expiry =
+            |(key, record): (&(String, String), &Record)| (record.expires_ms, key.clone());
+        let mut oldest: Vec<_> = self.records.iter().map(by_expiry).collect();
+        oldest.sort();
+        oldest.truncate(16);
+        if oldest.len() < 16 {
+            self.look_from_ms = u64::MAX;
+        }
+        for (expires_ms, key) in oldest {
+            if expires_ms >= self.now_ms {
+                self.look_from_ms = expires_ms.max(self.now_ms + 1_000);
+                break;
+            }
+            self.records.remove(&key);
         }
     }
 
@@ -145,16 +170,7 @@ impl Shop {
             return (Verdict::Accepted("done"), index, false);
         }
         let now_ms = self.now_ms;
-        let mut expired: Vec<_> = self
-            .records
-            .iter()
-            .filter(|(_, record)| record.expires_ms < now_ms)
-            .map(|(key, record)| (record.expires_ms, key.clone()))
-            .collect();
-        expired.sort();
-        for (_, key) in expired.into_iter().take(16) {
-            self.records.remove(&key);
-        }
+        self.clean_up();
         let key = (envelope.actor.name.clone(), envelope.request_id.to_string());
         if let Some(record) = self.records.get(&key).filter(|r| r.expires_ms >= now_ms) {
             if record.hash == envelope.request_hash {
@@ -212,6 +228,8 @@ impl Shop {
             expires_ms: self.now_ms + kept_ms,
         };
         let key = (envelope.actor.name.clone(), envelope.request_id.to_string());
+        let look_ms = record.expires_ms.max(self.now_ms + 1_000);
+        self.look_from_ms = self.look_from_ms.min(look_ms);
         self.records.insert(key, record);
     }
 

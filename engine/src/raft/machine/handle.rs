@@ -5,11 +5,13 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use raft3d_core::state::digest::Digest;
+use raft3d_core::{LocalFault, Revision};
+
+use super::background::nicely;
 use crate::runtime::watch;
 use crate::storage::snapshot::{IncomingSnapshot, SnapshotError, SnapshotHandle, SnapshotStore};
-use crate::storage::state::{StateStore, StateView};
-use raft3d_core::Revision;
-use raft3d_core::state::digest::Digest;
+use crate::storage::state::{StateError, StateStore, StateView};
 
 /// Checkpoints that are remembered for comparison with other nodes.
 const CHECKPOINTS_KEPT_MAX: usize = 16;
@@ -57,6 +59,23 @@ impl Shared {
             }
         }
         self.applied.send_replace(view.revision());
+    }
+
+    /// Writes a snapshot of `view`, without pushing aside those who apply.
+    ///
+    /// Invariant: the table files reach at least as far as a snapshot that is current. The log may
+    /// be purged up to there, so a state that is behind would have to be loaded from the snapshot
+    /// at the next start (test `a_snapshot_is_never_ahead_of_the_table_files`).
+    pub(super) fn build_snapshot(&self, view: &StateView) -> Result<SnapshotHandle, StateError> {
+        let built = nicely(|| {
+            self.state.flush()?;
+            self.snapshots.build(view).map_err(StateError::from)
+        });
+        let built = built.map_err(|error| LocalFault::Runtime(error.to_string()))?;
+        if let Err(StateError::Snapshot(error @ SnapshotError::DigestMismatch { .. })) = &built {
+            self.state.mark_damaged(&error.to_string());
+        }
+        built
     }
 
     /// Keeps the first fault for the status, and answers it as openraft wants it.
@@ -133,9 +152,15 @@ impl StateHandle {
     /// Writes a snapshot of the newest revision now, or answers the one that is there. Blocks.
     ///
     /// # Errors
-    /// See [`SnapshotError`].
-    pub fn build_snapshot(&self) -> Result<SnapshotHandle, SnapshotError> {
-        self.shared.snapshots.build(&self.view())
+    /// See [`StateError`].
+    pub fn build_snapshot(&self) -> Result<SnapshotHandle, StateError> {
+        self.shared.build_snapshot(&self.view())
+    }
+
+    /// Loses what is in memory alone when the state machine is dropped, as a kill does; otherwise
+    /// it is written then. For simulations.
+    pub fn abandon(&self) {
+        self.shared.state.abandon();
     }
 }
 

@@ -13,17 +13,57 @@ use std::collections::HashMap;
 use raft3d_core::LocalFault;
 use raft3d_core::state::overlay::Changes;
 use raft3d_core::state::rows::{ReadRows, Row};
+use raft3d_core::state::{is_of_later_entry, record_of_expiry};
 
 use crate::raft::types::LogId;
 use crate::storage::state::{Head, StateView};
 
-/// Most rows kept from one chunk to the next; with one more, all are forgotten.
+/// Most rows kept from one chunk to the next; with one more, those are forgotten that were not
+/// used since the last time.
 const ROWS_MAX: usize = 1_024;
 /// Largest value kept, in bytes: modules are not.
 const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// The rows, and none where a key was looked for in vain.
-type Seen = HashMap<Vec<u8>, Option<Vec<u8>>>;
+#[derive(Default)]
+pub(super) struct Seen(HashMap<Vec<u8>, SeenRow>);
+
+struct SeenRow {
+    value: Option<Vec<u8>>,
+    is_used: bool,
+}
+
+impl Seen {
+    /// What is known of `key`.
+    fn get(&mut self, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        let row = self.0.get_mut(key)?;
+        row.is_used = true;
+        Some(row.value.clone())
+    }
+
+    fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
+        if value.is_none_or(|value| value.len() <= VALUE_BYTES_MAX) {
+            let value = value.map(<[u8]>::to_vec);
+            let is_used = false;
+            self.0.insert(key.to_vec(), SeenRow { value, is_used });
+        }
+    }
+
+    fn is_missing(&self, key: &[u8]) -> bool {
+        self.0.get(key).is_some_and(|row| row.value.is_none())
+    }
+
+    /// Forgets what is not worth its memory.
+    fn shrink(&mut self) {
+        if self.0.len() <= ROWS_MAX {
+            return;
+        }
+        self.0.retain(|_, row| std::mem::take(&mut row.is_used));
+        if self.0.len() > ROWS_MAX {
+            self.0.clear();
+        }
+    }
+}
 
 /// What is kept between two chunks.
 #[derive(Default)]
@@ -44,7 +84,7 @@ impl HotRows {
     pub(super) fn over<'v>(&mut self, view: &'v StateView) -> ReadThrough<'v> {
         let kept = std::mem::take(self);
         let current = kept.as_of == Some(as_of(view.head()));
-        let seen = if current { kept.rows } else { Seen::new() };
+        let seen = if current { kept.rows } else { Seen::default() };
         ReadThrough {
             view,
             seen: RefCell::new(seen),
@@ -56,15 +96,15 @@ impl HotRows {
     pub(super) fn keep(&mut self, read: Seen, changes: &Changes, head: &Head) {
         let mut rows = read;
         // Rows that were missing are mostly those that the chunk created: nobody reads them soon.
-        rows.retain(|_, value| value.is_some());
+        rows.0.retain(|_, row| row.value.is_some());
         for (key, change) in changes {
-            if let Some(value) = rows.get_mut(key) {
-                value.clone_from(change);
+            if change.is_none() {
+                rows.0.remove(key);
+            } else if let Some(row) = rows.0.get_mut(key) {
+                row.value.clone_from(change);
             }
         }
-        if rows.len() > ROWS_MAX {
-            rows.clear();
-        }
+        rows.shrink();
         *self = Self {
             as_of: Some(as_of(head)),
             rows,
@@ -82,18 +122,25 @@ impl ReadThrough<'_> {
     pub(super) fn into_seen(self) -> Seen {
         self.seen.into_inner()
     }
+
+    /// Whether the key itself says that the view cannot hold it. Most rows that an entry writes
+    /// are new, and each would be looked for in every table file.
+    fn cannot_hold(&self, key: &[u8]) -> bool {
+        is_of_later_entry(key, self.view.revision())
+            || record_of_expiry(key).is_some_and(|record| self.seen.borrow().is_missing(&record))
+    }
 }
 
 impl ReadRows for ReadThrough<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault> {
-        if let Some(seen) = self.seen.borrow().get(key) {
-            return Ok(seen.clone());
+        if let Some(seen) = self.seen.borrow_mut().get(key) {
+            return Ok(seen);
+        }
+        if self.cannot_hold(key) {
+            return Ok(None);
         }
         let value = self.view.get(key)?;
-        if value.as_ref().is_none_or(|v| v.len() <= VALUE_BYTES_MAX) {
-            let mut seen = self.seen.borrow_mut();
-            seen.insert(key.to_vec(), value.clone());
-        }
+        self.seen.borrow_mut().put(key, value.as_deref());
         Ok(value)
     }
 
@@ -103,7 +150,13 @@ impl ReadRows for ReadThrough<'_> {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Row>, LocalFault> {
-        self.view.scan(prefix, after, limit)
+        let page = self.view.scan(prefix, after, limit)?;
+        // Apply scans for what it deletes, and asks for each of these rows again.
+        let mut seen = self.seen.borrow_mut();
+        for (key, value) in &page {
+            seen.put(key, Some(value));
+        }
+        Ok(page)
     }
 }
 
@@ -143,7 +196,7 @@ mod tests {
             hot.keep(seen, &changes, &head);
             store.commit(changes, head).unwrap();
         }
-        assert!(!hot.rows.is_empty(), "nothing was kept");
+        assert!(!hot.rows.0.is_empty(), "nothing was kept");
         read_all(&mut hot, &store, &model);
     }
 

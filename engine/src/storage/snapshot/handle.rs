@@ -29,22 +29,24 @@ struct OpenFile {
 }
 
 impl SnapshotHandle {
-    /// Opens a file and reads all of it.
+    /// Opens a file that was whole once, and reads all of it: its bytes are compared with their
+    /// hash. That its rows add up to their digest was seen before it got its name, and is seen
+    /// again before they are loaded.
     ///
     /// # Errors
-    /// It cannot be read, is of another format, or is not what was once written.
+    /// It cannot be read, is of another format, or its bytes are not what was once written.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
-        Self::verify(path, None)
+        let (file, bytes) = open_file(path)?;
+        let reader = SnapshotReader::open(path, reopen(path)?)?;
+        let header = reader.header().clone();
+        reader.for_each_row(|_, _| Ok::<_, SnapshotError>(()))?;
+        Ok(Self::new(path, file, bytes, header, None))
     }
 
-    /// The same for a file that is deleted with its last handle.
+    /// Opens a file that is new, and is deleted with its last handle unless it is given its name:
+    /// reads it, and compares its rows with their digest too.
     pub(super) fn open_temporary(path: &Path) -> Result<Self, SnapshotError> {
-        Self::verify(path, Some(path.to_owned()))
-    }
-
-    fn verify(path: &Path, temporary: Option<PathBuf>) -> Result<Self, SnapshotError> {
-        let file = File::open(path).map_err(io_error("open", path))?;
-        let bytes = file.metadata().map_err(io_error("read", path))?.len();
+        let (file, bytes) = open_file(path)?;
         let reader = SnapshotReader::open(path, reopen(path)?)?;
         let header = reader.header().clone();
         let mut digest = Digest::default();
@@ -59,16 +61,25 @@ impl SnapshotHandle {
                 detail,
             });
         }
+        let temporary = Some(path.to_owned());
+        Ok(Self::new(path, file, bytes, header, temporary))
+    }
+
+    fn new(
+        path: &Path,
+        file: File,
+        bytes: u64,
+        header: SnapshotHeader,
+        temporary: Option<PathBuf>,
+    ) -> Self {
         let file = Arc::new(OpenFile {
             file,
             bytes,
             header,
             temporary,
         });
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-        })
+        let path = path.to_owned();
+        Self { file, path }
     }
 
     /// What it is of.
@@ -141,6 +152,12 @@ impl fmt::Debug for SnapshotHandle {
             .field("last_log_id", &self.file.header.last_log_id)
             .finish_non_exhaustive()
     }
+}
+
+fn open_file(path: &Path) -> Result<(File, u64), SnapshotError> {
+    let file = File::open(path).map_err(io_error("open", path))?;
+    let bytes = file.metadata().map_err(io_error("read", path))?.len();
+    Ok((file, bytes))
 }
 
 /// A file of its own for a reader: handles share one without a position.

@@ -22,9 +22,12 @@ use super::testing::{Model, files};
 use crate::storage::snapshot::{SnapshotError, SnapshotHandle, SnapshotStore};
 
 const CHILD_DIR: &str = "RAFT3D_TEST_FULL_DISK_CHILD";
-const TEST: &str = "a_state_whose_disk_is_full_stops_and_opens_at_a_whole_chunk";
+const TEST: &str = "a_state_whose_disk_is_full_stops_and_opens_where_it_was_written";
 /// No file of the child grows beyond this, bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// Chunks between two writes of table files.
+const CHUNKS_IN_MEMORY: u64 = 20;
 
 /// Applies until the disk takes no more, and says at which index.
 fn fill_up(dir: &Path, seed: u64) {
@@ -35,19 +38,23 @@ fn fill_up(dir: &Path, seed: u64) {
         maximum: Some(FILE_BYTES_MAX),
     };
     setrlimit(Resource::Fsize, limit).unwrap();
-    loop {
-        let changes = model.step();
-        match store.commit(changes, model.head(store.view().head().generation)) {
-            Ok(_) => assert!(model.index < 10_000, "the limit does not hold"),
-            Err(LocalFault::Storage(_)) => break,
-            Err(other) => panic!("another fault: {other}"),
-        }
+    while !model.index.is_multiple_of(CHUNKS_IN_MEMORY) || store.flush().is_ok() {
+        assert!(model.index < 10_000, "the limit does not hold");
+        model.commit_next(&store);
+    }
+    // Nothing more is taken, and what was taken is still shown.
+    model.check(&store.view());
+    let failed = model.clone();
+    let changes = model.step();
+    match store.commit(changes, model.head(store.view().head().generation)) {
+        Err(LocalFault::Storage(_)) => failed.check(&store.view()),
+        other => panic!("a fault was expected: {other:?}"),
     }
     println!("\n{}", model.index);
 }
 
 #[test]
-fn a_state_whose_disk_is_full_stops_and_opens_at_a_whole_chunk() {
+fn a_state_whose_disk_is_full_stops_and_opens_where_it_was_written() {
     let seed = Random::seed("storage::state");
     if let Some(dir) = std::env::var_os(CHILD_DIR) {
         return fill_up(Path::new(&dir), seed);

@@ -10,9 +10,15 @@ use crate::codec::{
 use crate::raft::types::{LogId, StoredMembership};
 
 /// Format of the state database. Another one is rebuilt from snapshot and log.
-const STATE_FORMAT_VERSION: u32 = 1;
+///
+/// 2: the record stands among the rows, because they are written to table files together; 1 had it
+/// in a keyspace of its own, written with the rows through a journal.
+const STATE_FORMAT_VERSION: u32 = 2;
 
-/// What the rows reflect. Written in the same batch as the rows, so it never says more or less.
+/// Where the record stands. No row has a key that begins with this byte.
+pub(super) const HEAD_KEY: &[u8] = &[0];
+
+/// What the rows reflect. Written with the rows, at once, so it never says more or less.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     /// Which keyspace holds the rows.

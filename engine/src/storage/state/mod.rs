@@ -1,57 +1,66 @@
-//! The state database: rows in fjall, one atomic batch per apply chunk.
+//! The state database: rows in fjall, and in memory what the last chunks changed.
 //!
-//! It is a cache of a snapshot file and the log: an apply is not synced, and a database that does
-//! not open, or whose rows do not add up to their digest, is set aside and built anew
-//! ([`recovery`]).
+//! It is a cache of a snapshot file and the log. A chunk changes memory alone ([`pending`]); when
+//! enough has come together it is written to table files, sorted, as one atomic step with the
+//! record of what it reflects. fjall's journal and its own write buffers are not used: the log is
+//! journal enough, and a journal that lost a batch in the middle would have to be found out.
+//! After a crash the log is replayed from where the table files end.
+//!
+//! A database that does not open, whose files are not those that were written, or whose rows do
+//! not add up to their digest, is set aside and built anew ([`recovery`]).
 
 #[cfg(test)]
 mod full_disk;
 mod head;
+mod pending;
 #[cfg(test)]
 #[path = "../../../tests/common/random.rs"]
 mod random;
 pub mod recovery;
+mod scrub;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod view;
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable};
 use raft3d_core::LocalFault;
 use raft3d_core::state::overlay::Changes;
 use thiserror::Error;
 
 use super::snapshot::{SnapshotError, SnapshotHandle};
+use head::HEAD_KEY;
 pub(crate) use head::Head;
+use pending::Pending;
 pub use view::StateView;
 
 /// Memory for blocks read from disk, in bytes. Filled as blocks are read.
-const BLOCK_CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// Rows that are not in a table file yet, in bytes, before they are written to one. Up to four of
-/// these may wait at once.
-const ROWS_WRITE_BUFFER_BYTES: u64 = 8 * 1024 * 1024;
-/// The same for the single record beside the rows, which is overwritten with every chunk.
-const HEAD_WRITE_BUFFER_BYTES: u64 = 512 * 1024;
-/// Journal on disk, in bytes, before table files are written whose rows it alone holds. The least
-/// that fjall accepts; also a bound on what is replayed when the database is opened.
-const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Threads that write table files and compact them. One of them always serves the writing.
-const WORKER_THREADS: usize = 2;
+const BLOCK_CACHE_BYTES: u64 = 48 * 1024 * 1024;
+/// Changes in memory, in bytes, before they are written to table files. While they are written,
+/// as many again may come; then apply waits.
+const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Threads that compact table files. With two of them, one does nothing but put the other's work
+/// back into the queue, as fast as it can (fjall 3.1.13, `worker_tick`).
+const WORKER_THREADS: usize = 1;
 /// Table files kept open.
 const OPEN_FILES_MAX: usize = 64;
 /// Longest key that fjall stores, in bytes.
 const KEY_BYTES_MAX: usize = u16::MAX as usize;
 
-const META_KEYSPACE: &str = "meta";
-const HEAD_KEY: &[u8] = b"head";
 const ROWS_KEYSPACE_PREFIX: &str = "rows-";
+/// In the database's folder, where something was found wrong while it was in use: the next start
+/// sets it aside.
+const DAMAGED_MARK_FILE: &str = "found-damaged";
 
 /// Why the state cannot be opened, written or replaced.
 #[derive(Debug, Error)]
@@ -99,41 +108,41 @@ impl From<fjall::Error> for StateError {
 /// The database and the view of its newest revision.
 pub struct StateStore {
     database: Database,
-    meta: Keyspace,
+    dir: PathBuf,
     newest: RwLock<Newest>,
+    /// Held by whoever writes table files.
+    writing: Mutex<()>,
+    /// Why writing failed: what came since is in memory alone, and nothing more is taken.
+    write_fault: OnceLock<String>,
+    /// Set where what is in memory is to be lost, as a power cut loses it.
+    abandoned: AtomicBool,
 }
 
 struct Newest {
     rows: Keyspace,
+    /// The table files, as of the last time they were written.
+    tables: fjall::Snapshot,
+    pending: Pending,
     view: StateView,
 }
 
+impl Newest {
+    fn show(&mut self, head: Head) {
+        let (tables, rows) = (self.tables.clone(), self.rows.clone());
+        self.view = StateView::new(tables, rows, self.pending.layers(), head);
+    }
+}
+
 impl StateStore {
-    /// Opens the database in `dir`, or makes an empty one. Reads every row and compares the digest
-    /// with the stored one.
-    ///
-    /// The full read took 2.6 s for a million rows of 256 bytes, optimised, on two cores that were
-    /// busy with other work. It is done at every start, after a clean stop too: only it finds a
-    /// journal that lost a batch in the middle, which fjall does not.
+    /// Opens the database in `dir`, or makes an empty one. Reads every file of it and compares
+    /// its checksum; the rows' digest is not recomputed here ([`StateStore::scrub`]).
     ///
     /// # Errors
     /// [`StateError::Damaged`] where the database is to be set aside, [`StateError::Io`] where the
     /// fault lies with the folder's permissions or the disk.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         // fjall asserts where it finds what it never wrote: damage, to its caller.
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let store = Self::open_unchecked(dir)?;
-            let view = store.view();
-            let actual = view.recompute_digest()?;
-            if actual != view.digest() {
-                return Err(StateError::Damaged(format!(
-                    "its rows have digest {actual}, and should have {}",
-                    view.digest()
-                )));
-            }
-            Ok(store)
-        }));
-        match opened {
+        match catch_unwind(AssertUnwindSafe(|| Self::open_verified(dir))) {
             Ok(Ok(store)) => Ok(store),
             Ok(Err(error @ (StateError::Io { .. } | StateError::Damaged(_)))) => Err(error),
             Ok(Err(error)) => Err(StateError::Damaged(error.to_string())),
@@ -143,41 +152,40 @@ impl StateStore {
         }
     }
 
-    fn open_unchecked(dir: &Path) -> Result<Self, StateError> {
+    fn open_verified(dir: &Path) -> Result<Self, StateError> {
+        if let Ok(found) = fs::read_to_string(dir.join(DAMAGED_MARK_FILE)) {
+            return Err(StateError::Damaged(found));
+        }
+        verify::manifests(dir)?;
         let database = Database::builder(dir)
             .cache_size(BLOCK_CACHE_BYTES)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
             .worker_threads(WORKER_THREADS)
             .max_cached_files(Some(OPEN_FILES_MAX))
             .open()
             .map_err(|error| open_error(dir, error))?;
-        let meta = database.keyspace(META_KEYSPACE, || {
-            KeyspaceCreateOptions::default().max_memtable_size(HEAD_WRITE_BUFFER_BYTES)
-        })?;
-        let head = match meta.get(HEAD_KEY)? {
-            Some(bytes) => Head::decode(&bytes).map_err(StateError::Damaged)?,
-            None => Head::default(),
-        };
-        if !keyspace_names(&database).contains(&rows_name(head.generation))
-            && head.last_applied.is_some()
-        {
-            return Err(StateError::Damaged(format!(
-                "generation {} is missing",
-                head.generation
-            )));
-        }
+        let (rows, head) = newest_generation(&database)?;
         // What a replacement left that was cut short, before its switch or after.
         for name in keyspace_names(&database) {
-            if name.starts_with(ROWS_KEYSPACE_PREFIX) && name != rows_name(head.generation) {
+            if name != rows.name().as_ref() as &str {
                 database.delete_keyspace(rows_keyspace(&database, &name)?)?;
             }
         }
-        let rows = rows_keyspace(&database, &rows_name(head.generation))?;
-        let view = StateView::new(database.snapshot(), rows.clone(), head);
+        verify::tables(dir, &rows)?;
+        let tables = database.snapshot();
+        let pending = Pending::default();
+        let view = StateView::new(tables.clone(), rows.clone(), pending.layers(), head);
         Ok(Self {
             database,
-            meta,
-            newest: RwLock::new(Newest { rows, view }),
+            dir: dir.to_owned(),
+            newest: RwLock::new(Newest {
+                rows,
+                tables,
+                pending,
+                view,
+            }),
+            writing: Mutex::new(()),
+            write_fault: OnceLock::new(),
+            abandoned: AtomicBool::new(false),
         })
     }
 
@@ -191,56 +199,79 @@ impl StateStore {
             .clone()
     }
 
-    /// Writes one chunk: the changed rows and `head`, atomically, and makes them visible. Not
-    /// synced: a power cut may take it back, to an earlier chunk.
+    /// Takes one chunk: the changed rows and `head` become visible at once. They are in memory:
+    /// a crash takes them back, and the log brings them again. Answers whether it is time to
+    /// [`StateStore::flush`], from another thread where there is one.
     ///
     /// # Errors
     /// A fault of the store; nothing is visible then.
-    pub(crate) fn commit(&self, changes: Changes, head: Head) -> Result<StateView, LocalFault> {
-        let rows = self
-            .newest
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .rows
-            .clone();
-        let mut batch = self.database.batch();
-        for (key, value) in changes {
-            if key.is_empty() || key.len() > KEY_BYTES_MAX {
-                let length = key.len();
-                return Err(LocalFault::Storage(format!(
-                    "a row's key has {length} bytes"
-                )));
-            }
-            match value {
-                Some(value) => batch.insert(&rows, key, value),
-                None => batch.remove(&rows, key),
-            }
+    pub(crate) fn commit(&self, changes: Changes, head: Head) -> Result<bool, LocalFault> {
+        self.check_written()?;
+        if let Some(key) = changes.keys().find(|key| !is_valid_key(key)) {
+            let (length, first) = (key.len(), key.first());
+            return Err(LocalFault::Storage(format!(
+                "a row's key has {length} bytes and begins with {first:?}"
+            )));
         }
-        batch.insert(&self.meta, HEAD_KEY, head.encode());
-        batch
-            .commit()
-            .map_err(|error| LocalFault::Storage(error.to_string()))?;
-        // Readers take the view while the batch is written: the lock is held for the switch alone.
-        let view = StateView::new(self.database.snapshot(), rows, head);
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        if newest.pending.bytes() >= 2 * PENDING_BYTES_MAX {
+            // The disk is slower than the log: nothing is taken until it has caught up.
+            drop(newest);
+            drop(self.lock_writing());
+            self.check_written()?;
+            newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        }
         assert_eq!(
-            view.head().generation,
+            head.generation,
             newest.view.head().generation,
             "the state was replaced under an apply"
         );
-        newest.view = view.clone();
-        Ok(view)
+        newest.pending.push(changes);
+        newest.show(head);
+        Ok(newest.pending.bytes() >= PENDING_BYTES_MAX)
+    }
+
+    /// Writes what is in memory to table files and syncs them. Chunks are taken meanwhile.
+    ///
+    /// # Errors
+    /// A fault of the disk: nothing more is taken then, and nothing that was written is lost.
+    pub fn flush(&self) -> Result<(), StateError> {
+        let writing = self.lock_writing();
+        self.check_written()?;
+        let (view, rows) = {
+            let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+            newest.pending.freeze();
+            (newest.view.clone(), newest.rows.clone())
+        };
+        let written = write_tables(&rows, &view);
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        match &written {
+            Ok(()) => {
+                newest.pending.forget_frozen();
+                newest.tables = self.database.snapshot();
+                let head = newest.view.head().clone();
+                newest.show(head);
+            }
+            Err(error) => {
+                let message = format!("writing the state to disk failed: {error}");
+                self.write_fault.get_or_init(|| message);
+            }
+        }
+        drop((newest, writing));
+        written
     }
 
     /// Replaces all rows by those of a snapshot, crash-atomically: they are loaded into a new
-    /// generation, read back and compared with the snapshot's digest, and then one synced write
-    /// makes that generation the one in force. Readers of the old rows keep their views.
+    /// generation, read back and compared with the snapshot's digest, and then the record of what
+    /// they reflect makes that generation the one in force. Readers of the old rows keep their
+    /// views.
     ///
     /// Memory stays bounded: rows go to table files as they are read.
     ///
     /// # Errors
     /// The old rows stay in force.
     pub fn install(&self, snapshot: &SnapshotHandle) -> Result<StateView, StateError> {
+        let _writing = self.lock_writing();
         let header = snapshot.header();
         let old = self.view();
         let head = Head {
@@ -250,7 +281,9 @@ impl StateStore {
             digest: header.digest,
         };
         let rows = self.load(&rows_name(head.generation), snapshot)?;
-        let loaded = StateView::new(self.database.snapshot(), rows.clone(), head.clone());
+        let pending = Pending::default();
+        let loaded = self.database.snapshot();
+        let loaded = StateView::new(loaded, rows.clone(), pending.layers(), head.clone());
         let actual = loaded.recompute_digest()?;
         if actual != header.digest {
             return Err(StateError::Damaged(format!(
@@ -260,15 +293,21 @@ impl StateStore {
             )));
         }
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.meta, HEAD_KEY, head.encode());
-        batch.commit()?;
-        let view = StateView::new(self.database.snapshot(), rows.clone(), head);
-        let old_rows = std::mem::replace(&mut newest.rows, rows);
-        newest.view = view.clone();
+        write_head(&rows, &head)?;
+        let tables = self.database.snapshot();
+        let view = StateView::new(tables.clone(), rows.clone(), pending.layers(), head);
+        let old = std::mem::replace(
+            &mut *newest,
+            Newest {
+                rows,
+                tables,
+                pending,
+                view: view.clone(),
+            },
+        );
         drop(newest);
         // Its files go when the last view of it does.
-        self.database.delete_keyspace(old_rows)?;
+        self.database.delete_keyspace(old.rows)?;
         Ok(view)
     }
 
@@ -291,13 +330,81 @@ impl StateStore {
         Ok(rows)
     }
 
-    /// Syncs what is written.
-    ///
-    /// # Errors
-    /// A fault of the disk.
-    pub fn sync(&self) -> Result<(), StateError> {
-        Ok(self.database.persist(PersistMode::SyncAll)?)
+    /// Loses what is in memory when this is dropped, as a kill does; otherwise it is written then.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
+
+    fn lock_writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_written(&self) -> Result<(), LocalFault> {
+        match self.write_fault.get() {
+            Some(fault) => Err(LocalFault::Storage(fault.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for StateStore {
+    /// Spares the next start the replay. It goes without, too.
+    fn drop(&mut self) {
+        if !self.abandoned.load(Ordering::Relaxed)
+            && !std::thread::panicking()
+            && let Err(error) = self.flush()
+        {
+            tracing::warn!("what is in memory was not written at the end: {error}");
+        }
+    }
+}
+
+fn is_valid_key(key: &[u8]) -> bool {
+    key.len() <= KEY_BYTES_MAX && !key.is_empty() && !key.starts_with(HEAD_KEY)
+}
+
+/// Writes what `view` has in memory over the table files, and its record, as one atomic step.
+fn write_tables(rows: &Keyspace, view: &StateView) -> Result<(), StateError> {
+    let mut changes = view.pending()?;
+    let mut ingestion = rows.start_ingestion()?;
+    ingestion.write(HEAD_KEY, view.head().encode())?;
+    while let Some((key, value)) = changes.next_change()? {
+        match value {
+            Some(value) => ingestion.write(key, value)?,
+            None => ingestion.write_tombstone(key)?,
+        }
+    }
+    Ok(ingestion.finish()?)
+}
+
+fn write_head(rows: &Keyspace, head: &Head) -> Result<(), StateError> {
+    let mut ingestion = rows.start_ingestion()?;
+    ingestion.write(HEAD_KEY, head.encode())?;
+    Ok(ingestion.finish()?)
+}
+
+/// The newest generation that is complete; an empty one where there is none.
+fn newest_generation(database: &Database) -> Result<(Keyspace, Head), StateError> {
+    let mut generations: Vec<u64> = keyspace_names(database)
+        .iter()
+        .filter_map(|name| name.strip_prefix(ROWS_KEYSPACE_PREFIX)?.parse().ok())
+        .collect();
+    generations.sort_unstable();
+    for generation in generations.into_iter().rev() {
+        let rows = rows_keyspace(database, &rows_name(generation))?;
+        if let Some(head) = database.snapshot().get(&rows, HEAD_KEY)? {
+            let head = Head::decode(&head).map_err(StateError::Damaged)?;
+            if head.generation != generation {
+                let found = head.generation;
+                return Err(StateError::Damaged(format!(
+                    "generation {generation} says that it is {found}"
+                )));
+            }
+            return Ok((rows, head));
+        }
+    }
+    let head = Head::default();
+    Ok((rows_keyspace(database, &rows_name(head.generation))?, head))
 }
 
 impl fmt::Debug for StateStore {
@@ -313,9 +420,7 @@ fn rows_name(generation: u64) -> String {
 }
 
 fn rows_keyspace(database: &Database, name: &str) -> Result<Keyspace, fjall::Error> {
-    database.keyspace(name, || {
-        KeyspaceCreateOptions::default().max_memtable_size(ROWS_WRITE_BUFFER_BYTES)
-    })
+    database.keyspace(name, KeyspaceCreateOptions::default)
 }
 
 fn keyspace_names(database: &Database) -> Vec<String> {
@@ -354,4 +459,8 @@ fn open_error(dir: &Path, error: fjall::Error) -> StateError {
         }
         error => StateError::Damaged(error.to_string()),
     }
+}
+
+fn fault(error: fjall::Error) -> LocalFault {
+    LocalFault::Storage(error.to_string())
 }

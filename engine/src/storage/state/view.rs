@@ -9,10 +9,13 @@ use raft3d_core::state::digest::Digest;
 use raft3d_core::state::rows::{ReadRows, Row};
 use raft3d_core::{LocalFault, Revision};
 
-use super::head::Head;
+use super::fault;
+use super::head::{HEAD_KEY, Head};
+use super::pending::{Layer, Merged, hash};
 use crate::raft::types::{LogId, StoredMembership};
 
-/// The rows as they were after one revision: an MVCC snapshot of the database.
+/// The rows as they were after one revision: the changes that are in memory over an MVCC snapshot
+/// of the table files.
 ///
 /// Cheap to clone and readable from any thread. It keeps the versions of the rows that it shows
 /// from being cleaned up, so it is to be dropped when the request that reads it is answered.
@@ -22,17 +25,25 @@ pub struct StateView {
 }
 
 struct Inner {
-    snapshot: Snapshot,
+    tables: Snapshot,
     rows: Keyspace,
+    /// The newest first.
+    layers: Arc<[Arc<Layer>]>,
     head: Head,
 }
 
 impl StateView {
-    pub(super) fn new(snapshot: Snapshot, rows: Keyspace, head: Head) -> Self {
+    pub(super) fn new(
+        tables: Snapshot,
+        rows: Keyspace,
+        layers: Arc<[Arc<Layer>]>,
+        head: Head,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                snapshot,
+                tables,
                 rows,
+                layers,
                 head,
             }),
         }
@@ -71,14 +82,26 @@ impl StateView {
         &self,
         mut row: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        for guard in self.inner.snapshot.iter(&self.inner.rows) {
-            let (key, value) = guard.into_inner().map_err(fault)?;
+        let mut rows = self.merged(Bound::Excluded(HEAD_KEY), Bound::Unbounded)?;
+        while let Some((key, value)) = rows.next_row()? {
             row(&key, &value)?;
         }
         Ok(())
     }
 
-    /// The digest of the rows as they are on disk.
+    fn merged(&self, start: Bound<&[u8]>, end: Bound<Vec<u8>>) -> Result<Merged, LocalFault> {
+        let inner = &*self.inner;
+        let range = (start.map(<[u8]>::to_vec), end);
+        let tables = inner.tables.range(&inner.rows, range);
+        Merged::new(&inner.layers, start, Some(tables))
+    }
+
+    /// What is in memory over the table files.
+    pub(super) fn pending(&self) -> Result<Merged, LocalFault> {
+        Merged::new(&self.inner.layers, Bound::Unbounded, None)
+    }
+
+    /// The digest of the rows as they are on disk and in memory.
     pub(crate) fn recompute_digest(&self) -> Result<Digest, LocalFault> {
         let mut digest = Digest::default();
         self.for_each_row(|key, value| {
@@ -91,11 +114,12 @@ impl StateView {
 
 impl ReadRows for StateView {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault> {
-        let value = self
-            .inner
-            .snapshot
-            .get(&self.inner.rows, key)
-            .map_err(fault)?;
+        let inner = &*self.inner;
+        let hash = hash(key);
+        if let Some(change) = inner.layers.iter().find_map(|layer| layer.get(key, hash)) {
+            return Ok(change.as_ref().map(|value| value.to_vec()));
+        }
+        let value = inner.tables.get(&inner.rows, key).map_err(fault)?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -106,23 +130,25 @@ impl ReadRows for StateView {
         limit: usize,
     ) -> Result<Vec<Row>, LocalFault> {
         let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after.to_vec()),
-            _ => Bound::Included(prefix.to_vec()),
+            Some(after) if after >= prefix && after >= HEAD_KEY => Bound::Excluded(after),
+            _ if prefix.is_empty() => Bound::Excluded(HEAD_KEY),
+            _ => Bound::Included(prefix),
         };
         let end = end_of_prefix(prefix);
-        if let (Bound::Excluded(start), Bound::Excluded(end)) = (&start, &end)
-            && start >= end
+        if let (Bound::Excluded(start), Bound::Excluded(end)) = (start, &end)
+            && start >= end.as_slice()
         {
             return Ok(Vec::new());
         }
-        let range = self.inner.snapshot.range(&self.inner.rows, (start, end));
-        range
-            .take(limit)
-            .map(|guard| {
-                let (key, value) = guard.into_inner().map_err(fault)?;
-                Ok((key.to_vec(), value.to_vec()))
-            })
-            .collect()
+        let mut rows = self.merged(start, end)?;
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some((key, value)) = rows.next_row()?
+            && key.starts_with(prefix)
+        {
+            found.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(found)
     }
 }
 
@@ -145,8 +171,4 @@ fn end_of_prefix(prefix: &[u8]) -> Bound<Vec<u8>> {
         }
     }
     Bound::Unbounded
-}
-
-fn fault(error: fjall::Error) -> LocalFault {
-    LocalFault::Storage(error.to_string())
 }

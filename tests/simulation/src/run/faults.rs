@@ -270,6 +270,10 @@ impl Faults {
     pub(super) fn crash(&mut self, sim: &mut Sim<'static>, slot: &Arc<Slot>) {
         self.starts.retain(|(_, other)| other.at != slot.at);
         self.stops.retain(|(_, _, other)| other.at != slot.at);
+        // What it had in memory alone is gone with it.
+        if let Some(machine) = &slot.state().machine {
+            machine.abandon();
+        }
         slot.clear();
         sim.crash(slot.name.as_str());
     }
