@@ -227,6 +227,8 @@ impl Running {
     fn start(engine: &Engine, module: &ReadyModule) -> Result<Self, LocalFault> {
         let mut store = Store::new(engine, Watcher::default());
         store.limiter(|watcher| watcher);
+        // Also for what sets up memory and globals: some settings compile that to code.
+        store.set_epoch_deadline(WATCHDOG_TICKS);
         // Segments fit and there is no start function (the static check saw to both), so this
         // fails only for want of something local.
         let instance = module

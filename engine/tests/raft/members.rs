@@ -101,6 +101,7 @@ async fn a_leader_that_is_removed_makes_no_other_change() {
     let changed = futures_util::future::join_all(changes).await;
     assert_eq!(changed.first(), Some(&Ok(())));
     assert_ne!(node.status().role, Role::Stopped, "{:?}", node.status());
+    drop(node);
     cluster.kill(leader).await;
     let through = cluster.follower().await;
     cluster.printer(through, "after").await.unwrap();
