@@ -19,6 +19,8 @@ use super::limits::{
 use super::traps::{self, TrapMeaning};
 use crate::sabotage::{Bug, armed};
 
+/// Modules that may each keep an instance where [`Bug::GuestMemoryReused`] is armed.
+const KEPT_MAX: u32 = 32;
 /// How long one evaluation may take before this replica gives up on itself. The gas budget ends
 /// every evaluation within milliseconds, so this only fires where something is badly wrong.
 const WATCHDOG_TICKS: u64 = 40;
@@ -128,10 +130,16 @@ impl Runtime {
     /// # Errors
     /// A message where wasmtime does not start here: no address space for the pool, for instance.
     pub(crate) fn new(settings: EngineSettings) -> Result<Self, String> {
+        let kept = if armed(Bug::GuestMemoryReused) {
+            KEPT_MAX
+        } else {
+            0
+        };
+        let instances = settings.slots + kept;
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_core_instances(settings.slots)
-            .total_memories(settings.slots)
-            .total_tables(settings.slots)
+        pool.total_core_instances(instances)
+            .total_memories(instances)
+            .total_tables(instances)
             .max_memories_per_module(1)
             .max_tables_per_module(1)
             .table_elements(TABLE_ELEMENTS.max as usize)

@@ -220,13 +220,27 @@ impl Tracks {
                     };
                     Action::PowerCut(target, damage, down_ms)
                 }
-                10 => Action::PowerCutAll(down_ms),
+                10 => {
+                    self.slow_disks_before(at);
+                    Action::PowerCutAll(down_ms)
+                }
                 _ => Action::CopyStates,
             };
             self.push(at, action);
         }
         let early = self.random.below(1_500);
         self.push(early, Action::CopyStates);
+    }
+
+    /// Makes syncs slow on all nodes until `at`: so that there is something which a power cut can
+    /// take back.
+    fn slow_disks_before(&mut self, at: u64) {
+        for node in 0..self.nodes {
+            let ms = self.random.between(20, 150);
+            let target = Target::Any(node);
+            self.push(at.saturating_sub(300), Action::SlowDisk(target, ms));
+            self.push(at + 1, Action::SlowDisk(target, 0));
+        }
     }
 
     fn disks(&mut self) {
