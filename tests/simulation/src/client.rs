@@ -18,6 +18,10 @@ use crate::net::{EMPTY, Net, PORT};
 
 /// What is asked of a node.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every value is the large one"
+)]
 pub enum Call {
     /// A write.
     Write(WriteRequest),
@@ -54,10 +58,6 @@ pub enum Query {
 
 /// What a node answers.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every value is the large one"
-)]
 pub enum Reply {
     /// To a write.
     Write(Result<WriteOutcome, WriteError>),
