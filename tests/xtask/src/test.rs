@@ -18,6 +18,7 @@ use crate::tools;
 pub(crate) fn run() -> Result<()> {
     tools::guest_compiler()?;
     tools::nextest()?;
+    tools::nemesis();
     steps::run("format", &mut cargo(&["fmt", "--all", "--check"])?)?;
     let lints = [
         "clippy",

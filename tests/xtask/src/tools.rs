@@ -88,12 +88,7 @@ pub(crate) fn nemesis() {
     if fuse && clock || !Path::new("/usr/bin/apt-get").is_file() {
         return;
     }
-    let mut install = privileged("apt-get");
-    install
-        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-        .args(NEMESIS_PACKAGES)
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    if let Err(error) = run("install what faults need", &mut install) {
+    if let Err(error) = install_packages("install what faults need", &NEMESIS_PACKAGES) {
         eprintln!("{error:#}");
     }
 }
