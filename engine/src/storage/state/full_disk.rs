@@ -23,16 +23,17 @@ use crate::storage::snapshot::{SnapshotError, SnapshotHandle, SnapshotStore};
 
 const CHILD_DIR: &str = "RAFT3D_TEST_FULL_DISK_CHILD";
 const TEST: &str = "a_state_whose_disk_is_full_stops_and_opens_where_it_was_written";
-/// No file of the child grows beyond this, bytes.
-const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// No file of the child grows beyond this, bytes: less than what comes together in memory.
+const FILE_BYTES_MAX: u64 = 32 * 1024;
 
 /// Chunks between two writes of table files.
-const CHUNKS_IN_MEMORY: u64 = 20;
+const CHUNKS_IN_MEMORY: u64 = 40;
 
 /// Applies until the disk takes no more, and says at which index.
 fn fill_up(dir: &Path, seed: u64) {
     let store = StateStore::open(dir).unwrap();
     let mut model = Model::replay(seed, &store, 10);
+    store.flush().unwrap();
     let limit = Rlimit {
         current: Some(FILE_BYTES_MAX),
         maximum: Some(FILE_BYTES_MAX),
