@@ -1,7 +1,7 @@
 //! The state machine as openraft drives it: committed entries in, answers out.
 //!
-//! Entries are applied in chunks. A chunk is decoded and applied on an overlay in memory, written
-//! made visible in one step, and only then are its clients answered.
+//! Entries are applied in chunks. A chunk is decoded and applied on an overlay in memory, made
+//! visible in one step, and only then are its clients answered.
 //!
 //! Apply evaluates policies, so it is a matter of milliseconds, and of minutes where a module is
 //! still being compiled. It runs in place (`block_in_place`) rather than on a thread of its own:

@@ -11,6 +11,8 @@ use futures_util::future::BoxFuture;
 use minicbor::{Decode, Encode};
 use raft3d_core::ClusterId;
 use thiserror::Error;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::types::{Incarnation, NodeId};
 
@@ -245,6 +247,29 @@ pub trait Transport: Send + Sync + 'static {
         body: Bytes,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>>;
+}
+
+/// Waits for the answer to a call that was handed to the task of a connection.
+///
+/// # Errors
+/// What that task answered; [`TransportError::Lost`] where it ended, [`TransportError::Timeout`]
+/// where it said nothing within `wait`.
+pub async fn answer_within(
+    wait: Duration,
+    answered: oneshot::Receiver<Result<Bytes, TransportError>>,
+    addr: String,
+) -> Result<Bytes, TransportError> {
+    match timeout(wait, answered).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => {
+            let reason = "the connection's task ended".to_owned();
+            Err(TransportError::Lost { addr, reason })
+        }
+        Err(_) => {
+            let timeout_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            Err(TransportError::Timeout { addr, timeout_ms })
+        }
+    }
 }
 
 /// Answers peers.

@@ -13,6 +13,8 @@ mod clocks;
 mod cluster;
 mod failover;
 mod fencing;
+#[path = "../common/folders.rs"]
+mod folders;
 mod members;
 mod net;
 mod power;

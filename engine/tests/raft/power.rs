@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use raft3d_engine::storage::log::{Disk, LogOptions};
 
+use crate::folders::files;
 use crate::random::Random;
 
 /// The least that a disk tears, bytes.
@@ -190,20 +191,6 @@ pub fn damage_state(random: &mut Random, state: &Path, older: &Path) -> &'static
             "damaged in every file"
         }
     }
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
 }
 
 /// A copy of a state database that may be in use: files that go meanwhile are not in it.

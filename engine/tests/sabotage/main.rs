@@ -15,6 +15,8 @@
 
 #[path = "../raft/cluster.rs"]
 mod cluster;
+#[path = "../common/folders.rs"]
+mod folders;
 #[path = "../policy/support.rs"]
 mod guests;
 #[path = "../log/support.rs"]

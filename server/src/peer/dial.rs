@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use raft3d_engine::raft::transport::{
-    BODY_BYTES_MAX, Channel, Refusal, Route, Transport, TransportError, Welcome,
+    BODY_BYTES_MAX, Channel, Refusal, Route, Transport, TransportError, Welcome, answer_within,
 };
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -64,20 +64,7 @@ impl Transport for TcpTransport {
         let addr = route.addr.clone();
         match self.enqueue(route, body) {
             Err(error) => ready(Err(error)).boxed(),
-            Ok(answered) => async move {
-                match timeout(wait, answered).await {
-                    Ok(Ok(answer)) => answer,
-                    Ok(Err(_)) => {
-                        let reason = "the connection's task ended".to_owned();
-                        Err(TransportError::Lost { addr, reason })
-                    }
-                    Err(_) => {
-                        let timeout_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                        Err(TransportError::Timeout { addr, timeout_ms })
-                    }
-                }
-            }
-            .boxed(),
+            Ok(answered) => answer_within(wait, answered, addr).boxed(),
         }
     }
 }

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use raft3d_engine::raft::transport::{
-    BODY_BYTES_MAX, Channel, Hello, PeerService, Refusal, Route, Transport, TransportError, Welcome,
+    BODY_BYTES_MAX, Channel, Hello, PeerService, Refusal, Route, Transport, TransportError,
+    Welcome, answer_within,
 };
 use raft3d_engine::runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -335,20 +336,7 @@ impl Transport for Link {
         // The task ends with the runtime.
         let _ = link.send(call);
         drop(state);
-        async move {
-            match timeout(wait, answered).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => {
-                    let reason = "the connection's task ended".to_owned();
-                    Err(TransportError::Lost { addr, reason })
-                }
-                Err(_) => {
-                    let timeout_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                    Err(TransportError::Timeout { addr, timeout_ms })
-                }
-            }
-        }
-        .boxed()
+        answer_within(wait, answered, addr).boxed()
     }
 }
 

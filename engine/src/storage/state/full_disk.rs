@@ -17,8 +17,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tempfile::tempdir;
 
 use super::StateStore;
+use super::folders::files;
 use super::random::Random;
-use super::testing::{Model, files};
+use super::testing::Model;
 use crate::storage::snapshot::{SnapshotError, SnapshotHandle, SnapshotStore};
 
 const CHILD_DIR: &str = "RAFT3D_TEST_FULL_DISK_CHILD";

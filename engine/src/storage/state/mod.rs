@@ -10,6 +10,9 @@
 //! not add up to their digest, is set aside and built anew ([`recovery`]).
 
 #[cfg(test)]
+#[path = "../../../tests/common/folders.rs"]
+mod folders;
+#[cfg(test)]
 mod full_disk;
 mod head;
 mod pending;

@@ -17,9 +17,10 @@ use raft3d_core::state::digest::Digest;
 use raft3d_core::state::rows::ReadRows;
 use tempfile::tempdir;
 
+use super::folders::files;
 use super::random::Random;
 use super::recovery;
-use super::testing::{Model, copy_dir, damage, files, log_id};
+use super::testing::{Model, copy_dir, damage, log_id};
 use super::{Head, StateError, StateStore, rows_keyspace};
 use crate::storage::snapshot::SnapshotStore;
 
