@@ -15,7 +15,7 @@ pub mod policy;
 pub mod rejection;
 pub mod state;
 
-pub use apply::apply;
+pub use apply::{Judge, apply};
 pub use command::{Command, Envelope};
 pub use error::LocalFault;
 pub use ids::{

@@ -10,9 +10,10 @@ mod common;
 use std::cell::Cell;
 
 use common::*;
+use raft3d_core::apply::apply_alone;
 use raft3d_core::state::memory::MemoryRows;
 use raft3d_core::state::rows::Row;
-use raft3d_core::{Command, LocalFault, ReadRows, Revision, Rows, apply};
+use raft3d_core::{Command, LocalFault, ReadRows, Revision, Rows};
 
 /// Rows that count what is read and written.
 #[derive(Default)]
@@ -24,9 +25,9 @@ struct Counted {
 }
 
 impl ReadRows for Counted {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault> {
+    fn read(&self, key: &[u8], see: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), LocalFault> {
         self.gets.set(self.gets.get() + 1);
-        self.rows.get(key)
+        self.rows.read(key, see)
     }
 
     fn scan(
@@ -61,7 +62,7 @@ fn cost(machine: &Machine, command: Command) -> (usize, usize, usize) {
     let mut digest = machine.digest;
     let envelope = machine.envelope(command);
     let index = Revision(machine.index + 1);
-    let outcome = apply(&mut rows, &mut digest, index, &envelope, &NativeHost).unwrap();
+    let outcome = apply_alone(&mut rows, &mut digest, index, &envelope, &NativeHost).unwrap();
     assert!(
         matches!(outcome.response, raft3d_core::Response::Accepted(_)),
         "{outcome:?}"

@@ -15,6 +15,7 @@ use super::cache::{self, CodeCache, CodeKey};
 use super::compile::{CompileError, CompileLimits, Compiler};
 use super::module_digest;
 use super::runtime::{EngineSettings, ReadyModule, Runtime, lock};
+
 use super::validate::{ModuleProblem, ModuleReport, inspect};
 
 /// Modules kept ready in memory. Twenty bindings are active at most; the rest is for activations
@@ -162,6 +163,15 @@ impl WasmHost {
         if let Some(known) = self.recall(module) {
             return Ok(Some(known));
         }
+        // This reads files, and may compile or wait for who does.
+        crate::runtime::in_place(|| self.load_unknown(module, bytes))
+    }
+
+    fn load_unknown(
+        &self,
+        module: ModuleDigest,
+        bytes: impl FnOnce() -> Result<Option<Vec<u8>>, LocalFault>,
+    ) -> Result<Option<Loaded>, LocalFault> {
         let compile_fault = |detail| LocalFault::Compile {
             module: module.to_string(),
             detail,

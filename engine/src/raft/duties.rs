@@ -18,6 +18,7 @@ use super::api::WriteRequest;
 use super::health::{Verdict, fence_reason, is_clock_off, judge};
 use super::message::StatusAnswer;
 use super::node::Node;
+use super::snapshot_pace::take_snapshots;
 use super::types::TypeConfig;
 use crate::runtime;
 use crate::sabotage::{Bug, armed};
@@ -41,6 +42,7 @@ pub(super) fn spawn(node: &Node, last_log_index: u64) {
     ));
     runtime::spawn(until_stopped(node.clone(), tick(node.clone())));
     runtime::spawn(until_stopped(node.clone(), compare(node.clone())));
+    runtime::spawn(until_stopped(node.clone(), take_snapshots(node.clone())));
 }
 
 /// A duty that panics is a fault: without it the node would go on and no longer do it.

@@ -3,10 +3,11 @@
 //! Entries are applied in chunks. A chunk is decoded and applied on an overlay in memory, made
 //! visible in one step, and only then are its clients answered.
 //!
-//! Apply evaluates policies, so it is a matter of milliseconds, and of minutes where a module is
-//! still being compiled. It runs in place (`block_in_place`) rather than on a thread of its own:
-//! the other tasks of that runtime thread move on to another one, no entry crosses a queue, and
-//! openraft waits for the result anyway.
+//! Apply evaluates policies, so it is a matter of microseconds or milliseconds, and of minutes where
+//! a module is still being compiled. It runs where openraft asks for it, and no entry crosses a
+//! queue: a short chunk as any other task does; a long one in `block_in_place`, so that the other
+//! tasks of that runtime thread move on to another one ([`IN_TASK_MAX`]); and whatever has to wait in
+//! the middle of a chunk does that for itself.
 
 mod background;
 mod chunk;
@@ -19,11 +20,13 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use raft3d_core::event::Event;
+use raft3d_core::state::rulesets::DecodedRuleset;
 use raft3d_core::{ModuleDigest, PolicyHost};
 use tracing::error;
 
@@ -45,6 +48,10 @@ type CurrentSnapshot = Snapshot<LeaderId, NodeId, Member, SnapshotHandle>;
 const CHUNK_ENTRIES_MAX: usize = 64;
 /// Most bytes of payload in one chunk; an entry that is larger makes a chunk of its own.
 const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+
+/// A chunk that should take no longer is applied as any other task of the runtime: to hand the
+/// thread's tasks over costs two switches of threads, and one of them is on the way of every answer.
+const IN_TASK_MAX: Duration = Duration::from_millis(4);
 
 /// Who wants to know what was applied. Called after the batch is visible, in the order of the
 /// log, from the thread that applies: what takes long belongs elsewhere.
@@ -77,6 +84,9 @@ pub struct StateMachine {
     shared: Arc<Shared>,
     applying: Applying,
     background: Background,
+    /// What an entry of the last chunk took; none before the first one. It decides on which thread
+    /// the next chunk is applied, and nothing else.
+    entry_took: Option<Duration>,
 }
 
 impl StateMachine {
@@ -100,11 +110,13 @@ impl StateMachine {
         Ok(Self {
             shared,
             background,
+            entry_took: None,
             applying: Applying {
                 host,
                 observer,
                 deny_at: options.deny_at,
                 hot_rows: HotRows::default(),
+                ruleset: DecodedRuleset::default(),
             },
         })
     }
@@ -113,6 +125,20 @@ impl StateMachine {
     #[must_use]
     pub fn handle(&self) -> StateHandle {
         StateHandle::new(Arc::clone(&self.shared))
+    }
+
+    /// Applies a chunk on the thread that its length asks for.
+    fn apply_here(&mut self, chunk: Chunk) -> io::Result<()> {
+        let entries = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        let expected = self.entry_took.map(|took| took.saturating_mul(entries));
+        let start = Instant::now();
+        let applied = if expected.is_some_and(|expected| expected <= IN_TASK_MAX) {
+            self.apply_chunk(chunk)
+        } else {
+            runtime::in_place(|| self.apply_chunk(chunk))
+        };
+        self.entry_took = Some(start.elapsed() / entries.max(1));
+        applied
     }
 
     /// Applies and writes one chunk, and answers its clients.
@@ -201,13 +227,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             chunk.push(entry, responder);
             if chunk.is_full() {
                 let full = std::mem::take(&mut chunk);
-                runtime::in_place(|| self.apply_chunk(full))?;
+                self.apply_here(full)?;
             }
         }
         if chunk.is_empty() {
             Ok(())
         } else {
-            runtime::in_place(|| self.apply_chunk(chunk))
+            self.apply_here(chunk)
         }
     }
 

@@ -18,6 +18,7 @@ pub mod parts;
 mod peers;
 mod read;
 mod service;
+mod snapshot_pace;
 mod snapshot_transfer;
 pub mod transport;
 pub mod types;

@@ -79,7 +79,8 @@ pub struct NodeOptions {
     pub http_addr: String,
     /// Timing.
     pub timing: Timing,
-    /// A snapshot is taken after so many entries.
+    /// A snapshot is taken after so many entries at the earliest; after more where the state is
+    /// large.
     pub snapshot_entries: u64,
     /// So many entries stay in the log behind a snapshot, for followers that lag a little.
     pub log_entries_kept: u64,
@@ -468,7 +469,8 @@ fn raft_config(options: &NodeOptions) -> Config {
         // that lost its tail to a power cut and took up its old term again would make the others
         // forget them (test `a_power_cut_on_all_nodes_loses_nothing_acknowledged`).
         enable_leader_restore: Some(false),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
+        // See `snapshot_pace`.
+        snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: options.log_entries_kept,
         // A follower is sent a snapshot instead of entries where those would be more than what
         // two snapshots are apart.

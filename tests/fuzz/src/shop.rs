@@ -165,7 +165,8 @@ impl Shop {
         self.index += 1;
         let index = Revision(self.index);
         let (rows, digest) = (&mut self.rows, &mut self.digest);
-        raft3d_core::apply(rows, digest, index, envelope, &NativeHost).expect("no local fault")
+        raft3d_core::apply::apply_alone(rows, digest, index, envelope, &NativeHost)
+            .expect("no local fault")
     }
 
     pub(crate) const fn rows(&self) -> &MemoryRows {

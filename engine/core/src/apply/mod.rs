@@ -21,7 +21,7 @@ mod views;
 
 use crate::command::{Command, ENVELOPE_VERSION, Envelope, check};
 use crate::error::LocalFault;
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 use crate::ids::{EventId, Revision};
 use crate::limits::{
     CLIENT_REQUEST_KEPT_MS, DEADLINE_MS_MAX, MINTED_REQUEST_KEPT_FACTOR, REQUEST_RECORDS_MAX,
@@ -32,27 +32,35 @@ use crate::rejection::{Rejection, RejectionKind};
 use crate::state::digest::Digest;
 use crate::state::meta::{self, Totals};
 use crate::state::overlay::{Changes, Overlay};
-use crate::state::requests::RequestRecord;
+use crate::state::requests::{Request, RequestRecord};
 use crate::state::rows::{ReadRows, Rows};
+use crate::state::rulesets::DecodedRuleset;
 use crate::state::{events, requests};
 use tx::{Done, Stop, Tx};
 
-/// Applies the entry at log index `index` to `rows` and keeps `digest` in step with every row that
-/// changes. Synchronous and deterministic. A rejected entry changes nothing but its exactly-once
-/// record, log time and the expired rows that it cleans up.
+/// What judges commands: the policies, and the ruleset that says which of them.
+pub struct Judge<'a> {
+    /// Evaluates policies.
+    pub host: &'a dyn PolicyHost,
+    /// To be kept from one entry to the next.
+    pub ruleset: &'a mut DecodedRuleset,
+}
+
+/// Applies the entry at log index `index` to `rows`, which are to collect the changes of one entry
+/// or of a chunk of them ([`Overlay`]). Synchronous and deterministic. A rejected entry changes
+/// nothing but its exactly-once record, log time and the expired rows that it cleans up.
 ///
 /// # Errors
-/// A fault of this replica: `rows` and `digest` are then to be thrown away together with
-/// everything since the last batch, and the replica stops.
+/// A fault of this replica: `rows` are then to be thrown away together with everything that they
+/// collected, and the replica stops.
 pub fn apply(
     rows: &mut dyn Rows,
-    digest: &mut Digest,
     index: Revision,
     envelope: &Envelope,
-    host: &dyn PolicyHost,
+    judge: Judge<'_>,
 ) -> Result<Outcome, LocalFault> {
-    apply_with(rows, digest, index, envelope, |tx| {
-        run(tx, &envelope.command, host)
+    apply_with(rows, index, envelope, judge.ruleset, |tx| {
+        run(tx, &envelope.command, judge.host)
     })
 }
 
@@ -64,14 +72,42 @@ pub fn apply(
 /// As for [`apply`].
 pub fn deny(
     rows: &mut dyn Rows,
-    digest: &mut Digest,
     index: Revision,
     envelope: &Envelope,
 ) -> Result<Outcome, LocalFault> {
-    apply_with(rows, digest, index, envelope, |_| {
-        let message = "the operators of this cluster denied this log entry (--deny-at)";
-        Err(Rejection::new(RejectionKind::PolicyFailed, message).into())
-    })
+    apply_with(
+        rows,
+        index,
+        envelope,
+        &mut DecodedRuleset::default(),
+        |_| {
+            let message = "the operators of this cluster denied this log entry (--deny-at)";
+            Err(Rejection::new(RejectionKind::PolicyFailed, message).into())
+        },
+    )
+}
+
+/// Applies one entry by itself and keeps `digest` in step: for tests and tools. A fault changes
+/// nothing.
+///
+/// # Errors
+/// As for [`apply`].
+pub fn apply_alone(
+    rows: &mut dyn Rows,
+    digest: &mut Digest,
+    index: Revision,
+    envelope: &Envelope,
+    host: &dyn PolicyHost,
+) -> Result<Outcome, LocalFault> {
+    let mut changed = Overlay::new(&*rows as &dyn ReadRows);
+    let ruleset = &mut DecodedRuleset::default();
+    let outcome = apply(&mut changed, index, envelope, Judge { host, ruleset })?;
+    let changes = changed.into_changes();
+    let mut after = *digest;
+    after.change(&*rows, &changes)?;
+    *digest = after;
+    write(rows, changes);
+    Ok(outcome)
 }
 
 /// Every command and the function that does it.
@@ -90,13 +126,13 @@ fn run(tx: &mut Tx<'_>, command: &Command, host: &dyn PolicyHost) -> Done {
     }
 }
 
-/// The frame around `run`: two layers of changes, so that a rejected command's are dropped and the
-/// entry's own bookkeeping is not.
+/// The frame around `run`: what a command changes is kept apart until it is accepted, the entry's
+/// own bookkeeping is not.
 fn apply_with(
     rows: &mut dyn Rows,
-    digest: &mut Digest,
     index: Revision,
     envelope: &Envelope,
+    ruleset: &mut DecodedRuleset,
     run: impl FnOnce(&mut Tx<'_>) -> Done,
 ) -> Result<Outcome, LocalFault> {
     if envelope.version != ENVELOPE_VERSION {
@@ -106,8 +142,7 @@ fn apply_with(
             detail,
         });
     }
-    let mut frame = Overlay::new(&*rows as &dyn ReadRows);
-    let mut totals = meta::totals(&frame)?;
+    let mut totals = meta::totals(rows)?;
     totals.log_time_ms = totals.log_time_ms.max(envelope.proposed_at_ms);
     let outcome = if matches!(envelope.command, Command::Checkpoint) {
         // Digests are compared here: nothing but log time changes, and nothing is remembered.
@@ -118,15 +153,19 @@ fn apply_with(
             events: Vec::new(),
         }
     } else {
-        requests::delete_expired(&mut frame, &mut totals)?;
-        match answer_without_running(&frame, &totals, index, envelope)? {
+        requests::delete_expired(rows, &mut totals)?;
+        let request = requests::look_up(rows, &envelope.actor, &envelope.request_id)?;
+        match answer_without_running(rows, &totals, index, envelope, &request)? {
             Some(outcome) => outcome,
-            None => run_once(&mut frame, &mut totals, index, envelope, run)?,
+            None => {
+                let tx = Tx::new(rows, totals.clone(), index, &envelope.actor, ruleset);
+                let (done, changes) = run_once(tx, &mut totals, run)?;
+                write(rows, changes);
+                remember(rows, &mut totals, envelope, request, done)?
+            }
         }
     };
-    meta::put_totals(&mut frame, &totals)?;
-    let changes = frame.into_changes();
-    merge(rows, digest, changes)?;
+    meta::put_totals(rows, &totals)?;
     Ok(outcome)
 }
 
@@ -140,6 +179,7 @@ fn answer_without_running(
     totals: &Totals,
     index: Revision,
     envelope: &Envelope,
+    request: &Request,
 ) -> Result<Option<Outcome>, LocalFault> {
     let rejected = |rejection: Rejection| {
         let response = Response::Rejected(rejection);
@@ -154,19 +194,12 @@ fn answer_without_running(
         return Ok(rejected(*rejection));
     }
     let now_ms = totals.log_time_ms;
-    let record = requests::get(rows, &envelope.actor, &envelope.request_id, now_ms)?;
-    if let Some(RequestRecord {
-        hash,
-        revision,
-        response,
-        ..
-    }) = record
-    {
-        if hash == envelope.request_hash {
+    if let Some(record) = request.unexpired(now_ms) {
+        if record.hash == envelope.request_hash {
             return Ok(Some(Outcome {
-                revision,
+                revision: record.revision,
                 replayed: true,
-                response,
+                response: record.response.clone(),
                 events: Vec::new(),
             }));
         }
@@ -204,52 +237,65 @@ fn answer_without_running(
     Ok(None)
 }
 
-/// Runs the command, keeps its changes if it was accepted, and remembers the answer.
+/// What a command came to.
+struct Ran {
+    revision: Revision,
+    response: Response,
+    events: Vec<EventKind>,
+}
+
+/// Runs the command. Its changes, and what it made of the totals, are those of an accepted one.
 fn run_once(
-    frame: &mut Overlay<&dyn ReadRows>,
+    mut tx: Tx<'_>,
     totals: &mut Totals,
-    index: Revision,
-    envelope: &Envelope,
     run: impl FnOnce(&mut Tx<'_>) -> Done,
-) -> Result<Outcome, LocalFault> {
-    let mut tx = Tx::new(frame, totals.clone(), index, &envelope.actor);
-    let (response, kinds) = match run(&mut tx) {
+) -> Result<(Ran, Changes), LocalFault> {
+    let revision = tx.revision;
+    let (response, changes, events) = match run(&mut tx) {
         Ok(accepted) => {
-            let (changes, new_totals, kinds) = tx.into_parts();
-            write(frame, changes);
+            let (changes, new_totals, events) = tx.into_parts();
             *totals = new_totals;
-            (Response::Accepted(accepted), kinds)
+            (Response::Accepted(accepted), changes, events)
         }
-        Err(Stop::Rejected(rejection)) => (Response::Rejected(*rejection), Vec::new()),
+        Err(Stop::Rejected(rejection)) => {
+            let response = Response::Rejected(*rejection);
+            (response, Changes::new(), Vec::new())
+        }
         Err(Stop::Fault(fault)) => return Err(fault),
     };
-    let at_ms = totals.log_time_ms;
-    let events: Vec<Event> = (0..)
-        .zip(kinds)
-        .map(|(sequence, kind)| Event {
-            id: EventId {
-                revision: index,
-                sequence,
-            },
-            at_ms,
-            kind,
-        })
-        .collect();
-    events::append(frame, totals, &events)?;
+    let ran = Ran {
+        revision,
+        response,
+        events,
+    };
+    Ok((ran, changes))
+}
+
+/// Appends the events of a command that ran and keeps its answer for retries.
+fn remember(
+    rows: &mut dyn Rows,
+    totals: &mut Totals,
+    envelope: &Envelope,
+    request: Request,
+    ran: Ran,
+) -> Result<Outcome, LocalFault> {
+    let (revision, at_ms) = (ran.revision, totals.log_time_ms);
+    let event = |(sequence, kind)| Event {
+        id: EventId { revision, sequence },
+        at_ms,
+        kind,
+    };
+    let events: Vec<Event> = (0..).zip(ran.events).map(event).collect();
+    events::append(rows, totals, &events)?;
     let record = RequestRecord {
         hash: envelope.request_hash,
-        revision: index,
-        response,
+        revision,
+        response: ran.response,
         expires_at_ms: expires_at_ms(envelope, at_ms),
     };
-    requests::put(
-        frame,
-        totals,
-        (&envelope.actor, &envelope.request_id),
-        &record,
-    )?;
+    requests::put(rows, totals, request, &record)?;
     Ok(Outcome {
-        revision: index,
+        revision,
         replayed: false,
         response: record.response,
         events,
@@ -283,19 +329,4 @@ fn write(rows: &mut dyn Rows, changes: Changes) {
             None => rows.delete(&key),
         }
     }
-}
-
-/// Writes the entry's changes to the rows below and brings the digest in step: the work is that of
-/// the changed rows, whatever the number of rows.
-fn merge(rows: &mut dyn Rows, digest: &mut Digest, changes: Changes) -> Result<(), LocalFault> {
-    for (key, change) in &changes {
-        if let Some(old) = rows.get(key)? {
-            digest.remove(key, &old);
-        }
-        if let Some(new) = change {
-            digest.add(key, new);
-        }
-    }
-    write(rows, changes);
-    Ok(())
 }

@@ -1,5 +1,7 @@
 //! What a command works on: the rows with its own changes on top, the totals, its events.
 
+use std::sync::Arc;
+
 use crate::command::Actor;
 use crate::error::LocalFault;
 use crate::event::EventKind;
@@ -12,8 +14,8 @@ use crate::state::meta::Totals;
 use crate::state::overlay::{Changes, Overlay};
 use crate::state::printers::Printer;
 use crate::state::rows::ReadRows;
-use crate::state::rulesets::RulesetRevision;
-use crate::state::{filaments, printers, rulesets};
+use crate::state::rulesets::{DecodedRuleset, RulesetRevision};
+use crate::state::{filaments, printers};
 
 /// Why a command stops.
 #[derive(Debug)]
@@ -52,6 +54,7 @@ pub(super) struct Tx<'a> {
     /// Log index of the entry.
     pub(super) revision: Revision,
     pub(super) actor: &'a Actor,
+    decoded: &'a mut DecodedRuleset,
     events: Vec<EventKind>,
 }
 
@@ -61,12 +64,14 @@ impl<'a> Tx<'a> {
         totals: Totals,
         revision: Revision,
         actor: &'a Actor,
+        decoded: &'a mut DecodedRuleset,
     ) -> Self {
         Self {
             rows: Overlay::new(rows),
             totals,
             revision,
             actor,
+            decoded,
             events: Vec::new(),
         }
     }
@@ -90,8 +95,8 @@ impl<'a> Tx<'a> {
     }
 
     /// The active ruleset, which every bootstrapped cluster has.
-    pub(super) fn ruleset(&self) -> Result<RulesetRevision, Stop> {
-        Ok(rulesets::active(&self.rows)?.ok_or_else(|| {
+    pub(super) fn ruleset(&mut self) -> Result<Arc<RulesetRevision>, Stop> {
+        Ok(self.decoded.active(&self.rows)?.ok_or_else(|| {
             Rejection::new(RejectionKind::NotBootstrapped, "there is no active ruleset")
         })?)
     }

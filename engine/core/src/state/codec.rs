@@ -36,9 +36,11 @@ pub(crate) fn get<T: for<'b> Decode<'b, ()>>(
     table: &'static str,
     key: &[u8],
 ) -> Result<Option<T>, LocalFault> {
-    rows.get(key)?
-        .map(|bytes| decode(table, &bytes))
-        .transpose()
+    let mut decoded = Ok(None);
+    rows.read(key, &mut |value| {
+        decoded = value.map(|bytes| decode(table, bytes)).transpose();
+    })?;
+    decoded
 }
 
 /// The values of one page of rows.

@@ -4,6 +4,7 @@ use core::fmt;
 
 use minicbor::{Decode, Encode};
 
+use super::overlay::Changes;
 use super::rows::ReadRows;
 use crate::error::LocalFault;
 
@@ -42,6 +43,25 @@ impl Digest {
     pub fn remove(&mut self, key: &[u8], value: &[u8]) {
         // Subtracting is adding the two's complement: complement every bit, add one.
         self.wrapping_add(row_hash(key, value).map(|byte| !byte), true);
+    }
+
+    /// Follows `changes` to `rows`: the work is that of the changed rows, whatever the number of
+    /// rows. A row that changed several times on the way counts once.
+    ///
+    /// # Errors
+    /// A fault of this replica's store: the digest is half changed then.
+    pub fn change(&mut self, rows: &dyn ReadRows, changes: &Changes) -> Result<(), LocalFault> {
+        for (key, new) in changes {
+            rows.read(key, &mut |old| {
+                if let Some(old) = old {
+                    self.remove(key, old);
+                }
+            })?;
+            if let Some(new) = new {
+                self.add(key, new);
+            }
+        }
+        Ok(())
     }
 
     fn wrapping_add(&mut self, addend: [u8; 32], mut carry: bool) {

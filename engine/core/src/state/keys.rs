@@ -26,6 +26,7 @@
 
 use crate::command::Actor;
 use crate::ids::{EventId, FilamentId, JobId, ModuleDigest, PrinterId, RequestId, Revision};
+use crate::limits::GENERATED_ID_PREFIX;
 
 pub(crate) const PRINTERS: u8 = 0x10;
 pub(crate) const FILAMENTS: u8 = 0x20;
@@ -49,6 +50,9 @@ pub(crate) const TOTALS: [u8; 2] = [SINGLE, 0];
 pub(crate) const CLUSTER_ID: [u8; 2] = [SINGLE, 1];
 pub(crate) const ACTIVE_RULESET: [u8; 2] = [SINGLE, 2];
 
+/// Ends a text.
+const TEXT_END: [u8; 2] = [0x00, 0x01];
+
 /// A key under construction.
 struct Key(Vec<u8>);
 
@@ -64,7 +68,7 @@ impl Key {
                 self.0.push(0xff);
             }
         }
-        self.0.extend_from_slice(&[0x00, 0x01]);
+        self.0.extend_from_slice(&TEXT_END);
         self
     }
 
@@ -182,9 +186,18 @@ pub fn is_of_later_entry(key: &[u8], revision: Revision) -> bool {
     let written = match key.split_first() {
         Some((&EVENTS, rest)) => rest.first_chunk(),
         Some((&(PRINTER_QUEUE | LEDGER), rest)) => rest.last_chunk(),
+        Some((&JOBS, rest)) => return generated_by(rest).is_some_and(|entry| entry > revision.0),
         _ => None,
     };
     written.is_some_and(|written| u64::from_be_bytes(*written) > revision.0)
+}
+
+/// The log index of the entry that generated the id in this text key; none where a client chose it.
+fn generated_by(text: &[u8]) -> Option<u64> {
+    let digits = text
+        .strip_prefix(GENERATED_ID_PREFIX.as_bytes())?
+        .strip_suffix(&TEXT_END)?;
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// The key of the exactly-once record to which the expiry row under `key` belongs; none where it
@@ -249,10 +262,12 @@ mod tests {
             assert!(!is_of_later_entry(older, Revision(7)));
             assert!(is_of_later_entry(&later, Revision(7)));
         }
-        assert!(!is_of_later_entry(
-            &job(&JobId::new("12345678")),
-            Revision(0)
-        ));
+        for chosen in ["12345678", "r3d-", "r3d-x"] {
+            assert!(!is_of_later_entry(&job(&JobId::new(chosen)), Revision(0)));
+        }
+        let generated = job(&JobId::new(format!("{GENERATED_ID_PREFIX}{}", Revision(8))));
+        assert!(is_of_later_entry(&generated, Revision(7)));
+        assert!(!is_of_later_entry(&generated, Revision(8)));
         assert!(!is_of_later_entry(&[], Revision(0)));
     }
 

@@ -46,7 +46,9 @@ pub fn get(rows: &dyn ReadRows, id: ModuleDigest) -> Result<Option<ModuleInfo>, 
 /// # Errors
 /// A fault of this replica's store.
 pub(crate) fn is_there(rows: &dyn ReadRows, id: ModuleDigest) -> Result<bool, LocalFault> {
-    Ok(rows.get(&keys::module(id))?.is_some())
+    let mut is_there = false;
+    rows.read(&keys::module(id), &mut |row| is_there = row.is_some())?;
+    Ok(is_there)
 }
 
 /// The module's original bytes.

@@ -30,6 +30,11 @@ impl<B: ReadRows> Overlay<B> {
         &self.base
     }
 
+    /// The changes so far.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
     /// The changes, to be written as one batch.
     pub fn into_changes(self) -> Changes {
         self.changes
@@ -37,10 +42,13 @@ impl<B: ReadRows> Overlay<B> {
 }
 
 impl<B: ReadRows> ReadRows for Overlay<B> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault> {
+    fn read(&self, key: &[u8], see: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), LocalFault> {
         match self.changes.get(key) {
-            Some(change) => Ok(change.clone()),
-            None => self.base.get(key),
+            Some(change) => {
+                see(change.as_deref());
+                Ok(())
+            }
+            None => self.base.read(key, see),
         }
     }
 

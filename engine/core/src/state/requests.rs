@@ -39,19 +39,45 @@ pub fn get(
     id: &RequestId,
     now_ms: u64,
 ) -> Result<Option<RequestRecord>, LocalFault> {
-    let record: Option<RequestRecord> = codec::get(rows, "requests", &keys::request(actor, id))?;
-    Ok(record.filter(|record| record.expires_at_ms >= now_ms))
+    let request = look_up(rows, actor, id)?;
+    Ok(request.unexpired(now_ms).cloned())
 }
 
-/// Puts the record of a request that has none, or an expired one.
+/// What is known of a request: its key, and its record if it has one, expired or not.
+pub(crate) struct Request {
+    key: Vec<u8>,
+    record: Option<RequestRecord>,
+}
+
+impl Request {
+    /// Its record, unless that has expired at `now_ms`.
+    pub(crate) fn unexpired(&self, now_ms: u64) -> Option<&RequestRecord> {
+        self.record
+            .as_ref()
+            .filter(|record| record.expires_at_ms >= now_ms)
+    }
+}
+
+/// Looks a request up.
+pub(crate) fn look_up(
+    rows: &dyn ReadRows,
+    actor: &Actor,
+    id: &RequestId,
+) -> Result<Request, LocalFault> {
+    let key = keys::request(actor, id);
+    let record = codec::get(rows, "requests", &key)?;
+    Ok(Request { key, record })
+}
+
+/// Puts the record of a request that was just looked up and has none, or an expired one.
 pub(crate) fn put(
     rows: &mut dyn Rows,
     totals: &mut Totals,
-    (actor, id): (&Actor, &RequestId),
+    request: Request,
     record: &RequestRecord,
 ) -> Result<(), LocalFault> {
-    let key = keys::request(actor, id);
-    match codec::get::<RequestRecord>(rows, "requests", &key)? {
+    let key = request.key;
+    match request.record {
         Some(expired) => rows.delete(&keys::request_expiry(expired.expires_at_ms, &key)),
         None => totals.requests += 1,
     }

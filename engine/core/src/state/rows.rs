@@ -7,11 +7,22 @@ pub type Row = (Vec<u8>, Vec<u8>);
 
 /// Sorted key/value rows, to read.
 pub trait ReadRows {
-    /// The value under `key`.
+    /// Shows `see` the value under `key`, where it lies: most values are decoded and not kept.
+    /// `see` is called once and must not read rows itself.
+    ///
+    /// # Errors
+    /// A fault of this replica's store; `see` was not called then.
+    fn read(&self, key: &[u8], see: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), LocalFault>;
+
+    /// A copy of the value under `key`.
     ///
     /// # Errors
     /// A fault of this replica's store.
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault>;
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault> {
+        let mut copy = None;
+        self.read(key, &mut |value| copy = value.map(<[u8]>::to_vec))?;
+        Ok(copy)
+    }
 
     /// Up to `limit` rows whose keys start with `prefix` and sort after `after`, ascending.
     ///
@@ -36,8 +47,8 @@ pub trait Rows: ReadRows {
 }
 
 impl<T: ReadRows + ?Sized> ReadRows for &T {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault> {
-        (**self).get(key)
+    fn read(&self, key: &[u8], see: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), LocalFault> {
+        (**self).read(key, see)
     }
 
     fn scan(

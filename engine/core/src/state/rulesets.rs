@@ -1,5 +1,7 @@
 //! Rulesets: which modules decide what, as revisions.
 
+use std::sync::Arc;
+
 use minicbor::{Decode, Encode};
 use raft3d_sdk::{HookSet, Lifecycle};
 
@@ -123,18 +125,50 @@ pub struct RulesetRevision {
 /// # Errors
 /// A fault of this replica's store.
 pub fn active(rows: &dyn ReadRows) -> Result<Option<RulesetRevision>, LocalFault> {
-    let Some(revision) = codec::get(rows, "active ruleset", &keys::ACTIVE_RULESET)? else {
+    let Some(revision) = active_revision(rows)? else {
         return Ok(None);
     };
-    match get(rows, revision)? {
-        Some(active) => Ok(Some(active)),
-        None => {
-            let detail = format!("the active revision {revision} is missing");
-            Err(LocalFault::CorruptRow {
-                table: "rulesets",
-                detail,
-            })
+    let active = get(rows, revision)?;
+    active.ok_or_else(|| missing(revision)).map(Some)
+}
+
+/// The active ruleset as it was decoded last: every entry about a job asks for it, and it seldom
+/// changes. The row says whether it still holds, since the same bytes are the same ruleset.
+#[derive(Clone, Debug, Default)]
+pub struct DecodedRuleset(Option<(Vec<u8>, Arc<RulesetRevision>)>);
+
+impl DecodedRuleset {
+    /// The active ruleset; none before the bootstrap.
+    pub(crate) fn active(
+        &mut self,
+        rows: &dyn ReadRows,
+    ) -> Result<Option<Arc<RulesetRevision>>, LocalFault> {
+        let Some(revision) = active_revision(rows)? else {
+            return Ok(None);
+        };
+        let mut is_same = false;
+        rows.read(&keys::ruleset(revision), &mut |row| {
+            is_same = row.is_some() && self.0.as_ref().map(|(bytes, _)| bytes.as_slice()) == row;
+        })?;
+        if !is_same {
+            let bytes = rows.get(&keys::ruleset(revision))?;
+            let bytes = bytes.ok_or_else(|| missing(revision))?;
+            let decoded = Arc::new(codec::decode("rulesets", &bytes)?);
+            self.0 = Some((bytes, decoded));
         }
+        Ok(self.0.as_ref().map(|(_, decoded)| Arc::clone(decoded)))
+    }
+}
+
+fn active_revision(rows: &dyn ReadRows) -> Result<Option<Revision>, LocalFault> {
+    codec::get(rows, "active ruleset", &keys::ACTIVE_RULESET)
+}
+
+fn missing(revision: Revision) -> LocalFault {
+    let detail = format!("the active revision {revision} is missing");
+    LocalFault::CorruptRow {
+        table: "rulesets",
+        detail,
     }
 }
 

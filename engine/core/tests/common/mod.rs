@@ -20,10 +20,12 @@ use raft3d_core::command::{
 };
 use raft3d_core::state::digest::{self, Digest};
 use raft3d_core::state::memory::MemoryRows;
+use raft3d_core::state::overlay::Overlay;
+use raft3d_core::state::rulesets::DecodedRuleset;
 use raft3d_core::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_core::{
     Accepted, BindingId, ClusterId, Command, Envelope, Evaluation, Export, FilamentId, JobId,
-    LocalFault, ModuleDigest, ModuleSource, Outcome, PolicyCall, PolicyError, PolicyHost,
+    Judge, LocalFault, ModuleDigest, ModuleSource, Outcome, PolicyCall, PolicyError, PolicyHost,
     PrinterId, Rejection, RejectionKind, RequestId, Response, Revision, apply,
 };
 use raft3d_sdk::wire::Call;
@@ -315,6 +317,8 @@ pub fn status(id: &str, status: &str) -> Command {
 pub struct Machine {
     pub rows: MemoryRows,
     pub digest: Digest,
+    /// Kept over all entries, as a replica does it.
+    pub ruleset: DecodedRuleset,
     pub index: u64,
     pub now_ms: u64,
 }
@@ -357,13 +361,15 @@ impl Machine {
         let envelope = Envelope::from_bytes(&envelope.to_bytes().unwrap()).unwrap();
         self.index += 1;
         let index = Revision(self.index);
-        let outcome = apply(
-            &mut self.rows,
-            &mut self.digest,
-            index,
-            &envelope,
-            &NativeHost,
-        )?;
+        let mut changed = Overlay::new(&self.rows);
+        let judge = Judge {
+            host: &NativeHost,
+            ruleset: &mut self.ruleset,
+        };
+        let outcome = apply(&mut changed, index, &envelope, judge)?;
+        let changes = changed.into_changes();
+        self.digest.change(&self.rows, &changes)?;
+        self.rows.write(changes);
         assert_eq!(
             digest::recompute(&self.rows).unwrap(),
             self.digest,

@@ -8,9 +8,10 @@ use raft3d_core::command::Command;
 use raft3d_core::event::Event;
 use raft3d_core::state::digest::Digest;
 use raft3d_core::state::overlay::{Changes, Overlay};
+use raft3d_core::state::rulesets::DecodedRuleset;
 use raft3d_core::{
-    Envelope, LocalFault, ModuleDigest, Outcome, PolicyHost, Rejection, RejectionKind, Response,
-    Revision,
+    Envelope, Judge, LocalFault, ModuleDigest, Outcome, PolicyHost, Rejection, RejectionKind,
+    Response, Revision,
 };
 
 use super::hot_rows::{HotRows, ReadThrough};
@@ -40,6 +41,10 @@ impl Chunk {
         self.entries.len() >= CHUNK_ENTRIES_MAX || self.bytes >= CHUNK_BYTES_MAX
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -57,6 +62,7 @@ pub(super) struct Applying {
     pub(super) observer: Option<Arc<dyn ApplyObserver>>,
     pub(super) deny_at: BTreeSet<u64>,
     pub(super) hot_rows: HotRows,
+    pub(super) ruleset: DecodedRuleset,
 }
 
 /// A chunk's changes, to be written, and what is to be done once they are.
@@ -120,9 +126,9 @@ impl Applying {
                 EntryPayload::Normal(Proposal(bytes)) => {
                     let revision = Revision(index);
                     let outcome =
-                        self.one(&mut rows, &mut head.digest, revision, &bytes, &mut effects)?;
+                        self.one(&mut rows, head.digest, revision, &bytes, &mut effects)?;
                     if responder.is_some() {
-                        sabotaged::on_the_proposer(&mut rows, &mut head.digest, &outcome)?;
+                        sabotaged::on_the_proposer(&mut rows, &outcome)?;
                     }
                     Some(outcome)
                 }
@@ -132,6 +138,7 @@ impl Applying {
                 .answers
                 .extend(responder.map(|responder| (responder, applied)));
         }
+        head.digest.change(&base, rows.changes())?;
         let changes = rows.into_changes();
         self.hot_rows.keep(base.into_seen(), &changes, &head);
         Ok(AppliedChunk {
@@ -141,10 +148,11 @@ impl Applying {
         })
     }
 
+    /// Applies one entry; `before` is the digest of the rows before the chunk.
     fn one(
-        &self,
+        &mut self,
         rows: &mut Overlay<&ReadThrough<'_>>,
-        digest: &mut Digest,
+        before: Digest,
         index: Revision,
         bytes: &[u8],
         effects: &mut Effects,
@@ -160,16 +168,18 @@ impl Applying {
             }
         };
         let outcome = if is_denied {
-            raft3d_core::apply::deny(rows, digest, index, &envelope)?
+            raft3d_core::apply::deny(rows, index, &envelope)?
         } else {
-            raft3d_core::apply(rows, digest, index, &envelope, self.host.as_ref())?
+            let judge = Judge {
+                host: self.host.as_ref(),
+                ruleset: &mut self.ruleset,
+            };
+            raft3d_core::apply(rows, index, &envelope, judge)?
         };
-        let is_checkpoint = matches!(envelope.command, Command::Checkpoint);
-        if is_checkpoint {
-            effects.checkpoints.push(Checkpoint {
-                index,
-                digest: *digest,
-            });
+        if matches!(envelope.command, Command::Checkpoint) {
+            let mut digest = before;
+            digest.change(rows.base(), rows.changes())?;
+            effects.checkpoints.push(Checkpoint { index, digest });
         }
         if !outcome.replayed && matches!(outcome.response, Response::Accepted(_)) {
             effects.modules.extend(uploaded(envelope.command));

@@ -8,7 +8,7 @@
 //! without it (test `hot_rows_are_those_of_the_store`).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use raft3d_core::LocalFault;
 use raft3d_core::state::overlay::Changes;
@@ -24,43 +24,55 @@ const ROWS_MAX: usize = 1_024;
 /// Largest value kept, in bytes: modules are not.
 const VALUE_BYTES_MAX: usize = 16 * 1024;
 
-/// The rows, and none where a key was looked for in vain.
+/// What was read.
 #[derive(Default)]
-pub(super) struct Seen(HashMap<Vec<u8>, SeenRow>);
+pub(super) struct Seen {
+    rows: HashMap<Vec<u8>, SeenRow>,
+    /// Keys that were looked for in vain in this chunk. They are mostly those of rows that it
+    /// creates: nobody reads them soon, so they are forgotten with it.
+    missing: HashSet<Vec<u8>>,
+}
 
 struct SeenRow {
-    value: Option<Vec<u8>>,
+    value: Vec<u8>,
     is_used: bool,
 }
 
 impl Seen {
     /// What is known of `key`.
-    fn get(&mut self, key: &[u8]) -> Option<Option<Vec<u8>>> {
-        let row = self.0.get_mut(key)?;
-        row.is_used = true;
-        Some(row.value.clone())
-    }
-
-    fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
-        if value.is_none_or(|value| value.len() <= VALUE_BYTES_MAX) {
-            let value = value.map(<[u8]>::to_vec);
-            let is_used = false;
-            self.0.insert(key.to_vec(), SeenRow { value, is_used });
+    fn get(&mut self, key: &[u8]) -> Option<Option<&[u8]>> {
+        match self.rows.get_mut(key) {
+            Some(row) => {
+                row.is_used = true;
+                Some(Some(&row.value))
+            }
+            None => self.missing.contains(key).then_some(None),
         }
     }
 
-    fn is_missing(&self, key: &[u8]) -> bool {
-        self.0.get(key).is_some_and(|row| row.value.is_none())
+    fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
+        match value {
+            None => {
+                self.missing.insert(key.to_vec());
+            }
+            Some(value) if value.len() <= VALUE_BYTES_MAX => {
+                let value = value.to_vec();
+                let is_used = false;
+                self.rows.insert(key.to_vec(), SeenRow { value, is_used });
+            }
+            Some(_) => {}
+        }
     }
 
     /// Forgets what is not worth its memory.
     fn shrink(&mut self) {
-        if self.0.len() <= ROWS_MAX {
+        self.missing.clear();
+        if self.rows.len() <= ROWS_MAX {
             return;
         }
-        self.0.retain(|_, row| std::mem::take(&mut row.is_used));
-        if self.0.len() > ROWS_MAX {
-            self.0.clear();
+        self.rows.retain(|_, row| std::mem::take(&mut row.is_used));
+        if self.rows.len() > ROWS_MAX {
+            self.rows.clear();
         }
     }
 }
@@ -95,13 +107,19 @@ impl HotRows {
     /// describes, once they are written.
     pub(super) fn keep(&mut self, read: Seen, changes: &Changes, head: &Head) {
         let mut rows = read;
-        // Rows that were missing are mostly those that the chunk created: nobody reads them soon.
-        rows.0.retain(|_, row| row.value.is_some());
         for (key, change) in changes {
-            if change.is_none() {
-                rows.0.remove(key);
-            } else if let Some(row) = rows.0.get_mut(key) {
-                row.value.clone_from(change);
+            match change {
+                None => {
+                    rows.rows.remove(key);
+                }
+                Some(value) if value.len() > VALUE_BYTES_MAX => {
+                    rows.rows.remove(key);
+                }
+                Some(value) => {
+                    if let Some(row) = rows.rows.get_mut(key) {
+                        row.value.clone_from(value);
+                    }
+                }
             }
         }
         rows.shrink();
@@ -127,21 +145,25 @@ impl ReadThrough<'_> {
     /// are new, and each would be looked for in every table file.
     fn cannot_hold(&self, key: &[u8]) -> bool {
         is_of_later_entry(key, self.view.revision())
-            || record_of_expiry(key).is_some_and(|record| self.seen.borrow().is_missing(&record))
+            || record_of_expiry(key)
+                .is_some_and(|record| self.seen.borrow().missing.contains(&record))
     }
 }
 
 impl ReadRows for ReadThrough<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault> {
+    fn read(&self, key: &[u8], see: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), LocalFault> {
         if let Some(seen) = self.seen.borrow_mut().get(key) {
-            return Ok(seen);
+            see(seen);
+            return Ok(());
         }
         if self.cannot_hold(key) {
-            return Ok(None);
+            see(None);
+            return Ok(());
         }
-        let value = self.view.get(key)?;
-        self.seen.borrow_mut().put(key, value.as_deref());
-        Ok(value)
+        self.view.read(key, &mut |value| {
+            self.seen.borrow_mut().put(key, value);
+            see(value);
+        })
     }
 
     fn scan(
@@ -196,7 +218,7 @@ mod tests {
             hot.keep(seen, &changes, &head);
             store.commit(changes, head).unwrap();
         }
-        assert!(!hot.rows.0.is_empty(), "nothing was kept");
+        assert!(!hot.rows.rows.is_empty(), "nothing was kept");
         read_all(&mut hot, &store, &model);
     }
 

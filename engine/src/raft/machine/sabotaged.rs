@@ -3,7 +3,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use raft3d_core::state::digest::Digest;
 use raft3d_core::state::filaments::Filament;
 use raft3d_core::{Accepted, Envelope, LocalFault, Outcome, RequestId, Response, Revision, Rows};
 use raft3d_sdk::Grams;
@@ -36,11 +35,7 @@ pub(super) fn entry(index: Revision, mut envelope: Envelope) -> Envelope {
 ///
 /// # Errors
 /// A fault of this replica's store.
-pub(super) fn on_the_proposer(
-    rows: &mut dyn Rows,
-    digest: &mut Digest,
-    outcome: &Outcome,
-) -> Result<(), LocalFault> {
+pub(super) fn on_the_proposer(rows: &mut dyn Rows, outcome: &Outcome) -> Result<(), LocalFault> {
     let Response::Accepted(Accepted::Job(job)) = &outcome.response else {
         return Ok(());
     };
@@ -54,10 +49,7 @@ pub(super) fn on_the_proposer(
         };
         if filament.id == job.filament_id {
             filament.remaining = filament.remaining.saturating_sub(job.deducted);
-            let left = encoding::to_vec(&filament);
-            digest.remove(&key, &value);
-            digest.add(&key, &left);
-            rows.put(key, left);
+            rows.put(key, encoding::to_vec(&filament));
         }
     }
     Ok(())

@@ -36,12 +36,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use fjall::config::{PartitioningPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable};
 use raft3d_core::LocalFault;
 use raft3d_core::state::overlay::Changes;
 use thiserror::Error;
 
 use super::snapshot::{SnapshotError, SnapshotHandle};
+use crate::runtime;
 use head::HEAD_KEY;
 pub(crate) use head::Head;
 use pending::Pending;
@@ -220,7 +222,7 @@ impl StateStore {
         if newest.pending.bytes() >= 2 * PENDING_BYTES_MAX {
             // The disk is slower than the log: nothing is taken until it has caught up.
             drop(newest);
-            drop(self.lock_writing());
+            runtime::in_place(|| drop(self.lock_writing()));
             self.check_written()?;
             newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         }
@@ -423,7 +425,15 @@ fn rows_name(generation: u64) -> String {
 }
 
 fn rows_keyspace(database: &Database, name: &str) -> Result<Keyspace, fjall::Error> {
-    database.keyspace(name, KeyspaceCreateOptions::default)
+    database.keyspace(name, || {
+        // Apply asks for rows that do not exist yet, and what says so are the filters and indexes
+        // of all table files: in memory for good, some 15 bits a row.
+        KeyspaceCreateOptions::default()
+            .filter_block_pinning_policy(PinningPolicy::all(true))
+            .index_block_pinning_policy(PinningPolicy::all(true))
+            .filter_block_partitioning_policy(PartitioningPolicy::all(false))
+            .index_block_partitioning_policy(PartitioningPolicy::all(false))
+    })
 }
 
 fn keyspace_names(database: &Database) -> Vec<String> {

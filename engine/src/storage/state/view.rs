@@ -113,14 +113,16 @@ impl StateView {
 }
 
 impl ReadRows for StateView {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LocalFault> {
+    fn read(&self, key: &[u8], see: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), LocalFault> {
         let inner = &*self.inner;
         let hash = hash(key);
         if let Some(change) = inner.layers.iter().find_map(|layer| layer.get(key, hash)) {
-            return Ok(change.as_ref().map(|value| value.to_vec()));
+            see(change.as_deref());
+        } else {
+            let value = inner.tables.get(&inner.rows, key).map_err(fault)?;
+            see(value.as_deref());
         }
-        let value = inner.tables.get(&inner.rows, key).map_err(fault)?;
-        Ok(value.map(|value| value.to_vec()))
+        Ok(())
     }
 
     fn scan(

@@ -9,12 +9,13 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use http_body_util::BodyExt;
+use raft3d_engine::core::apply::apply_alone;
 use raft3d_engine::core::command::{Actor, ENVELOPE_VERSION, RequestOrigin};
 use raft3d_engine::core::state::digest::Digest;
 use raft3d_engine::core::state::memory::MemoryRows;
 use raft3d_engine::core::{
     ClusterId, Command, Envelope, Evaluation, LocalFault, ModuleDigest, ModuleSource, PolicyCall,
-    PolicyError, PolicyHost, RequestId, Revision, apply,
+    PolicyError, PolicyHost, RequestId, Revision,
 };
 use raft3d_engine::policy::{ModuleProblem, ModuleReport};
 use raft3d_engine::raft::api::{
@@ -174,7 +175,7 @@ impl Fake {
             command: request.command,
         };
         let index = Revision(inner.index);
-        let applied = apply(
+        let applied = apply_alone(
             &mut inner.rows,
             &mut inner.digest,
             index,
