@@ -166,6 +166,12 @@ impl SimDisk {
         }
         lost.len() as u64
     }
+
+    /// The power goes, and nothing stays of what was written and not synced. Answers how many
+    /// writes were lost.
+    pub fn lose_unsynced(&self) -> u64 {
+        std::mem::take(&mut self.lock().written).len() as u64
+    }
 }
 
 impl Inner {

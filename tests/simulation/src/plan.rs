@@ -73,10 +73,15 @@ pub enum Action {
     PowerCut(Target, StateDamage, u64),
     /// All do.
     PowerCutAll(u64),
+    /// Each of so many next elections is won, and then the winner and most voters lose their power;
+    /// with 0 no more of them.
+    CutElections(u64),
     /// Keeps copies of all state databases: what `Older` goes back to.
     CopyStates,
     /// The target's syncs take up to so many milliseconds more; healthy with 0.
     SlowDisk(Target, u64),
+    /// The same for all of them.
+    SlowDisks(u64),
     /// The target's clock is off by so many milliseconds.
     Skew(Target, i64),
     /// The leadership is handed to somebody.
@@ -123,6 +128,7 @@ impl Plan {
         tracks.disks();
         tracks.clocks();
         tracks.members();
+        tracks.elections();
         let mut actions = tracks.actions;
         actions.sort_by_key(|(at, _)| *at);
         Self {
@@ -285,6 +291,22 @@ impl Tracks {
                 let target = self.target();
                 self.push(at, Action::Remove(target));
             }
+        }
+    }
+
+    /// The leader is killed while all disks are slow, and those who then vote lose their power: a
+    /// vote that was told and not synced would be forgotten, and given once more.
+    fn elections(&mut self) {
+        for at in self.times(35, 2_500, 6_000) {
+            let slow_ms = self.random.between(200, 800);
+            self.push(at, Action::SlowDisks(slow_ms));
+            let elections = self.random.between(1, 4);
+            self.push(at, Action::CutElections(elections));
+            let down_ms = self.random.between(50, 400);
+            self.push(at + 50, Action::Kill(Target::Leader, down_ms));
+            let end = at + self.random.between(1_500, 3_000);
+            self.push(end, Action::CutElections(0));
+            self.push(end, Action::SlowDisks(0));
         }
     }
 }

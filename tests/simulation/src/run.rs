@@ -15,20 +15,19 @@ use raft3d_engine::runtime;
 use tokio::sync::mpsc;
 use turmoil::Sim;
 
-use crate::client::{Call, Reply};
 use crate::host;
 use crate::judge::{self, Violation};
-use crate::net::Net;
 use crate::plan::Plan;
 use crate::policies::Policies;
 use crate::random::Random;
 use crate::stats::Stats;
 use crate::trace::Trace;
-use crate::workload::{Client, Known};
 use crate::world::{Slot, World};
 
 mod faults;
+mod operators;
 use faults::Faults;
+use operators::run_clients;
 
 /// Simulated time of one step, in milliseconds.
 pub(crate) const TICK_MS: u64 = 1;
@@ -48,8 +47,6 @@ const LOOK_MS: u64 = 20;
 const COMPARE_MS: u64 = 200;
 /// A replica that differs from the majority must be closed within so many milliseconds.
 const FENCE_MS_MAX: u64 = 4_000;
-/// How long an operator waits for an answer.
-const OPERATOR_PATIENCE: Duration = Duration::from_secs(6);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -114,15 +111,6 @@ pub struct Outcome {
     pub records: Vec<Record>,
 }
 
-/// What an operator is asked to do.
-#[derive(Debug)]
-pub(crate) enum Task {
-    Transfer(Arc<Slot>),
-    Promote(Arc<Slot>),
-    Remove(Arc<Slot>),
-    Stop(Arc<Slot>),
-}
-
 /// Runs one seed. One thread may run one at a time.
 #[must_use]
 pub fn run(options: &Options, policies: &Arc<Policies>) -> Outcome {
@@ -158,7 +146,8 @@ struct Driver {
     sim: Sim<'static>,
     faults: Faults,
     violations: Vec<Violation>,
-    leaders: BTreeSet<(u64, u64)>,
+    /// Who was seen to lead, by term.
+    leaders: BTreeMap<u64, BTreeSet<u64>>,
     snapshots: BTreeMap<usize, u64>,
     /// Since when a slot differs from the majority.
     odd: BTreeMap<usize, u64>,
@@ -193,7 +182,7 @@ impl Driver {
             plan,
             sim,
             violations: Vec::new(),
-            leaders: BTreeSet::new(),
+            leaders: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             odd: BTreeMap::new(),
         }
@@ -301,8 +290,8 @@ impl Driver {
             }
             let Some(node) = slot.node() else { continue };
             let status = node.status();
-            if status.role == Role::Leader && self.leaders.insert((status.term, status.node_id)) {
-                self.world.count("leaders");
+            if status.role == Role::Leader {
+                self.saw_leader(status.term, status.node_id);
             }
             let snapshot = self.snapshots.entry(slot.at).or_default();
             if status.snapshot_index > *snapshot {
@@ -323,6 +312,21 @@ impl Driver {
                     drop(state);
                     self.violation("fence", format!("{} is fenced: {why}", slot.name));
                 }
+            }
+        }
+    }
+
+    /// At most one node leads in a term (Raft, figure 3: election safety).
+    fn saw_leader(&mut self, term: u64, node: u64) {
+        let leaders = self.leaders.entry(term).or_default();
+        if leaders.insert(node) {
+            let others = leaders.len() - 1;
+            self.world.count("leaders");
+            self.world.trace(format_args!("{node} leads term {term}"));
+            self.faults.elected();
+            if others > 0 {
+                let what = format!("term {term} has several leaders: {leaders:?}");
+                self.violation("election", what);
             }
         }
     }
@@ -499,88 +503,4 @@ pub(crate) fn add_host(sim: &mut Sim<'static>, world: &Arc<World>, slot: &Arc<Sl
     sim.host(slot.name.clone(), move || {
         host::run(Arc::clone(&world), Arc::clone(&of))
     });
-}
-
-async fn run_clients(world: Arc<World>, mut asked: mpsc::UnboundedReceiver<Task>) {
-    let net = Net::bind(Arc::clone(&world), CLIENTS).await;
-    let net = net.expect("the clients' socket binds");
-    let known = Arc::new(Known::default());
-    let mut first = Client::new(&world, &net, &known, 0);
-    first.prepare().await;
-    runtime::spawn(first.run());
-    for number in 1..world.tune.clients {
-        runtime::spawn(Client::new(&world, &net, &known, number).run());
-    }
-    let mut random = Random::of(world.seed, 4);
-    while let Some(task) = asked.recv().await {
-        let random = Random::new(random.next());
-        runtime::spawn(operate(Arc::clone(&world), Arc::clone(&net), task, random));
-    }
-}
-
-/// Does what an operator is asked for, as far as the cluster lets it.
-async fn operate(world: Arc<World>, net: Arc<Net>, task: Task, mut random: Random) {
-    let name = format!("{task:?}");
-    let done = match &task {
-        Task::Stop(slot) => {
-            let call = world
-                .calls
-                .call(&net, &slot.name, Call::Stop, OPERATOR_PATIENCE);
-            call.await.is_some()
-        }
-        Task::Transfer(slot) => match slot.id() {
-            Some(id) => change(&world, &net, &mut random, &Call::Transfer(id), 1).await,
-            None => false,
-        },
-        Task::Promote(slot) => promote(&world, &net, &mut random, slot).await,
-        Task::Remove(slot) => match slot.id() {
-            Some(id) => change(&world, &net, &mut random, &Call::Remove(id), 3).await,
-            None => false,
-        },
-    };
-    world.trace(format_args!("operator {name} {done}"));
-    let kind = match task {
-        Task::Transfer(_) => "leader transfers done",
-        Task::Promote(_) => "promotions done",
-        Task::Remove(_) => "removals done",
-        Task::Stop(_) => "stops in good order",
-    };
-    if done {
-        world.count(kind);
-    }
-}
-
-/// Waits until the node has joined, and makes it a voter.
-async fn promote(world: &World, net: &Net, random: &mut Random, slot: &Slot) -> bool {
-    while slot.node().is_none() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        if world.is_quiet() {
-            return false;
-        }
-    }
-    match slot.id() {
-        Some(id) => change(world, net, random, &Call::Promote(id), 5).await,
-        None => false,
-    }
-}
-
-/// Asks one node after the other for a change of the membership, so many times.
-async fn change(world: &World, net: &Net, random: &mut Random, call: &Call, times: u32) -> bool {
-    for _ in 0..times {
-        let slots = world.slots();
-        let Some(through) = random.pick(&slots) else {
-            return false;
-        };
-        let asked = world
-            .calls
-            .call(net, &through.name, call.clone(), OPERATOR_PATIENCE);
-        if let Some(Reply::Admin(Ok(()))) = asked.await {
-            return true;
-        }
-        if world.is_quiet() {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    false
 }

@@ -17,7 +17,7 @@ use raft3d_simulation::stats::Stats;
 const SEEDS_PER_TEST: u64 = 30;
 
 /// Every kind of fault, by the name that it is counted under.
-const FAULTS: [&str; 18] = [
+const FAULTS: [&str; 20] = [
     "bridge",
     "clock beyond the limit",
     "clock within the limit",
@@ -32,8 +32,10 @@ const FAULTS: [&str; 18] = [
     "partition",
     "power cut",
     "power cut of all",
+    "power cut of voters",
     "remove",
     "slow disk",
+    "slow disks",
     "states are copied",
     "stop",
 ];

@@ -14,13 +14,17 @@ use rustix::fs::{SeekFrom, seek};
 use tokio::sync::mpsc;
 use turmoil::Sim;
 
-use super::{Task, add_host};
+use super::add_host;
+use super::operators::Task;
 use crate::plan::{Action, StateDamage, Target};
 use crate::random::Random;
 use crate::world::{Slot, World};
 
 /// How long a process may take to stop in good order, in milliseconds.
 const STOP_MS_MAX: u64 = 3_000;
+
+/// A power cut hits an election within so many milliseconds after it was won.
+const ELECTION_CUT_MS_MAX: u64 = 80;
 
 /// Faults under way.
 pub(super) struct Faults {
@@ -31,6 +35,10 @@ pub(super) struct Faults {
     starts: Vec<(u64, Arc<Slot>)>,
     /// Processes that were asked to stop, by when they are killed, and then how long they are down.
     stops: Vec<(u64, u64, Arc<Slot>)>,
+    /// So many of the next elections end with a power cut.
+    elections: u64,
+    /// When such a cut comes, once somebody was elected.
+    election_cut: Option<u64>,
 }
 
 impl Faults {
@@ -41,6 +49,8 @@ impl Faults {
             random: Random::of(world.seed, 5),
             starts: Vec::new(),
             stops: Vec::new(),
+            elections: 0,
+            election_cut: None,
         }
     }
 
@@ -93,6 +103,7 @@ impl Faults {
             }
             Action::Delay(target, ms) => self.delay(sim, target, ms),
             Action::SlowDisk(target, ms) => self.slow_disk(target, ms),
+            Action::SlowDisks(ms) => self.slow_disks(ms),
             Action::Skew(target, ms) => self.skew(target, ms),
             Action::Transfer(target) => self.operate(target, "leader transfer", Task::Transfer),
             Action::Remove(target) => self.operate(target, "remove", Task::Remove),
@@ -104,6 +115,7 @@ impl Faults {
                 let _ = self.tasks.send(Task::Promote(slot));
             }
             Action::CopyStates => self.copy_states(),
+            Action::CutElections(many) => self.elections = many,
             Action::Kill(..)
             | Action::KillMany(..)
             | Action::Restart(..)
@@ -201,6 +213,15 @@ impl Faults {
         }
     }
 
+    fn slow_disks(&self, ms: u64) {
+        for slot in self.world.slots() {
+            slot.disk.slow_down(ms);
+        }
+        if ms > 0 {
+            self.note("slow disks", &format!("{ms} ms"));
+        }
+    }
+
     fn skew(&self, target: Target, ms: i64) {
         if ms == 0 {
             for slot in self.world.slots() {
@@ -266,6 +287,32 @@ impl Faults {
         }
     }
 
+    /// Somebody leads in a new term: those who voted may not have synced it yet.
+    pub(super) fn elected(&mut self) {
+        if self.elections > 0 && self.election_cut.is_none() {
+            self.elections -= 1;
+            self.election_cut = Some(self.now() + self.random.below(ELECTION_CUT_MS_MAX));
+        }
+    }
+
+    /// The new leader and most of the others lose their power. The others come back at once and it
+    /// comes back late, so that one of them tries for the same term where votes were forgotten.
+    fn cut_voters(&mut self, sim: &mut Sim<'static>) {
+        let slots = self.slots(Target::Leader);
+        let majority = slots.len() as u64 / 2 + 1;
+        let count = self.random.between(majority, slots.len() as u64 + 1);
+        let mut down_ms = self.random.between(100, 800);
+        for slot in slots.iter().take(usize::try_from(count).unwrap_or(0)) {
+            self.note("power cut of voters", &slot.name);
+            self.crash(sim, slot);
+            // A part that stays would mostly be the vote: there is little else.
+            let lost = slot.disk.lose_unsynced();
+            self.lost_power(slot, lost, StateDamage::Kept);
+            self.restart_later(slot, down_ms);
+            down_ms = self.random.below(40);
+        }
+    }
+
     /// Ends a process.
     pub(super) fn crash(&mut self, sim: &mut Sim<'static>, slot: &Arc<Slot>) {
         self.starts.retain(|(_, other)| other.at != slot.at);
@@ -285,6 +332,10 @@ impl Faults {
     fn cut_power(&mut self, sim: &mut Sim<'static>, slot: &Arc<Slot>, damage: StateDamage) {
         self.crash(sim, slot);
         let lost = slot.disk.cut_power();
+        self.lost_power(slot, lost, damage);
+    }
+
+    fn lost_power(&self, slot: &Slot, lost: u64, damage: StateDamage) {
         self.world.stats().event_times("log writes lost", lost);
         let state = slot.dir.join("state");
         match damage {
@@ -316,6 +367,9 @@ impl Faults {
 
     /// Starts what is to be started by now, and kills what was to stop.
     pub(super) fn tick(&mut self, sim: &mut Sim<'static>, now: u64) {
+        if self.election_cut.take_if(|at| *at <= now).is_some() {
+            self.cut_voters(sim);
+        }
         let due: Vec<_> = self
             .stops
             .extract_if(.., |(at, _, slot)| *at <= now || has_stopped(slot))
@@ -339,6 +393,7 @@ impl Faults {
         self.delay(sim, Target::Leader, 0);
         self.slow_disk(Target::Leader, 0);
         self.skew(Target::Leader, 0);
+        (self.elections, self.election_cut) = (0, None);
         for (_, _, slot) in std::mem::take(&mut self.stops) {
             self.crash(sim, &slot);
             self.restart_later(&slot, 0);
