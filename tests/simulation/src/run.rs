@@ -39,6 +39,8 @@ const BEGIN_MS_MAX: u64 = 15_000;
 const RECOVERY_MS_MAX: u64 = 10_000;
 /// Clients go on for so long after the first write that was accepted then.
 const CALM_MS: u64 = 700;
+/// A node whose log has failed must be closed within so many milliseconds.
+const CLOSE_MS_MAX: u64 = 200;
 /// How long the nodes may take to agree after the clients have stopped, in milliseconds.
 const SETTLE_MS_MAX: u64 = 30_000;
 /// Between two looks at the nodes, in milliseconds.
@@ -145,12 +147,14 @@ struct Driver {
     plan: Plan,
     sim: Sim<'static>,
     faults: Faults,
-    violations: Vec<Violation>,
-    /// Who was seen to lead, by term.
-    leaders: BTreeMap<u64, BTreeSet<u64>>,
+    /// Terms, and who was seen to lead in them: a term may have several leaders, who are ordered by
+    /// their ids.
+    leaders: BTreeSet<(u64, u64)>,
     snapshots: BTreeMap<usize, u64>,
     /// Since when a slot differs from the majority.
     odd: BTreeMap<usize, u64>,
+    /// Since when a slot's log has found no room; no time where its node is closed.
+    full: BTreeMap<usize, u64>,
 }
 
 impl Driver {
@@ -181,10 +185,10 @@ impl Driver {
             world: Arc::clone(world),
             plan,
             sim,
-            violations: Vec::new(),
-            leaders: BTreeMap::new(),
+            leaders: BTreeSet::new(),
             snapshots: BTreeMap::new(),
             odd: BTreeMap::new(),
+            full: BTreeMap::new(),
         }
     }
 
@@ -198,7 +202,7 @@ impl Driver {
             accepted.unwrap_or(0) > 6
         };
         if !self.step_until(BEGIN_MS_MAX, began) {
-            self.violation(
+            self.world.blame(
                 "begin",
                 "the cluster accepts no writes although nothing is wrong",
             );
@@ -222,7 +226,7 @@ impl Driver {
             accepted.unwrap_or(0) > healed
         };
         if !self.step_until(RECOVERY_MS_MAX, recovered) {
-            self.violation(
+            self.world.blame(
                 "recovery",
                 "no write is accepted 10 s after everything was healed",
             );
@@ -245,13 +249,6 @@ impl Driver {
         stats.operations.get("accepted").copied().unwrap_or(0)
     }
 
-    fn violation(&mut self, judge: &str, what: impl Into<String>) {
-        self.violations.push(Violation {
-            judge: judge.to_owned(),
-            what: what.into(),
-        });
-    }
-
     /// Steps until it holds; false where it does not within so many milliseconds.
     fn step_until(&mut self, ms_max: u64, holds: impl Fn(&World) -> bool) -> bool {
         let end = self.now() + ms_max;
@@ -269,7 +266,8 @@ impl Driver {
         self.world.clock.set_ms(now);
         self.faults.tick(&mut self.sim, now);
         if let Err(error) = self.sim.step() {
-            self.violation("harness", format!("a simulated host ended: {error}"));
+            self.world
+                .blame("harness", format!("a simulated host ended: {error}"));
         }
         if now.is_multiple_of(LOOK_MS) {
             self.look();
@@ -282,16 +280,14 @@ impl Driver {
     /// Looks at all nodes: who leads, which digests they have, whether one has failed.
     fn look(&mut self) {
         for slot in self.world.slots() {
-            let died = slot.state().died.take();
-            if let Some(why) = died {
-                self.violation("fault", format!("{} failed: {why}", slot.name));
-                self.faults.crash(&mut self.sim, &slot);
-                self.faults.restart_later(&slot, 500);
-            }
+            self.look_whether_closed(&slot);
             let Some(node) = slot.node() else { continue };
             let status = node.status();
-            if status.role == Role::Leader {
-                self.saw_leader(status.term, status.node_id);
+            if status.role == Role::Leader && self.leaders.insert((status.term, status.node_id)) {
+                self.world.count("leaders");
+                let (term, name) = (status.term, &slot.name);
+                self.world.trace(format_args!("{name} leads term {term}"));
+                self.faults.elected(&slot);
             }
             let snapshot = self.snapshots.entry(slot.at).or_default();
             if status.snapshot_index > *snapshot {
@@ -310,24 +306,37 @@ impl Driver {
                 if !state.fenced {
                     state.fenced = true;
                     drop(state);
-                    self.violation("fence", format!("{} is fenced: {why}", slot.name));
+                    self.world
+                        .blame("fence", format!("{} is fenced: {why}", slot.name));
                 }
             }
         }
     }
 
-    /// At most one node leads in a term (Raft, figure 3: election safety).
-    fn saw_leader(&mut self, term: u64, node: u64) {
-        let leaders = self.leaders.entry(term).or_default();
-        if leaders.insert(node) {
-            let others = leaders.len() - 1;
-            self.world.count("leaders");
-            self.world.trace(format_args!("{node} leads term {term}"));
-            self.faults.elected();
-            if others > 0 {
-                let what = format!("term {term} has several leaders: {leaders:?}");
-                self.violation("election", what);
+    /// A node whose disk has no room closes itself and says why; no other ends by itself.
+    fn look_whether_closed(&mut self, slot: &Arc<Slot>) {
+        let died = slot.state().died.take();
+        let full = slot.disk.has_failed();
+        if let Some(why) = died {
+            if full && why.contains("no storage space") {
+                self.world.count("nodes closed by a full disk");
+                self.faults.end_later(slot);
+                self.full.insert(slot.at, u64::MAX);
+            } else {
+                let what = format!("{} failed: {why}", slot.name);
+                self.world.blame("fault", what);
+                self.faults.crash(&mut self.sim, slot);
+                self.faults.restart_later(slot, 500);
             }
+        } else if full && slot.node().is_some() {
+            let now = self.now();
+            let since = self.full.entry(slot.at).or_insert(now);
+            if now == since.saturating_add(CLOSE_MS_MAX) {
+                let what = format!("{} goes on without room for its log", slot.name);
+                self.world.blame("full disk", what);
+            }
+        } else {
+            self.full.remove(&slot.at);
         }
     }
 
@@ -363,7 +372,7 @@ impl Driver {
             let closed = slots.get(at).is_none_or(|slot| slot.state().fenced);
             if late && !closed {
                 let what = format!("n{} differs from the majority and goes on", at + 1);
-                self.violation("fencing", what);
+                self.world.blame("fencing", what);
             }
         }
     }
@@ -390,7 +399,7 @@ impl Driver {
         }
         let states: Vec<String> = self.world.slots().iter().map(|s| describe(s)).collect();
         let what = format!("the nodes do not come to agree: {}", states.join("; "));
-        self.violation("settle", what);
+        self.world.blame("settle", what);
     }
 
     /// Whether all members agree. Stops processes that are no members any more.
@@ -454,7 +463,7 @@ impl Driver {
         }
         let (history, finals) = self.world.recorder.sorted();
         let (found, verdict) = judge::judge(&history, &finals);
-        self.violations.extend(found);
+        self.world.violations().extend(found);
         let mut stats = self.world.stats();
         for (what, many) in &verdict.counts {
             // The longest of many runs is no sum.
@@ -464,7 +473,7 @@ impl Driver {
         }
         stats.event_times("judged: undecided", verdict.undecided.len() as u64);
         drop(stats);
-        std::mem::take(&mut self.violations)
+        std::mem::take(&mut self.world.violations())
     }
 }
 

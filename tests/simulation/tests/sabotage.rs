@@ -45,7 +45,8 @@ fn a_reply_before_its_sync_is_caught() {
 
 #[test]
 fn a_vote_before_its_sync_is_caught() {
-    is_caught("vote-before-sync", &["election"]);
+    // Raft's own assertion that nothing committed is cut off ends nodes; or the writes are missed.
+    is_caught("vote-before-sync", &["fault", "lost"]);
 }
 
 #[test]
