@@ -31,6 +31,8 @@ struct Inner {
     full: bool,
     /// Syncs below this folder take long: that node is not part of the majority.
     slow: Option<PathBuf>,
+    /// Syncs below this folder wait.
+    held: Option<PathBuf>,
     unsynced: BTreeMap<PathBuf, Vec<Unsynced>>,
     syncs: u64,
 }
@@ -55,6 +57,19 @@ impl Power {
 
     pub fn slow_down(&self, folder: Option<PathBuf>) {
         self.inner.lock().unwrap().slow = folder;
+    }
+
+    /// Syncs below the folder wait until it is none.
+    pub fn hold(&self, folder: Option<PathBuf>) {
+        self.inner.lock().unwrap().held = folder;
+    }
+
+    fn is_held(&self, path: &Path) -> bool {
+        let inner = self.inner.lock().unwrap();
+        inner
+            .held
+            .as_ref()
+            .is_some_and(|held| path.starts_with(held))
     }
 
     /// From now on nothing is written, and no sync returns well.
@@ -152,6 +167,9 @@ impl Disk for Power {
             })
         };
         thread::sleep(pause);
+        while self.is_held(path) {
+            thread::sleep(Duration::from_millis(2));
+        }
         let mut inner = self.inner.lock().unwrap();
         if inner.off {
             return Err(gone());

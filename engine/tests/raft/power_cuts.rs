@@ -9,6 +9,7 @@ use futures_util::stream;
 use openraft::StorageHelper;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use raft3d_core::{Response, Revision};
+use raft3d_engine::raft::api::{Consistency, ReadError, ReadOptions};
 use raft3d_engine::raft::parts::Parts;
 use raft3d_engine::raft::types::{Entry, EntryPayload, LeaderId, LogId, Vote};
 use raft3d_engine::storage::data_dir::DataDir;
@@ -20,6 +21,8 @@ use crate::random::Random;
 
 const ROUNDS: u64 = 5;
 const WRITERS: usize = 6;
+/// A log to which nothing comes is sealed within this time.
+const AT_REST: Duration = Duration::from_millis(500);
 /// Acknowledged writes of each round that are asked for again under their keys.
 const REPEATED: usize = 8;
 
@@ -137,6 +140,52 @@ async fn check(cluster: &Cluster, acknowledged: &Acknowledged, round: &str) {
         assert_eq!((again.revision, &again.response), (answer.0, &answer.1));
     }
     cluster.settle().await;
+}
+
+/// A follower shows what a majority without it has synced, and loses that with its power. What it
+/// still has is committed and applied; that there was more only the leader knows, so that nothing is
+/// read before it has said how far it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_back_from_a_power_cut_shows_nothing_older_than_before() {
+    let power = Arc::new(Power::default());
+    let tune = Tune {
+        power: Some(Arc::clone(&power)),
+        ..Tune::default()
+    };
+    let cluster = Cluster::started(3, tune).await;
+    accepted(&cluster.printer(0, "before").await.unwrap());
+    cluster.settle().await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let slot = &cluster.slots[follower];
+    // The log rests after a while: with all of it synced, and how far it is committed.
+    tokio::time::sleep(AT_REST).await;
+    let synced = tempdir().unwrap();
+    copy_folder(&slot.dir.join("log"), synced.path());
+    power.hold(Some(slot.dir.clone()));
+    let shown = cluster.printer(leader, "shown").await.unwrap();
+    let stale = Consistency::Stale;
+    let seen = cluster.printers_with(follower, stale, Some(shown.revision));
+    assert_eq!(seen.await.unwrap(), ["before", "shown"]);
+    // What it now syncs and says nobody hears: it is as if the power had gone.
+    cluster.net.isolate(&slot.addr);
+    power.hold(None);
+    cluster.kill(follower).await;
+    copy_folder(synced.path(), &slot.dir.join("log"));
+    std::fs::remove_dir_all(slot.dir.join("state")).unwrap();
+    cluster.start(follower).await;
+    let options = ReadOptions {
+        consistency: stale,
+        min_revision: None,
+        timeout: Duration::from_millis(500),
+    };
+    let read = cluster.node(follower).read(options).await;
+    assert!(
+        matches!(read, Err(ReadError::Unavailable { .. })),
+        "it shows what it had synced: {read:?}"
+    );
+    cluster.net.heal();
+    let seen = cluster.printers_with(follower, stale, None).await.unwrap();
+    assert_eq!(seen, ["before", "shown"]);
 }
 
 /// Nothing is acknowledged, the nodes end and say why; with space again they go on.

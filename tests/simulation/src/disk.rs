@@ -7,6 +7,7 @@
 //! own tests show that it does.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +90,10 @@ struct Inner {
     written: Vec<Write>,
     /// A sync takes so many milliseconds more, at most.
     slow_ms: u64,
+    /// There is no room: writes fail, or the syncs behind them.
+    full: bool,
+    /// One of them has, since the log was opened.
+    failed: bool,
     syncs: u64,
 }
 
@@ -101,6 +106,8 @@ impl SimDisk {
             synced: Image::default(),
             written: Vec::new(),
             slow_ms: 0,
+            full: false,
+            failed: false,
             syncs: 0,
         };
         Self {
@@ -117,28 +124,54 @@ impl SimDisk {
         self.lock().slow_ms = ms;
     }
 
+    /// Leaves no room for writes, or gives it back.
+    pub fn fill(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// Whether a write or sync of this process has found no room.
+    pub fn has_failed(&self) -> bool {
+        self.lock().failed
+    }
+
     /// What a process finds that opens the log. What an earlier one wrote and did not sync is
     /// synced first, as the real log's recovery does.
     pub fn open(&self) -> Image {
         let mut inner = self.lock();
         inner.sync();
+        inner.failed = false;
         inner.synced.clone()
     }
 
     /// Hands a batch to the system. Answers how long the sync that follows takes.
-    pub fn write(&self, batch: Vec<Write>) -> Duration {
+    ///
+    /// # Errors
+    /// The disk is full, and nothing of the batch is written.
+    pub fn write(&self, batch: Vec<Write>) -> io::Result<Duration> {
         let mut inner = self.lock();
+        // A system that finds room for blocks late says so with the sync.
+        if inner.full && inner.random.percent(50) {
+            return Err(inner.no_room());
+        }
         inner.written.extend(batch);
         let slow_ms = inner.slow_ms;
         let ms = inner.random.below(SYNC_MS_MAX) + inner.random.below(slow_ms + 1);
-        Duration::from_millis(ms)
+        Ok(Duration::from_millis(ms))
     }
 
     /// What was written is on the disk now.
-    pub fn sync(&self) {
+    ///
+    /// # Errors
+    /// The disk is full, and some of it is there.
+    pub fn sync(&self) -> io::Result<()> {
         let mut inner = self.lock();
+        if inner.full {
+            inner.keep_some();
+            return Err(inner.no_room());
+        }
         inner.sync();
         inner.syncs += 1;
+        Ok(())
     }
 
     /// Syncs so far.
@@ -150,21 +183,13 @@ impl SimDisk {
     /// The power goes: of what was written and not synced, a prefix stays. Answers how many writes
     /// were lost, whole or in part.
     pub fn cut_power(&self) -> u64 {
-        let mut inner = self.lock();
-        let mut written = std::mem::take(&mut inner.written);
-        let whole = inner.random.below(written.len() as u64 + 1);
-        let lost = written.split_off(usize::try_from(whole).unwrap_or(0));
-        for write in &written {
-            inner.synced.change(write);
-        }
-        // The first that is not whole may be there in part.
-        if let Some(Write::Entries(entries)) = lost.first() {
-            let torn = inner.random.below(entries.len() as u64);
-            let kept = entries.iter().take(usize::try_from(torn).unwrap_or(0));
-            let kept = Write::Entries(kept.cloned().collect());
-            inner.synced.change(&kept);
-        }
-        lost.len() as u64
+        self.lock().keep_some()
+    }
+
+    /// The power goes, and nothing stays of what was written and not synced. Answers how many
+    /// writes were lost.
+    pub fn lose_unsynced(&self) -> u64 {
+        std::mem::take(&mut self.lock().written).len() as u64
     }
 }
 
@@ -173,5 +198,29 @@ impl Inner {
         for write in std::mem::take(&mut self.written) {
             self.synced.change(&write);
         }
+    }
+
+    fn no_room(&mut self) -> io::Error {
+        self.failed = true;
+        io::ErrorKind::StorageFull.into()
+    }
+
+    /// Of what was written, a prefix gets to the disk. Answers how many writes do not, whole or in
+    /// part.
+    fn keep_some(&mut self) -> u64 {
+        let mut written = std::mem::take(&mut self.written);
+        let whole = self.random.below(written.len() as u64 + 1);
+        let lost = written.split_off(usize::try_from(whole).unwrap_or(0));
+        for write in &written {
+            self.synced.change(write);
+        }
+        // The first that is not whole may be there in part.
+        if let Some(Write::Entries(entries)) = lost.first() {
+            let torn = self.random.below(entries.len() as u64);
+            let kept = entries.iter().take(usize::try_from(torn).unwrap_or(0));
+            let kept = Write::Entries(kept.cloned().collect());
+            self.synced.change(&kept);
+        }
+        lost.len() as u64
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Like the real one (`engine/src/storage/log`): entries are readable at once, one batch is under
 //! way at a time, callbacks come after its sync and in order, a vote is answered after its own
-//! sync, and truncations and purges keep their place in the queue.
+//! sync, and truncations and purges keep their place in the queue; a write that fails is the last.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -33,7 +33,19 @@ const READ_ENTRIES_MAX: u64 = 64;
 enum Waiter {
     Nobody,
     Append(IOFlushed<TypeConfig>),
-    Caller(oneshot::Sender<()>),
+    Caller(oneshot::Sender<Result<(), LogError>>),
+}
+
+impl Waiter {
+    fn tell(self, fault: Option<&Arc<LogError>>) {
+        let told = fault.map_or(Ok(()), |fault| Err(LogError::Stopped(Arc::clone(fault))));
+        match self {
+            Self::Nobody => {}
+            Self::Append(callback) => callback.io_completed(told.map_err(io::Error::from)),
+            // Whoever gave up does not listen.
+            Self::Caller(done) => drop(done.send(told)),
+        }
+    }
 }
 
 struct Op {
@@ -75,10 +87,11 @@ impl Shared {
     }
 
     /// Lets a change be seen and queues it.
-    fn queue(&self, write: Option<Write>, waiter: Waiter) -> io::Result<()> {
+    fn queue(&self, write: Option<Write>, waiter: Waiter) -> Result<(), LogError> {
         let mut state = self.lock();
         if state.closed {
-            return Err(LogError::Closed.into());
+            let fault = self.fault.borrow().clone();
+            return Err(fault.map_or(LogError::Closed, LogError::Stopped));
         }
         if let Some(write) = &write {
             state.image.change(write);
@@ -102,29 +115,52 @@ impl Shared {
                 continue;
             }
             let writes = batch.iter().filter_map(|op| op.write.clone()).collect();
-            let sync = self.disk.write(writes);
-            if sync.is_zero() {
-                tokio::task::yield_now().await;
-            } else {
-                tokio::time::sleep(sync).await;
-            }
-            self.disk.sync();
+            let fault = self
+                .write_and_sync(writes)
+                .await
+                .err()
+                .map(|error| self.fail(error));
             for op in batch {
-                match op.waiter {
-                    Waiter::Nobody => {}
-                    Waiter::Append(callback) => callback.io_completed(Ok(())),
-                    // Whoever gave up does not listen.
-                    Waiter::Caller(done) => drop(done.send(())),
-                }
+                op.waiter.tell(fault.as_ref());
+            }
+            if fault.is_some() {
+                return;
             }
         }
     }
 
+    async fn write_and_sync(&self, writes: Vec<Write>) -> io::Result<()> {
+        let sync = self.disk.write(writes)?;
+        if sync.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(sync).await;
+        }
+        self.disk.sync()
+    }
+
+    /// Stops for good, as the real log does: what waits is told, and nothing more is taken.
+    fn fail(&self, error: io::Error) -> Arc<LogError> {
+        let fault = Arc::new(LogError::Io {
+            what: "write",
+            path: "the simulated log".into(),
+            error,
+        });
+        self.fault.send_replace(Some(Arc::clone(&fault)));
+        let mut state = self.lock();
+        state.closed = true;
+        let waiting = std::mem::take(&mut state.queue);
+        drop(state);
+        for op in waiting {
+            op.waiter.tell(Some(&fault));
+        }
+        fault
+    }
+
     async fn wait_synced(&self, write: Option<Write>) -> Result<(), LogError> {
         let (done, synced) = oneshot::channel();
-        self.queue(write, Waiter::Caller(done))
-            .map_err(|_| LogError::Closed)?;
-        synced.await.map_err(|_| LogError::Closed)
+        self.queue(write, Waiter::Caller(done))?;
+        synced.await.map_err(|_| LogError::Closed)?
     }
 
     fn read(&self, start: u64, end: u64) -> Vec<Entry> {
@@ -225,7 +261,9 @@ impl RaftLogStorage<TypeConfig> for SimLog {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         if armed(Bug::VoteBeforeSync) {
-            return self.shared.queue(Some(Write::Vote(*vote)), Waiter::Nobody);
+            return Ok(self
+                .shared
+                .queue(Some(Write::Vote(*vote)), Waiter::Nobody)?);
         }
         Ok(self.shared.wait_synced(Some(Write::Vote(*vote))).await?)
     }
@@ -233,7 +271,7 @@ impl RaftLogStorage<TypeConfig> for SimLog {
     /// A hint: nobody waits for it, and a crash may take it.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         let write = Write::Committed(committed);
-        self.shared.queue(Some(write), Waiter::Nobody)
+        Ok(self.shared.queue(Some(write), Waiter::Nobody)?)
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
@@ -269,16 +307,16 @@ impl RaftLogStorage<TypeConfig> for SimLog {
             callback.io_completed(Ok(()));
             return Ok(());
         }
-        self.shared.queue(Some(write), Waiter::Append(callback))
+        Ok(self.shared.queue(Some(write), Waiter::Append(callback))?)
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let write = Write::Truncate(last_log_id);
-        self.shared.queue(Some(write), Waiter::Nobody)
+        Ok(self.shared.queue(Some(write), Waiter::Nobody)?)
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
         let write = Write::Purge(log_id);
-        self.shared.queue(Some(write), Waiter::Nobody)
+        Ok(self.shared.queue(Some(write), Waiter::Nobody)?)
     }
 }

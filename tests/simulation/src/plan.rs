@@ -73,10 +73,18 @@ pub enum Action {
     PowerCut(Target, StateDamage, u64),
     /// All do.
     PowerCutAll(u64),
+    /// Whoever is elected next is cut off from all others, who lose their power; or no more.
+    CutElection(bool),
     /// Keeps copies of all state databases: what `Older` goes back to.
     CopyStates,
     /// The target's syncs take up to so many milliseconds more; healthy with 0.
     SlowDisk(Target, u64),
+    /// The same for all of them.
+    SlowDisks(u64),
+    /// There is no room on the disks of so many nodes, the target's among them.
+    FullDisks(Target, usize),
+    /// There is room again on all disks.
+    FreeDisks,
     /// The target's clock is off by so many milliseconds.
     Skew(Target, i64),
     /// The leadership is handed to somebody.
@@ -123,6 +131,8 @@ impl Plan {
         tracks.disks();
         tracks.clocks();
         tracks.members();
+        tracks.elections();
+        tracks.full_disks();
         let mut actions = tracks.actions;
         actions.sort_by_key(|(at, _)| *at);
         Self {
@@ -285,6 +295,35 @@ impl Tracks {
                 let target = self.target();
                 self.push(at, Action::Remove(target));
             }
+        }
+    }
+
+    /// The leader is killed while all disks are slow, and those who then vote lose their power: a
+    /// vote that was told and not synced would be forgotten, and given once more.
+    fn elections(&mut self) {
+        for at in self.times(40, 3_000, 5_000) {
+            let slow_ms = self.random.between(200, 800);
+            self.push(at, Action::SlowDisks(slow_ms));
+            self.push(at, Action::CutElection(true));
+            let down_ms = self.random.between(50, 400);
+            self.push(at + 50, Action::Kill(Target::Leader, down_ms));
+            let end = at + self.random.between(1_500, 2_500);
+            self.push(end, Action::CutElection(false));
+            self.push(end, Action::SlowDisks(0));
+        }
+    }
+
+    fn full_disks(&mut self) {
+        for at in self.times(35, 1_500, 5_000) {
+            let target = self.target();
+            let count = match self.random.below(10) {
+                0 => self.nodes,
+                1 => self.nodes / 2 + 1,
+                _ => 1,
+            };
+            let end = at + self.random.between(100, 2_500);
+            self.push(at, Action::FullDisks(target, count));
+            self.push(end, Action::FreeDisks);
         }
     }
 }

@@ -15,20 +15,19 @@ use raft3d_engine::runtime;
 use tokio::sync::mpsc;
 use turmoil::Sim;
 
-use crate::client::{Call, Reply};
 use crate::host;
 use crate::judge::{self, Violation};
-use crate::net::Net;
 use crate::plan::Plan;
 use crate::policies::Policies;
 use crate::random::Random;
 use crate::stats::Stats;
 use crate::trace::Trace;
-use crate::workload::{Client, Known};
 use crate::world::{Slot, World};
 
 mod faults;
+mod operators;
 use faults::Faults;
+use operators::run_clients;
 
 /// Simulated time of one step, in milliseconds.
 pub(crate) const TICK_MS: u64 = 1;
@@ -40,6 +39,8 @@ const BEGIN_MS_MAX: u64 = 15_000;
 const RECOVERY_MS_MAX: u64 = 10_000;
 /// Clients go on for so long after the first write that was accepted then.
 const CALM_MS: u64 = 700;
+/// A node whose log has failed must be closed within so many milliseconds.
+const CLOSE_MS_MAX: u64 = 200;
 /// How long the nodes may take to agree after the clients have stopped, in milliseconds.
 const SETTLE_MS_MAX: u64 = 30_000;
 /// Between two looks at the nodes, in milliseconds.
@@ -48,8 +49,6 @@ const LOOK_MS: u64 = 20;
 const COMPARE_MS: u64 = 200;
 /// A replica that differs from the majority must be closed within so many milliseconds.
 const FENCE_MS_MAX: u64 = 4_000;
-/// How long an operator waits for an answer.
-const OPERATOR_PATIENCE: Duration = Duration::from_secs(6);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -114,15 +113,6 @@ pub struct Outcome {
     pub records: Vec<Record>,
 }
 
-/// What an operator is asked to do.
-#[derive(Debug)]
-pub(crate) enum Task {
-    Transfer(Arc<Slot>),
-    Promote(Arc<Slot>),
-    Remove(Arc<Slot>),
-    Stop(Arc<Slot>),
-}
-
 /// Runs one seed. One thread may run one at a time.
 #[must_use]
 pub fn run(options: &Options, policies: &Arc<Policies>) -> Outcome {
@@ -157,11 +147,14 @@ struct Driver {
     plan: Plan,
     sim: Sim<'static>,
     faults: Faults,
-    violations: Vec<Violation>,
+    /// Terms, and who was seen to lead in them: a term may have several leaders, who are ordered by
+    /// their ids.
     leaders: BTreeSet<(u64, u64)>,
     snapshots: BTreeMap<usize, u64>,
     /// Since when a slot differs from the majority.
     odd: BTreeMap<usize, u64>,
+    /// Since when a slot's log has found no room; no time where its node is closed.
+    full: BTreeMap<usize, u64>,
 }
 
 impl Driver {
@@ -192,10 +185,10 @@ impl Driver {
             world: Arc::clone(world),
             plan,
             sim,
-            violations: Vec::new(),
             leaders: BTreeSet::new(),
             snapshots: BTreeMap::new(),
             odd: BTreeMap::new(),
+            full: BTreeMap::new(),
         }
     }
 
@@ -209,7 +202,7 @@ impl Driver {
             accepted.unwrap_or(0) > 6
         };
         if !self.step_until(BEGIN_MS_MAX, began) {
-            self.violation(
+            self.world.blame(
                 "begin",
                 "the cluster accepts no writes although nothing is wrong",
             );
@@ -233,7 +226,7 @@ impl Driver {
             accepted.unwrap_or(0) > healed
         };
         if !self.step_until(RECOVERY_MS_MAX, recovered) {
-            self.violation(
+            self.world.blame(
                 "recovery",
                 "no write is accepted 10 s after everything was healed",
             );
@@ -256,13 +249,6 @@ impl Driver {
         stats.operations.get("accepted").copied().unwrap_or(0)
     }
 
-    fn violation(&mut self, judge: &str, what: impl Into<String>) {
-        self.violations.push(Violation {
-            judge: judge.to_owned(),
-            what: what.into(),
-        });
-    }
-
     /// Steps until it holds; false where it does not within so many milliseconds.
     fn step_until(&mut self, ms_max: u64, holds: impl Fn(&World) -> bool) -> bool {
         let end = self.now() + ms_max;
@@ -280,7 +266,8 @@ impl Driver {
         self.world.clock.set_ms(now);
         self.faults.tick(&mut self.sim, now);
         if let Err(error) = self.sim.step() {
-            self.violation("harness", format!("a simulated host ended: {error}"));
+            self.world
+                .blame("harness", format!("a simulated host ended: {error}"));
         }
         if now.is_multiple_of(LOOK_MS) {
             self.look();
@@ -293,16 +280,14 @@ impl Driver {
     /// Looks at all nodes: who leads, which digests they have, whether one has failed.
     fn look(&mut self) {
         for slot in self.world.slots() {
-            let died = slot.state().died.take();
-            if let Some(why) = died {
-                self.violation("fault", format!("{} failed: {why}", slot.name));
-                self.faults.crash(&mut self.sim, &slot);
-                self.faults.restart_later(&slot, 500);
-            }
+            self.look_whether_closed(&slot);
             let Some(node) = slot.node() else { continue };
             let status = node.status();
             if status.role == Role::Leader && self.leaders.insert((status.term, status.node_id)) {
                 self.world.count("leaders");
+                let (term, name) = (status.term, &slot.name);
+                self.world.trace(format_args!("{name} leads term {term}"));
+                self.faults.elected(&slot);
             }
             let snapshot = self.snapshots.entry(slot.at).or_default();
             if status.snapshot_index > *snapshot {
@@ -321,9 +306,37 @@ impl Driver {
                 if !state.fenced {
                     state.fenced = true;
                     drop(state);
-                    self.violation("fence", format!("{} is fenced: {why}", slot.name));
+                    self.world
+                        .blame("fence", format!("{} is fenced: {why}", slot.name));
                 }
             }
+        }
+    }
+
+    /// A node whose disk has no room closes itself and says why; no other ends by itself.
+    fn look_whether_closed(&mut self, slot: &Arc<Slot>) {
+        let died = slot.state().died.take();
+        let full = slot.disk.has_failed();
+        if let Some(why) = died {
+            if full && why.contains("no storage space") {
+                self.world.count("nodes closed by a full disk");
+                self.faults.end_later(slot);
+                self.full.insert(slot.at, u64::MAX);
+            } else {
+                let what = format!("{} failed: {why}", slot.name);
+                self.world.blame("fault", what);
+                self.faults.crash(&mut self.sim, slot);
+                self.faults.restart_later(slot, 500);
+            }
+        } else if full && slot.node().is_some() {
+            let now = self.now();
+            let since = self.full.entry(slot.at).or_insert(now);
+            if now == since.saturating_add(CLOSE_MS_MAX) {
+                let what = format!("{} goes on without room for its log", slot.name);
+                self.world.blame("full disk", what);
+            }
+        } else {
+            self.full.remove(&slot.at);
         }
     }
 
@@ -359,7 +372,7 @@ impl Driver {
             let closed = slots.get(at).is_none_or(|slot| slot.state().fenced);
             if late && !closed {
                 let what = format!("n{} differs from the majority and goes on", at + 1);
-                self.violation("fencing", what);
+                self.world.blame("fencing", what);
             }
         }
     }
@@ -386,7 +399,7 @@ impl Driver {
         }
         let states: Vec<String> = self.world.slots().iter().map(|s| describe(s)).collect();
         let what = format!("the nodes do not come to agree: {}", states.join("; "));
-        self.violation("settle", what);
+        self.world.blame("settle", what);
     }
 
     /// Whether all members agree. Stops processes that are no members any more.
@@ -450,7 +463,7 @@ impl Driver {
         }
         let (history, finals) = self.world.recorder.sorted();
         let (found, verdict) = judge::judge(&history, &finals);
-        self.violations.extend(found);
+        self.world.violations().extend(found);
         let mut stats = self.world.stats();
         for (what, many) in &verdict.counts {
             // The longest of many runs is no sum.
@@ -460,7 +473,7 @@ impl Driver {
         }
         stats.event_times("judged: undecided", verdict.undecided.len() as u64);
         drop(stats);
-        std::mem::take(&mut self.violations)
+        std::mem::take(&mut self.world.violations())
     }
 }
 
@@ -499,88 +512,4 @@ pub(crate) fn add_host(sim: &mut Sim<'static>, world: &Arc<World>, slot: &Arc<Sl
     sim.host(slot.name.clone(), move || {
         host::run(Arc::clone(&world), Arc::clone(&of))
     });
-}
-
-async fn run_clients(world: Arc<World>, mut asked: mpsc::UnboundedReceiver<Task>) {
-    let net = Net::bind(Arc::clone(&world), CLIENTS).await;
-    let net = net.expect("the clients' socket binds");
-    let known = Arc::new(Known::default());
-    let mut first = Client::new(&world, &net, &known, 0);
-    first.prepare().await;
-    runtime::spawn(first.run());
-    for number in 1..world.tune.clients {
-        runtime::spawn(Client::new(&world, &net, &known, number).run());
-    }
-    let mut random = Random::of(world.seed, 4);
-    while let Some(task) = asked.recv().await {
-        let random = Random::new(random.next());
-        runtime::spawn(operate(Arc::clone(&world), Arc::clone(&net), task, random));
-    }
-}
-
-/// Does what an operator is asked for, as far as the cluster lets it.
-async fn operate(world: Arc<World>, net: Arc<Net>, task: Task, mut random: Random) {
-    let name = format!("{task:?}");
-    let done = match &task {
-        Task::Stop(slot) => {
-            let call = world
-                .calls
-                .call(&net, &slot.name, Call::Stop, OPERATOR_PATIENCE);
-            call.await.is_some()
-        }
-        Task::Transfer(slot) => match slot.id() {
-            Some(id) => change(&world, &net, &mut random, &Call::Transfer(id), 1).await,
-            None => false,
-        },
-        Task::Promote(slot) => promote(&world, &net, &mut random, slot).await,
-        Task::Remove(slot) => match slot.id() {
-            Some(id) => change(&world, &net, &mut random, &Call::Remove(id), 3).await,
-            None => false,
-        },
-    };
-    world.trace(format_args!("operator {name} {done}"));
-    let kind = match task {
-        Task::Transfer(_) => "leader transfers done",
-        Task::Promote(_) => "promotions done",
-        Task::Remove(_) => "removals done",
-        Task::Stop(_) => "stops in good order",
-    };
-    if done {
-        world.count(kind);
-    }
-}
-
-/// Waits until the node has joined, and makes it a voter.
-async fn promote(world: &World, net: &Net, random: &mut Random, slot: &Slot) -> bool {
-    while slot.node().is_none() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        if world.is_quiet() {
-            return false;
-        }
-    }
-    match slot.id() {
-        Some(id) => change(world, net, random, &Call::Promote(id), 5).await,
-        None => false,
-    }
-}
-
-/// Asks one node after the other for a change of the membership, so many times.
-async fn change(world: &World, net: &Net, random: &mut Random, call: &Call, times: u32) -> bool {
-    for _ in 0..times {
-        let slots = world.slots();
-        let Some(through) = random.pick(&slots) else {
-            return false;
-        };
-        let asked = world
-            .calls
-            .call(net, &through.name, call.clone(), OPERATOR_PATIENCE);
-        if let Some(Reply::Admin(Ok(()))) = asked.await {
-            return true;
-        }
-        if world.is_quiet() {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    false
 }

@@ -1,5 +1,6 @@
 //! What clients ask for, and how they go on when they get no answer.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ const PATIENCE: Duration = Duration::from_millis(150);
 pub(crate) struct Known {
     jobs: Mutex<Vec<String>>,
     ruleset: Mutex<Option<u64>>,
+    /// Highest revision of a write that was acknowledged.
+    newest: AtomicU64,
 }
 
 impl Known {
@@ -56,6 +59,7 @@ impl Known {
         else {
             return;
         };
+        self.newest.fetch_max(*revision, Ordering::Relaxed);
         match facts {
             Facts::Job(job) => {
                 let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,6 +87,8 @@ pub(crate) struct Client {
     /// The slot that it asks, until that one does not answer.
     slot: usize,
     events_seen: Option<(u64, u32)>,
+    /// Revision of its own last write.
+    written: Option<u64>,
 }
 
 /// What a write asks, in both languages.
@@ -104,6 +110,7 @@ impl Client {
             requests: 0,
             slot,
             events_seen: None,
+            written: None,
         }
     }
 
@@ -322,6 +329,9 @@ impl Client {
             };
             let answer = self.attempt(&wish.op, key, request).await;
             self.known.learn(&answer);
+            if let Answer::Accepted { revision, .. } = &answer {
+                self.written = self.written.max(Some(*revision));
+            }
             if !matches!(answer, Answer::Unknown | Answer::Never) || self.world.is_quiet() {
                 return;
             }
@@ -344,7 +354,13 @@ impl Client {
             self.number, key.id, key.attempt
         ));
         let answer = match self.call(Call::Write(request), wait).await {
-            Some(Reply::Write(written)) => convert::write_answer(written),
+            Some(Reply::Write(written)) => {
+                if matches!(&written, Err(error) if error.to_string().contains("no storage space"))
+                {
+                    world.count("writes refused over a full disk");
+                }
+                convert::write_answer(written)
+            }
             _ => Answer::Unknown,
         };
         world.trace(format_args!("got {} {answer:?}", self.number));
@@ -370,6 +386,7 @@ impl Client {
         };
         let world = Arc::clone(&self.world);
         let who = (self.number, self.node());
+        let waits = min_revision.is_some_and(|wanted| self.is_behind(wanted));
         let pending = world
             .recorder
             .invoke(who, world.clock.nanos(), None, op.clone());
@@ -385,9 +402,20 @@ impl Client {
                     replayed,
                     facts,
                 };
-                (answer, "read")
+                if waits {
+                    world.count("reads that waited for their revision");
+                }
+                let kind = min_revision.map_or("read", |_| "read: not before a revision");
+                (answer, kind)
             }
-            Some(Reply::Read(Err(ReadError::Behind { .. }))) => (Answer::Never, "read: behind"),
+            Some(Reply::Read(Err(ReadError::Behind { applied, wanted }))) => {
+                // A linearizable read wants the read index.
+                if applied >= wanted || min_revision.is_some_and(|asked| asked != wanted.0) {
+                    let what = format!("{op:?} was refused at {applied}, as before {wanted}");
+                    world.blame("refusal", what);
+                }
+                (Answer::Never, "read: behind")
+            }
             Some(_) => (Answer::Never, "read: refused"),
             None => (Answer::Unknown, "read: no answer"),
         };
@@ -413,10 +441,10 @@ impl Client {
     }
 
     fn question(&mut self) -> Option<(Op, Query)> {
-        let consistency = if self.random.percent(60) {
-            Consistency::Linearizable
-        } else {
-            Consistency::Stale { min_revision: None }
+        let consistency = match self.random.below(10) {
+            0..5 => Consistency::Linearizable,
+            5..7 => Consistency::Stale { min_revision: None },
+            _ => self.not_before(),
         };
         Some(match self.random.below(20) {
             0..9 => {
@@ -456,6 +484,31 @@ impl Client {
                 (Op::ReadEvents { after }, Query::Events(after))
             }
         })
+    }
+
+    /// A revision to see at least: of the client's own last write, or of anybody's; asked of any
+    /// node.
+    fn not_before(&mut self) -> Consistency {
+        let newest = self.known.newest.load(Ordering::Relaxed);
+        let min_revision = match self.random.below(10) {
+            0..5 => self.written,
+            // Perhaps soon, perhaps not in time.
+            5 => Some(newest + self.random.below(40)),
+            _ => Some(newest),
+        };
+        if self.random.percent(60) {
+            self.ask_another();
+        }
+        Consistency::Stale { min_revision }
+    }
+
+    /// Whether the node that is asked has not applied that yet.
+    fn is_behind(&self, wanted: u64) -> bool {
+        let machine = self
+            .world
+            .slot(self.slot)
+            .and_then(|slot| slot.state().machine.clone());
+        machine.is_some_and(|machine| machine.view().revision().0 < wanted)
     }
 
     fn node(&self) -> Option<u64> {

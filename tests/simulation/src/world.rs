@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::client::ClientCalls;
 use crate::disk::SimDisk;
+use crate::judge::Violation;
 use crate::net::PORT;
 use crate::plan::Tune;
 use crate::policies::Policies;
@@ -111,6 +112,7 @@ pub struct World {
     net_random: Mutex<Random>,
     trace: Trace,
     stats: Mutex<Stats>,
+    violations: Mutex<Vec<Violation>>,
     slots: Mutex<Vec<Arc<Slot>>>,
     root: TempDir,
 }
@@ -129,6 +131,7 @@ impl World {
             net_random: Mutex::new(Random::of(seed, 1)),
             trace,
             stats: Mutex::default(),
+            violations: Mutex::default(),
             slots: Mutex::default(),
             root: folder(),
         }
@@ -185,6 +188,19 @@ impl World {
 
     pub(crate) fn count(&self, event: &str) {
         self.stats().event(event);
+    }
+
+    /// States something that did not hold.
+    pub(crate) fn blame(&self, judge: &str, what: impl Into<String>) {
+        let (judge, what) = (judge.to_owned(), what.into());
+        self.violations().push(Violation { judge, what });
+    }
+
+    /// What did not hold so far.
+    pub(crate) fn violations(&self) -> MutexGuard<'_, Vec<Violation>> {
+        self.violations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_quiet(&self) -> bool {

@@ -17,11 +17,12 @@ use raft3d_simulation::stats::Stats;
 const SEEDS_PER_TEST: u64 = 30;
 
 /// Every kind of fault, by the name that it is counted under.
-const FAULTS: [&str; 18] = [
+const FAULTS: [&str; 21] = [
     "bridge",
     "clock beyond the limit",
     "clock within the limit",
     "delay",
+    "full disk",
     "hold",
     "join",
     "kill",
@@ -32,26 +33,34 @@ const FAULTS: [&str; 18] = [
     "partition",
     "power cut",
     "power cut of all",
+    "power cut of voters",
     "remove",
     "slow disk",
+    "slow disks",
     "states are copied",
     "stop",
 ];
 
 /// What faults must have led to.
-const EVENTS: [&str; 11] = [
+const EVENTS: [&str; 14] = [
     "datagrams lost",
     "leader transfers done",
     "leaders",
     "log writes lost",
+    "nodes closed by a full disk",
     "promotions done",
+    "reads that waited for their revision",
     "removals done",
     "snapshots installed",
     "snapshots seen",
     "states kept over a power cut",
     "states lost in a power cut",
     "states set back by a power cut",
+    "writes refused over a full disk",
 ];
+
+/// What reads that want to see a revision must have come to.
+const READS: [&str; 2] = ["read: behind", "read: not before a revision"];
 
 /// Runs seeds from `from` on; they must be clean, and all faults must have been among them.
 fn seeds(from: u64) {
@@ -73,6 +82,13 @@ fn seeds(from: u64) {
     }
     for kind in EVENTS {
         assert!(all.events.contains_key(kind), "no {kind}: {:?}", all.events);
+    }
+    for kind in READS {
+        assert!(
+            all.operations.contains_key(kind),
+            "no {kind}: {:?}",
+            all.operations
+        );
     }
 }
 

@@ -14,13 +14,26 @@ use rustix::fs::{SeekFrom, seek};
 use tokio::sync::mpsc;
 use turmoil::Sim;
 
-use super::{Task, add_host};
+use super::add_host;
+use super::operators::Task;
 use crate::plan::{Action, StateDamage, Target};
 use crate::random::Random;
 use crate::world::{Slot, World};
 
 /// How long a process may take to stop in good order, in milliseconds.
 const STOP_MS_MAX: u64 = 3_000;
+
+/// A node that has closed itself ends within so many milliseconds.
+const END_MS_MAX: u64 = 200;
+/// And is started again after so many.
+const RESTART_MS: u64 = 300;
+/// A power cut hits an election within so many milliseconds after it was won.
+const ELECTION_CUT_MS_MAX: u64 = 80;
+
+/// How long one is down that was elected and then killed, in milliseconds.
+const ELECTION_DOWN_MS: u64 = 300;
+/// How long one who was elected is cut off from those who lost their power, in milliseconds.
+const ELECTION_CUT_OFF_MS: (u64, u64) = (700, 1_500);
 
 /// Faults under way.
 pub(super) struct Faults {
@@ -31,6 +44,14 @@ pub(super) struct Faults {
     starts: Vec<(u64, Arc<Slot>)>,
     /// Processes that were asked to stop, by when they are killed, and then how long they are down.
     stops: Vec<(u64, u64, Arc<Slot>)>,
+    /// Processes that have closed themselves, by when they end.
+    ends: Vec<(u64, Arc<Slot>)>,
+    /// The next election ends with a power cut.
+    cuts_election: bool,
+    /// When that comes, once somebody was elected, and who.
+    election_cut: Option<(u64, Arc<Slot>)>,
+    /// When the network is repaired after it.
+    repair_at: Option<u64>,
 }
 
 impl Faults {
@@ -41,6 +62,10 @@ impl Faults {
             random: Random::of(world.seed, 5),
             starts: Vec::new(),
             stops: Vec::new(),
+            ends: Vec::new(),
+            cuts_election: false,
+            election_cut: None,
+            repair_at: None,
         }
     }
 
@@ -50,7 +75,7 @@ impl Faults {
 
     /// Whether nothing is going to change any more.
     pub(super) fn is_calm(&self) -> bool {
-        self.starts.is_empty() && self.stops.is_empty()
+        self.starts.is_empty() && self.stops.is_empty() && self.ends.is_empty()
     }
 
     fn note(&self, kind: &str, what: &str) {
@@ -93,6 +118,14 @@ impl Faults {
             }
             Action::Delay(target, ms) => self.delay(sim, target, ms),
             Action::SlowDisk(target, ms) => self.slow_disk(target, ms),
+            Action::SlowDisks(ms) => self.slow_disks(ms),
+            Action::FullDisks(target, count) => {
+                for slot in self.slots(target).into_iter().take(count) {
+                    slot.disk.fill(true);
+                    self.note("full disk", &slot.name);
+                }
+            }
+            Action::FreeDisks => self.free_disks(),
             Action::Skew(target, ms) => self.skew(target, ms),
             Action::Transfer(target) => self.operate(target, "leader transfer", Task::Transfer),
             Action::Remove(target) => self.operate(target, "remove", Task::Remove),
@@ -104,6 +137,7 @@ impl Faults {
                 let _ = self.tasks.send(Task::Promote(slot));
             }
             Action::CopyStates => self.copy_states(),
+            Action::CutElection(comes) => self.cuts_election = comes,
             Action::Kill(..)
             | Action::KillMany(..)
             | Action::Restart(..)
@@ -201,6 +235,22 @@ impl Faults {
         }
     }
 
+    fn slow_disks(&self, ms: u64) {
+        for slot in self.world.slots() {
+            slot.disk.slow_down(ms);
+        }
+        if ms > 0 {
+            self.note("slow disks", &format!("{ms} ms"));
+        }
+    }
+
+    fn free_disks(&self) {
+        for slot in self.world.slots() {
+            slot.disk.fill(false);
+        }
+        self.world.trace(format_args!("disks have room"));
+    }
+
     fn skew(&self, target: Target, ms: i64) {
         if ms == 0 {
             for slot in self.world.slots() {
@@ -266,16 +316,66 @@ impl Faults {
         }
     }
 
+    /// Somebody was elected: those who voted may not have synced it yet.
+    pub(super) fn elected(&mut self, slot: &Arc<Slot>) {
+        if self.cuts_election && self.election_cut.is_none() {
+            let at = self.now() + self.random.below(ELECTION_CUT_MS_MAX);
+            self.election_cut = Some((at, Arc::clone(slot)));
+        }
+    }
+
+    /// Whoever was elected is cut off from the others, who lose their power and come back at once.
+    /// Where they forget that they voted, they elect one who comes before it in the order of votes;
+    /// and once it is back, it takes back what that one had acknowledged.
+    ///
+    /// Votes are ordered by term and then by id. One whom most others would come after dies, and
+    /// there is another election.
+    fn cut_election(&mut self, sim: &mut Sim<'static>, elected: &Arc<Slot>) {
+        let mut others = self.slots(Target::Any(0));
+        others.retain(|slot| slot.at != elected.at);
+        let before = others.iter().filter(|slot| slot.id() < elected.id());
+        if before.count() < others.len().div_ceil(2) {
+            self.note("kill", &elected.name);
+            self.crash(sim, elected);
+            self.restart_later(elected, ELECTION_DOWN_MS);
+            return;
+        }
+        self.cuts_election = false;
+        cut(sim, std::slice::from_ref(elected), &others);
+        self.note("power cut of voters", &names(&others));
+        for slot in &others {
+            self.crash(sim, slot);
+            // A part that stays would mostly be the vote: there is little else.
+            let lost = slot.disk.lose_unsynced();
+            self.lost_power(slot, lost, StateDamage::Kept);
+            let down_ms = self.random.below(40);
+            self.restart_later(slot, down_ms);
+        }
+        self.slow_disks(0);
+        let cut_ms = self
+            .random
+            .between(ELECTION_CUT_OFF_MS.0, ELECTION_CUT_OFF_MS.1);
+        self.repair_at = Some(self.now() + cut_ms);
+    }
+
     /// Ends a process.
     pub(super) fn crash(&mut self, sim: &mut Sim<'static>, slot: &Arc<Slot>) {
         self.starts.retain(|(_, other)| other.at != slot.at);
         self.stops.retain(|(_, _, other)| other.at != slot.at);
+        self.ends.retain(|(_, other)| other.at != slot.at);
         // What it had in memory alone is gone with it.
         if let Some(machine) = &slot.state().machine {
             machine.abandon();
         }
         slot.clear();
         sim.crash(slot.name.as_str());
+    }
+
+    /// The node has closed itself: its process ends a little later, so that clients meet it closed,
+    /// and is started again.
+    pub(super) fn end_later(&mut self, slot: &Arc<Slot>) {
+        let at = self.now() + self.random.below(END_MS_MAX);
+        self.ends.push((at, Arc::clone(slot)));
     }
 
     pub(super) fn restart_later(&mut self, slot: &Arc<Slot>, down_ms: u64) {
@@ -285,6 +385,10 @@ impl Faults {
     fn cut_power(&mut self, sim: &mut Sim<'static>, slot: &Arc<Slot>, damage: StateDamage) {
         self.crash(sim, slot);
         let lost = slot.disk.cut_power();
+        self.lost_power(slot, lost, damage);
+    }
+
+    fn lost_power(&self, slot: &Slot, lost: u64, damage: StateDamage) {
         self.world.stats().event_times("log writes lost", lost);
         let state = slot.dir.join("state");
         match damage {
@@ -316,6 +420,12 @@ impl Faults {
 
     /// Starts what is to be started by now, and kills what was to stop.
     pub(super) fn tick(&mut self, sim: &mut Sim<'static>, now: u64) {
+        if let Some((_, elected)) = self.election_cut.take_if(|(at, _)| *at <= now) {
+            self.cut_election(sim, &elected);
+        }
+        if self.repair_at.take_if(|at| *at <= now).is_some() {
+            self.repair(sim);
+        }
         let due: Vec<_> = self
             .stops
             .extract_if(.., |(at, _, slot)| *at <= now || has_stopped(slot))
@@ -323,6 +433,11 @@ impl Faults {
         for (_, down_ms, slot) in due {
             self.crash(sim, &slot);
             self.restart_later(&slot, down_ms);
+        }
+        let due: Vec<_> = self.ends.extract_if(.., |(at, _)| *at <= now).collect();
+        for (_, slot) in due {
+            self.crash(sim, &slot);
+            self.restart_later(&slot, RESTART_MS);
         }
         let due: Vec<_> = self.starts.extract_if(.., |(at, _)| *at <= now).collect();
         for (_, slot) in due {
@@ -338,8 +453,14 @@ impl Faults {
         self.world.loss_percent.store(0, Ordering::Relaxed);
         self.delay(sim, Target::Leader, 0);
         self.slow_disk(Target::Leader, 0);
+        self.free_disks();
         self.skew(Target::Leader, 0);
+        (self.cuts_election, self.election_cut, self.repair_at) = (false, None, None);
         for (_, _, slot) in std::mem::take(&mut self.stops) {
+            self.crash(sim, &slot);
+            self.restart_later(&slot, 0);
+        }
+        for (_, slot) in std::mem::take(&mut self.ends) {
             self.crash(sim, &slot);
             self.restart_later(&slot, 0);
         }
