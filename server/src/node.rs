@@ -49,8 +49,8 @@ pub struct RunningNode {
 }
 
 impl RunningNode {
-    /// Opens the folder and starts the node; `peer` is where its peers reach it, `http` where its
-    /// clients do.
+    /// Opens the folder and starts the node; `peer` is where it serves its peers, `http` where it
+    /// serves its clients.
     ///
     /// # Errors
     /// What keeps it from starting, and what to do about it.
@@ -79,8 +79,14 @@ impl RunningNode {
         let at = match config.start.own_address() {
             Some(own) => told(own),
             None => InitialMember {
-                peer_addr: peer.local_addr()?.to_string(),
-                http_addr: http.to_string(),
+                peer_addr: match &config.advertise_peer {
+                    Some(told) => told.clone(),
+                    None => peer.local_addr()?.to_string(),
+                },
+                http_addr: match &config.advertise_http {
+                    Some(told) => told.clone(),
+                    None => http.to_string(),
+                },
             },
         };
         let options = NodeOptions {
