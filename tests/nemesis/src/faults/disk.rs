@@ -21,6 +21,8 @@ enum Ill {
 
 /// What the system says where there is no room: whoever looks at the node's log finds it there.
 const NO_ROOM: &str = "No space left on device";
+/// What a node says that sets its state aside. For want of room it must not.
+const DAMAGED: &str = "the state database is damaged";
 
 /// Makes one node's disk ill, and waits until the node has met it. The node may end over it; then
 /// it is started again on a sound one.
@@ -28,6 +30,8 @@ const NO_ROOM: &str = "No space left on device";
 pub(super) struct BadDisk {
     ill: Ill,
     place: usize,
+    /// What the node had said before, in bytes.
+    said: usize,
 }
 
 impl Ill {
@@ -42,25 +46,21 @@ impl Ill {
 }
 
 impl BadDisk {
+    fn new(ill: Ill) -> Self {
+        let (place, said) = (0, 0);
+        Self { ill, place, said }
+    }
+
     pub(super) fn full() -> Self {
-        Self {
-            ill: Ill::Full,
-            place: 0,
-        }
+        Self::new(Ill::Full)
     }
 
     pub(super) fn slow() -> Self {
-        Self {
-            ill: Ill::Slow,
-            place: 0,
-        }
+        Self::new(Ill::Slow)
     }
 
     pub(super) fn fails() -> Self {
-        Self {
-            ill: Ill::Fails,
-            place: 0,
-        }
+        Self::new(Ill::Fails)
     }
 }
 
@@ -72,7 +72,8 @@ impl Fault for BadDisk {
             stage.rng.below(ROOM_MAX_BYTES),
             SLOW_MIN_MS + stage.rng.below(SLOW_MAX_MS - SLOW_MIN_MS),
         );
-        let (shown, said) = (self.shown(stage)?, stage.fleet.output(place).len());
+        let shown = self.shown(stage)?;
+        self.said = stage.fleet.output(place).len();
         let disk = disk(stage, place)?;
         let what = match self.ill {
             Ill::Full => {
@@ -100,10 +101,10 @@ impl Fault for BadDisk {
             return Ok(what);
         }
         wait_for("the node to say that its disk is full", || {
-            let output = stage.fleet.output(place);
-            match output.get(said..).is_some_and(|new| new.contains(NO_ROOM)) {
-                true => Ok(()),
-                false => Err(stage.fleet.tail(place)),
+            if self.says(stage, NO_ROOM) {
+                Ok(())
+            } else {
+                Err(stage.fleet.tail(place))
             }
         })?;
         if stage.rng.one_in(2) {
@@ -122,14 +123,17 @@ impl Fault for BadDisk {
             disk.set_delays(Duration::ZERO, Duration::ZERO);
             disk.set_syncs_fail(false);
         }
-        let ready = stage.fleet.wait_ready(&[place], STEP_PATIENCE);
-        if matches!(self.ill, Ill::Slow) || ready.is_ok() || stage.fleet.runs(place) {
-            return ready;
+        let mut ready = stage.fleet.wait_ready(&[place], STEP_PATIENCE);
+        let may_end = !matches!(self.ill, Ill::Slow);
+        if may_end && ready.is_err() && !stage.fleet.runs(place) {
+            stage.fleet.kill9(&[place]);
+            stage.fleet.start_nodes(&[place]);
+            ready = stage.fleet.wait_ready(&[place], STEP_PATIENCE);
         }
-        // It has ended over it.
-        stage.fleet.kill9(&[place]);
-        stage.fleet.start_nodes(&[place]);
-        stage.fleet.wait_ready(&[place], STEP_PATIENCE)
+        if matches!(self.ill, Ill::Full) && self.says(stage, DAMAGED) {
+            return Err(format!("node {place} takes a full disk for damage"));
+        }
+        ready
     }
 }
 
@@ -137,6 +141,14 @@ impl BadDisk {
     /// How often the node has met this illness so far.
     fn shown(&self, stage: &Stage<'_>) -> Result<u64, String> {
         Ok(self.ill.shown(disk(stage, self.place)?.counts()))
+    }
+
+    /// Whether the node has said that since its disk became ill.
+    fn says(&self, stage: &Stage<'_>, what: &str) -> bool {
+        let output = stage.fleet.output(self.place);
+        output
+            .get(self.said..)
+            .is_some_and(|new| new.contains(what))
     }
 }
 
