@@ -36,6 +36,9 @@ const CHECKPOINT_ENTRIES: u64 = 10_000;
 const CHECKPOINT_MS: u64 = 10_000;
 /// How long a node that joins asks for admission.
 const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
+/// The allocator (mimalloc) takes address space by the gibibyte, which is all that a compiling child
+/// is given: there it takes what it needs, from the system.
+const CHILD_ALLOCATOR: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "0");
 /// Modules that may wait to be compiled ahead of their first evaluation.
 const PREFETCHES_MAX: usize = 16;
 
@@ -158,7 +161,8 @@ fn now_ms() -> u64 {
 
 fn policy_host(data_dir: &DataDir) -> anyhow::Result<Arc<WasmHost>> {
     let program = std::env::current_exe().context("this program does not find itself")?;
-    let compiler = ChildCompiler::new(program, [COMPILE_WORKER.into()]);
+    let (option, value) = CHILD_ALLOCATOR;
+    let compiler = ChildCompiler::new(program, [COMPILE_WORKER.into()]).with_env(option, value);
     let options = HostOptions {
         cache_dir: data_dir.modules_cache_dir(),
         compiler: Arc::new(compiler),
