@@ -38,6 +38,12 @@ pub struct ServeArgs {
     /// Where to serve the other nodes (127.0.0.1:9000 where left out)
     #[arg(long, value_name = "ADDR")]
     pub peer: Option<String>,
+    /// What the other nodes are told of where to reach this one, if not --peer (NAT, a container)
+    #[arg(long, value_name = "ADDR", conflicts_with = "initial_cluster")]
+    pub advertise_peer: Option<String>,
+    /// What the other nodes are told of where clients reach this one, if not --http
+    #[arg(long, value_name = "ADDR", conflicts_with = "initial_cluster")]
+    pub advertise_http: Option<String>,
     /// The members of a new cluster; ignored once the folder belongs to one
     #[arg(long, value_name = "1=PEERADDR/HTTPADDR,2=…")]
     pub initial_cluster: Option<String>,
@@ -81,6 +87,10 @@ pub struct ServeConfig {
     pub http: SocketAddr,
     /// Where to serve peers.
     pub peer: SocketAddr,
+    /// Where peers reach it, `host:port`, where that is not where it serves them.
+    pub advertise_peer: Option<String>,
+    /// Where clients reach it, `host:port`, where that is not where it serves them.
+    pub advertise_http: Option<String>,
     /// Which cluster it is a member of.
     pub start: Start,
     /// Log indexes to deny.
@@ -144,10 +154,12 @@ impl ServeArgs {
             loopback_only("--peer", peer)?;
         }
         let start = args.start()?;
+        args.check_advertised()?;
+        let told_another = start.own_address().is_some() || args.advertise_peer.is_some();
         ensure!(
-            !peer.ip().is_unspecified() || start.own_address().is_some(),
+            !peer.ip().is_unspecified() || told_another,
             "--peer {peer}: the other nodes are told this address, so it must be one that reaches \
-             this node (only --initial-cluster can give another)"
+             this node (--advertise-peer or --initial-cluster gives another)"
         );
         ensure!(
             args.snapshot_entries != Some(0),
@@ -157,6 +169,8 @@ impl ServeArgs {
             data,
             http,
             peer,
+            advertise_peer: args.advertise_peer,
+            advertise_http: args.advertise_http,
             start,
             deny_at: args.deny_at,
             snapshot_entries: args.snapshot_entries,
@@ -180,6 +194,8 @@ impl ServeArgs {
             data: self.data.or(file.data),
             http: self.http.or(file.http),
             peer: self.peer.or(file.peer),
+            advertise_peer: self.advertise_peer.or(file.advertise_peer),
+            advertise_http: self.advertise_http.or(file.advertise_http),
             initial_cluster: self.initial_cluster.or(file.initial_cluster),
             join: self.join.or(file.join),
             insecure: self.insecure || file.insecure,
@@ -192,6 +208,27 @@ impl ServeArgs {
             log_entries_kept: self.log_entries_kept.or(file.log_entries_kept),
             exit_on_stdin_eof: self.exit_on_stdin_eof || file.exit_on_stdin_eof,
         }
+    }
+
+    /// What others are told must lead somewhere, and be said in one place.
+    fn check_advertised(&self) -> anyhow::Result<()> {
+        for (flag, text) in [
+            ("--advertise-peer", &self.advertise_peer),
+            ("--advertise-http", &self.advertise_http),
+        ] {
+            let Some(text) = text else { continue };
+            ensure!(
+                self.initial_cluster.is_none(),
+                "{flag}: --initial-cluster says already what the others are told of this node"
+            );
+            host_and_port(flag, text)?;
+            let anywhere = |at: SocketAddr| at.ip().is_unspecified() || at.port() == 0;
+            ensure!(
+                !text.parse().is_ok_and(anywhere),
+                "{flag}: \"{text}\" leads nowhere; the others need one address of this node"
+            );
+        }
+        Ok(())
     }
 
     fn start(&self) -> anyhow::Result<Start> {
@@ -378,6 +415,52 @@ mod tests {
         };
         let start = named.resolve().unwrap().start;
         assert_eq!(start.own_address().unwrap().peer, "shop.lan:9000");
+    }
+
+    #[test]
+    fn what_is_advertised_leads_somewhere_and_is_said_once() {
+        let behind_a_proxy = ServeArgs {
+            peer: text("0.0.0.0:9000"),
+            insecure: true,
+            advertise_peer: text("shop.lan:19000"),
+            ..args()
+        };
+        let joining = ServeArgs {
+            join: text("10.0.0.1:9000"),
+            ..behind_a_proxy.clone()
+        };
+        for args in [behind_a_proxy.clone(), joining.clone()] {
+            let config = args.resolve().unwrap();
+            assert_eq!(config.advertise_peer.as_deref(), Some("shop.lan:19000"));
+        }
+        for bad in [
+            "",
+            "9000",
+            "shop.lan",
+            "0.0.0.0:9000",
+            "[::]:9000",
+            "10.0.0.4:0",
+        ] {
+            let peer = ServeArgs {
+                advertise_peer: text(bad),
+                ..joining.clone()
+            };
+            assert!(refusal(peer).contains("--advertise-peer"), "{bad}");
+            let http = ServeArgs {
+                advertise_http: text(bad),
+                ..joining.clone()
+            };
+            assert!(refusal(http).contains("--advertise-http"), "{bad}");
+        }
+        let both = ServeArgs {
+            initial_cluster: text("1=shop.lan:9000/shop.lan:8000"),
+            ..behind_a_proxy
+        };
+        let said = refusal(both);
+        assert!(
+            said.contains("--advertise-peer") && said.contains("--initial-cluster"),
+            "{said}"
+        );
     }
 
     #[test]

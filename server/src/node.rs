@@ -36,6 +36,9 @@ const CHECKPOINT_ENTRIES: u64 = 10_000;
 const CHECKPOINT_MS: u64 = 10_000;
 /// How long a node that joins asks for admission.
 const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
+/// The allocator (mimalloc) takes address space by the gibibyte, which is all that a compiling child
+/// is given: there it takes what it needs, from the system.
+const CHILD_ALLOCATOR: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "0");
 /// Modules that may wait to be compiled ahead of their first evaluation.
 const PREFETCHES_MAX: usize = 16;
 
@@ -49,8 +52,8 @@ pub struct RunningNode {
 }
 
 impl RunningNode {
-    /// Opens the folder and starts the node; `peer` is where its peers reach it, `http` where its
-    /// clients do.
+    /// Opens the folder and starts the node; `peer` is where it serves its peers, `http` where it
+    /// serves its clients.
     ///
     /// # Errors
     /// What keeps it from starting, and what to do about it.
@@ -79,8 +82,14 @@ impl RunningNode {
         let at = match config.start.own_address() {
             Some(own) => told(own),
             None => InitialMember {
-                peer_addr: peer.local_addr()?.to_string(),
-                http_addr: http.to_string(),
+                peer_addr: match &config.advertise_peer {
+                    Some(told) => told.clone(),
+                    None => peer.local_addr()?.to_string(),
+                },
+                http_addr: match &config.advertise_http {
+                    Some(told) => told.clone(),
+                    None => http.to_string(),
+                },
             },
         };
         let options = NodeOptions {
@@ -152,7 +161,8 @@ fn now_ms() -> u64 {
 
 fn policy_host(data_dir: &DataDir) -> anyhow::Result<Arc<WasmHost>> {
     let program = std::env::current_exe().context("this program does not find itself")?;
-    let compiler = ChildCompiler::new(program, [COMPILE_WORKER.into()]);
+    let (option, value) = CHILD_ALLOCATOR;
+    let compiler = ChildCompiler::new(program, [COMPILE_WORKER.into()]).with_env(option, value);
     let options = HostOptions {
         cache_dir: data_dir.modules_cache_dir(),
         compiler: Arc::new(compiler),

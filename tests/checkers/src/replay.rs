@@ -4,7 +4,8 @@
 //! And the order of the revisions must agree with the order in which things happened.
 //!
 //! Where a write got no answer, the final events tell at which revision it happened, if it did.
-//! Rows that even those leave open are compared no more.
+//! Where they do not, a printer or filament is there from the first answer on that shows it; other
+//! rows that are left open are compared no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +54,11 @@ pub(crate) fn judge(calls: &[Call<'_>], finals: &Finals, verdict: &mut Verdict) 
         .iter()
         .filter(|call| call.fate == Fate::Unknown)
         .collect();
-    let mut shop = Shop::new(uncertain(calls, &unknown, finals));
+    let gone = finals
+        .iter()
+        .all(|node| node.events.is_none() || node.events_deleted_to.is_some());
+    let perhaps = if gone { perhaps(&unknown) } else { Vec::new() };
+    let mut shop = Shop::new(uncertain(calls, &unknown, finals, gone), perhaps);
     for (revision, step) in &steps {
         let (said, shown) = match step {
             Step::Write(call, facts) => (shop.write(call.op, facts, *revision), call.shown()),
@@ -63,7 +68,7 @@ pub(crate) fn judge(calls: &[Call<'_>], finals: &Finals, verdict: &mut Verdict) 
             }
             Step::Refused(call, why, code) => (shop.refuse(call.op, why, *code), call.shown()),
             Step::Read(call, facts) => (shop.read(call.op, facts), call.shown()),
-            Step::Dump(node) => (dump(&shop, node), vec![format!("node {}", node.node)]),
+            Step::Dump(node) => (dump(&mut shop, node), vec![format!("node {}", node.node)]),
         };
         if let Err(problem) = said {
             court.blame(format!("at revision {revision}: {problem}"), shown);
@@ -105,11 +110,24 @@ fn steps<'a>(calls: &'a [Call<'a>], finals: &'a Finals) -> Vec<(u64, Step<'a>)> 
     steps
 }
 
-/// Rows that writes without an answer may have changed unseen.
-fn uncertain(calls: &[Call<'_>], unknown: &[&Call<'_>], finals: &Finals) -> BTreeSet<String> {
-    let gone = finals
+/// The requests without an answer for printers and filaments.
+fn perhaps(unknown: &[&Call<'_>]) -> Vec<Op> {
+    let adds = |op: &&Op| matches!(op, Op::CreatePrinter { .. } | Op::CreateFilament { .. });
+    unknown
         .iter()
-        .all(|node| node.events.is_none() || node.events_deleted_to.is_some());
+        .map(|call| call.op)
+        .filter(adds)
+        .cloned()
+        .collect()
+}
+
+/// Rows that writes without an answer may have changed unseen; `gone`: no events tell of them.
+fn uncertain(
+    calls: &[Call<'_>],
+    unknown: &[&Call<'_>],
+    finals: &Finals,
+    gone: bool,
+) -> BTreeSet<String> {
     let jobs = Jobs::gather(calls, finals);
     let mut rows = BTreeSet::new();
     let add_job = |rows: &mut BTreeSet<String>, id: &str| {
@@ -135,9 +153,6 @@ fn uncertain(calls: &[Call<'_>], unknown: &[&Call<'_>], finals: &Finals) -> BTre
             Op::Claim { printer } if gone => {
                 jobs.of_printer(printer)
                     .for_each(|id| add_job(&mut rows, id));
-            }
-            Op::CreatePrinter { id } | Op::CreateFilament { id, .. } if gone => {
-                rows.extend(id.clone());
             }
             _ => {}
         }
@@ -202,13 +217,12 @@ fn unanswered(
 fn who_made<'a>(id: &str, unknown: &[&Call<'a>], finals: &Finals) -> Option<&'a Op> {
     let mut rows = finals.iter().flat_map(|node| node.jobs.iter().flatten());
     let tag = rows.find(|row| row.id == id).map(|row| row.tag.as_str());
-    let made = |op: &Op| match op {
-        Op::CreateJob { tag: own, .. } if Some(own.as_str()) == tag => true,
-        Op::CreateJob { id: Some(own), .. } => own == id,
-        _ => false,
-    };
-    let mut asked = unknown.iter().map(|call| call.op);
-    asked.find(|op| made(op))
+    let asked = || unknown.iter().map(|call| call.op);
+    let tagged =
+        |op: &&Op| matches!(op, Op::CreateJob { tag: own, .. } if Some(own.as_str()) == tag);
+    let named = |op: &&Op| matches!(op, Op::CreateJob { id: Some(own), .. } if own == id);
+    // Several may have asked for that id; the row tells whose it is.
+    asked().find(tagged).or_else(|| asked().find(named))
 }
 
 /// The request, if it made the printer or filament that the event tells of, with its id.
@@ -243,7 +257,7 @@ fn nobody(what: &str, id: &str) -> String {
 }
 
 /// A final dump is a complete read.
-fn dump(shop: &Shop, node: &NodeFinals) -> Result<(), String> {
+fn dump(shop: &mut Shop, node: &NodeFinals) -> Result<(), String> {
     let consistency = Consistency::Linearizable;
     if let Some(jobs) = &node.jobs {
         let list = Op::ListJobs {

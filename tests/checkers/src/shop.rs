@@ -20,20 +20,82 @@ pub(crate) struct Shop {
     ruleset: (String, Option<u64>),
     /// Rows that a write without an answer may have changed in a way that nothing tells.
     uncertain: BTreeSet<String>,
+    /// Creations of printers and filaments without an answer. Such a row is made when something
+    /// first shows it; from then on it is a row like any other.
+    perhaps: Vec<Op>,
 }
 
 impl Shop {
-    /// An empty one. `uncertain`: rows that are not to be compared.
-    pub(crate) fn new(uncertain: BTreeSet<String>) -> Self {
+    /// An empty one. `uncertain`: rows that are not to be compared; `perhaps`: creations of printers
+    /// and filaments that happened at a revision that nothing tells, or never.
+    pub(crate) fn new(uncertain: BTreeSet<String>, perhaps: Vec<Op>) -> Self {
         Self {
             uncertain,
+            perhaps,
             ..Self::default()
         }
+    }
+
+    /// Something shows this printer: if a request without an answer may have made it, one has.
+    fn found_printer(&mut self, id: &str) {
+        if self.printers.contains(id) {
+            return;
+        }
+        let fits = |op: &Op| matches!(op, Op::CreatePrinter { id: own } if may_be(own, id));
+        if let Some(place) = self.perhaps.iter().position(fits) {
+            self.perhaps.swap_remove(place);
+            self.printers.insert(id.to_owned());
+        }
+    }
+
+    /// Something shows this filament: if a request without an answer may have made it, one has.
+    fn found_filament(&mut self, id: &str) {
+        if self.filaments.contains_key(id) {
+            return;
+        }
+        let weights = |op: &Op| match op {
+            Op::CreateFilament {
+                id: own,
+                total_mg,
+                remaining_mg,
+            } if may_be(own, id) => Some((*total_mg, *remaining_mg)),
+            _ => None,
+        };
+        let first = |op: &Op| weights(op).is_some();
+        let Some(place) = self.perhaps.iter().position(first) else {
+            return;
+        };
+        let made = weights(&self.perhaps.swap_remove(place));
+        let Some((total_mg, remaining_mg)) = made else {
+            return;
+        };
+        // Where several asked for it, nothing tells which of them it was.
+        if self
+            .perhaps
+            .iter()
+            .filter_map(weights)
+            .any(|other| Some(other) != made)
+        {
+            self.uncertain.insert(id.to_owned());
+        }
+        let row = FilamentFacts {
+            id: id.to_owned(),
+            total_mg,
+            remaining_mg,
+            reserved_mg: 0,
+        };
+        self.filaments.insert(row.id.clone(), row);
     }
 
     /// Does an accepted write, and says what is wrong with its answer.
     pub(crate) fn write(&mut self, op: &Op, facts: &Facts, revision: u64) -> Result<(), String> {
         let done = self.do_write(op, facts, revision);
+        // However uncertain the row is, its answer shows where the call put it.
+        if let (Op::SetStatus { to, .. }, Facts::Job(shown)) = (op, facts)
+            && shown.status != *to
+        {
+            return Err(format!("the answer shows {shown:?}; it was sent to {to}"));
+        }
         if done.is_ok() || !self.is_unsure(op) {
             return done;
         }
@@ -148,6 +210,8 @@ impl Shop {
     /// Adds the job that a request makes.
     pub(crate) fn create_job(&mut self, op: &Op, id: &str, revision: u64) -> Result<(), String> {
         let job = rules::created(op, id).ok_or("no request for a job")?;
+        self.found_printer(&job.printer);
+        self.found_filament(&job.filament);
         if !self.printers.contains(&job.printer) {
             return Err(missing("printer", &job.printer));
         }
@@ -253,6 +317,7 @@ impl Shop {
 
     /// Corrects what is left of a filament.
     pub(crate) fn adjust(&mut self, id: &str, delta: i64, facts: &Facts) -> Result<(), String> {
+        self.found_filament(id);
         let unsure = self.uncertain.contains(id);
         let row = self
             .filaments
@@ -273,7 +338,7 @@ impl Shop {
     }
 
     /// Says what is wrong with a read.
-    pub(crate) fn read(&self, op: &Op, facts: &Facts) -> Result<(), String> {
+    pub(crate) fn read(&mut self, op: &Op, facts: &Facts) -> Result<(), String> {
         let differ = |shown: &dyn core::fmt::Debug, own: &dyn core::fmt::Debug| {
             Err(format!("the read shows {shown:?}; it must show {own:?}"))
         };
@@ -292,6 +357,9 @@ impl Shop {
                 } else {
                     None
                 };
+                if shown.is_some() {
+                    self.found_filament(filament);
+                }
                 let own = self.filaments.get(filament);
                 match shown == own || self.uncertain.contains(filament) {
                     true => Ok(()),
@@ -299,7 +367,11 @@ impl Shop {
                 }
             }
             (Op::ReadPrinter { printer, .. }, Facts::Printer(_) | Facts::Absent) => {
-                let (shown, own) = (*facts != Facts::Absent, self.printers.contains(printer));
+                let shown = *facts != Facts::Absent;
+                if shown {
+                    self.found_printer(printer);
+                }
+                let own = self.printers.contains(printer);
                 if shown == own {
                     Ok(())
                 } else {
@@ -433,6 +505,11 @@ fn new(is_new: bool, what: &str, id: &str) -> Result<(), String> {
     } else {
         Err(format!("{what} {id} was there already"))
     }
+}
+
+/// Whether a request that asked for that id, or left it to the cluster, may have made the row.
+fn may_be(asked: &Option<String>, id: &str) -> bool {
+    asked.as_ref().is_none_or(|asked| asked == id)
 }
 
 fn missing(what: &str, id: &str) -> String {

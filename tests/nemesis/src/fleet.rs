@@ -202,11 +202,11 @@ impl Fleet {
             .iter()
             .map(|place| self.nodes[*place].peer_at.clone())
             .collect();
-        // It tells the others where it listens, so nothing can stand in front of that port.
         let ports = claim();
-        let own = ports[1].addr().to_string();
-        let place = self.add(&["--join", &doors.join(",")], ports)?;
-        self.nodes[place].peer_at = own;
+        let own_door = ports[2].addr().to_string();
+        let doors = doors.join(",");
+        let identity = ["--join", &doors, "--advertise-peer", &own_door];
+        let place = self.add(&identity, ports)?;
         self.start_nodes(&[place]);
         self.wait_ready(&[place], START_PATIENCE)?;
         let mut patience = Patience::new(START_PATIENCE);

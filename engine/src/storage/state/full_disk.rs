@@ -7,7 +7,7 @@
 )]
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -16,10 +16,10 @@ use raft3d_core::LocalFault;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tempfile::tempdir;
 
-use super::StateStore;
 use super::folders::files;
 use super::random::Random;
 use super::testing::Model;
+use super::{StateError, StateStore};
 use crate::storage::snapshot::{SnapshotError, SnapshotHandle, SnapshotStore};
 
 const CHILD_DIR: &str = "RAFT3D_TEST_FULL_DISK_CHILD";
@@ -83,6 +83,22 @@ fn a_state_whose_disk_is_full_stops_and_opens_where_it_was_written() {
     // There is room again: it goes on from there.
     let more = Model::replay(seed, &store, failed + 5);
     more.check(&store.view());
+}
+
+/// Whoever meets it, fjall or the tree below it: a database that cannot be opened for want of room
+/// is not set aside.
+#[test]
+fn a_full_disk_is_no_damage() {
+    let full = || io::Error::from(ErrorKind::StorageFull);
+    let told = [
+        fjall::Error::Io(full()),
+        fjall::Error::Storage(fjall::LsmError::Io(full())),
+    ];
+    for error in told {
+        let error = StateError::from(error);
+        assert!(matches!(error, StateError::Refused(_)), "{error:?}");
+        assert!(error.to_string().contains("check the disk"), "{error}");
+    }
 }
 
 #[test]

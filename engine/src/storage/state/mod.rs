@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use fjall::config::{PartitioningPolicy, PinningPolicy};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, Readable};
 use raft3d_core::LocalFault;
 use raft3d_core::state::overlay::Changes;
 use thiserror::Error;
@@ -80,6 +80,12 @@ pub enum StateError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The disk or the system refuses. That is not damage: nothing is set aside for it.
+    #[error(
+        "the state database cannot be read or written: {0}; check the disk (space, health, \
+         permissions) and start the node again: its log holds what is not written yet"
+    )]
+    Refused(io::Error),
     /// The database is damaged. Opening sets such a one aside and rebuilds it.
     #[error("the state database is damaged: {0}")]
     Damaged(String),
@@ -106,7 +112,14 @@ pub enum StateError {
 
 impl From<fjall::Error> for StateError {
     fn from(error: fjall::Error) -> Self {
-        Self::Fault(LocalFault::Storage(error.to_string()))
+        match error {
+            fjall::Error::Io(source) | fjall::Error::Storage(LsmError::Io(source))
+                if may_clear(source.kind()) =>
+            {
+                Self::Refused(source)
+            }
+            error => Self::Fault(fault(error)),
+        }
     }
 }
 
@@ -143,13 +156,16 @@ impl StateStore {
     /// its checksum; the rows' digest is not recomputed here ([`StateStore::scrub`]).
     ///
     /// # Errors
-    /// [`StateError::Damaged`] where the database is to be set aside, [`StateError::Io`] where the
-    /// fault lies with the folder's permissions or the disk.
+    /// [`StateError::Damaged`] where the database is to be set aside, [`StateError::Refused`] where
+    /// the fault lies with the folder's permissions or the disk, [`StateError::Io`] where another
+    /// process uses it.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         // fjall asserts where it finds what it never wrote: damage, to its caller.
         match catch_unwind(AssertUnwindSafe(|| Self::open_verified(dir))) {
             Ok(Ok(store)) => Ok(store),
-            Ok(Err(error @ (StateError::Io { .. } | StateError::Damaged(_)))) => Err(error),
+            Ok(Err(
+                error @ (StateError::Io { .. } | StateError::Refused(_) | StateError::Damaged(_)),
+            )) => Err(error),
             Ok(Err(error)) => Err(StateError::Damaged(error.to_string())),
             Err(_) => Err(StateError::Damaged(
                 "opening it failed an assertion".to_owned(),
@@ -444,34 +460,32 @@ fn keyspace_names(database: &Database) -> Vec<String> {
         .collect()
 }
 
-/// Errors that another try or an operator may clear are not damage: a database must not be set
-/// aside for a full disk.
-fn open_error(dir: &Path, error: fjall::Error) -> StateError {
+/// Whether another try or an operator may clear it: a database must not be set aside for a full
+/// disk.
+fn may_clear(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{
         OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, ResourceBusy, StorageFull,
     };
-    let io = |source| StateError::Io {
-        action: "open the state database in",
-        path: dir.to_owned(),
-        source,
-    };
-    match error {
-        fjall::Error::Locked => io(io::Error::other("another process uses it")),
-        fjall::Error::Io(source)
-            if matches!(
-                source.kind(),
-                PermissionDenied
-                    | StorageFull
-                    | QuotaExceeded
-                    | ReadOnlyFilesystem
-                    | ResourceBusy
-                    | OutOfMemory
-            ) =>
-        {
-            io(source)
-        }
-        error => StateError::Damaged(error.to_string()),
+    matches!(
+        kind,
+        PermissionDenied
+            | StorageFull
+            | QuotaExceeded
+            | ReadOnlyFilesystem
+            | ResourceBusy
+            | OutOfMemory
+    )
+}
+
+fn open_error(dir: &Path, error: fjall::Error) -> StateError {
+    if let fjall::Error::Locked = error {
+        return StateError::Io {
+            action: "open the state database in",
+            path: dir.to_owned(),
+            source: io::Error::other("another process uses it"),
+        };
     }
+    StateError::from(error)
 }
 
 fn fault(error: fjall::Error) -> LocalFault {

@@ -27,7 +27,7 @@ const READ_BYTES: usize = 1024 * 1024;
 /// opening acts on what it reads there.
 ///
 /// # Errors
-/// [`StateError::Damaged`]; [`StateError::Io`] where the fault lies elsewhere.
+/// [`StateError::Damaged`]; [`StateError::Refused`] where the fault lies elsewhere.
 pub(super) fn manifests(dir: &Path) -> Result<(), StateError> {
     let keyspaces = dir.join(KEYSPACES_DIR);
     let folders = match fs::read_dir(&keyspaces) {

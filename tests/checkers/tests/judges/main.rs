@@ -18,3 +18,4 @@ mod right;
 mod script;
 mod shop;
 mod speed;
+mod unanswered;

@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) wide: bool,
     /// How many operations in a hundred are reads.
     pub(crate) reads: u64,
+    /// How many creations in a hundred are of printers and filaments.
+    pub(crate) rows: u64,
 }
 
 pub(crate) const SMALL: Plan = Plan {
@@ -35,6 +37,7 @@ pub(crate) const SMALL: Plan = Plan {
     lost_answers: 4,
     wide: false,
     reads: 35,
+    rows: 10,
 };
 
 /// A history with what a test needs to spoil it.
@@ -69,6 +72,9 @@ struct Making<'a> {
     agenda: BTreeMap<(u64, u64), (u32, Moment)>,
     tie: u64,
     jobs: Vec<String>,
+    /// Printers and filaments, those among them that were asked for and may not be there.
+    printers: Vec<String>,
+    filaments: Vec<String>,
 }
 
 /// Makes a history.
@@ -82,6 +88,8 @@ pub(crate) fn make(seed: u64, plan: &Plan) -> Made {
         agenda: BTreeMap::new(),
         tie: 0,
         jobs: Vec::new(),
+        printers: Vec::new(),
+        filaments: Vec::new(),
     };
     making.run();
     let (finals, versions) = (making.shop.finals(), making.shop.versions);
@@ -127,6 +135,8 @@ impl Making<'_> {
                 remaining_mg: total_mg,
             });
         }
+        self.printers = vec!["p0".to_owned(), "p1".to_owned()];
+        self.filaments = (0..self.plan.filaments).map(|n| format!("f{n}")).collect();
         let start = self.operations.len() as u64 * 10;
         for client in 0..self.plan.clients {
             self.plan_at(start + 1, client, Moment::Send);
@@ -240,9 +250,12 @@ impl Making<'_> {
     }
 
     fn choose(&mut self) -> Op {
-        let filament = format!("f{}", self.random.below(self.plan.filaments));
+        let filament = self.a_filament();
         if self.jobs.is_empty() || !self.random.chance(self.plan.reads + 30) {
-            return self.choose_create(filament);
+            return match self.random.chance(self.plan.rows) {
+                true => self.choose_row(),
+                false => self.choose_create(filament),
+            };
         }
         // Mostly a young job, so that clients meet.
         let young = self.jobs.len().saturating_sub(8);
@@ -255,7 +268,7 @@ impl Making<'_> {
         if self.random.chance(self.plan.reads) {
             return self.choose_read(job, filament);
         }
-        let printer = format!("p{}", self.random.below(2));
+        let printer = self.a_printer();
         match self.random.below(20) {
             0 if self.plan.wide => Op::Claim { printer },
             1 if self.plan.wide => {
@@ -284,6 +297,41 @@ impl Making<'_> {
         }
     }
 
+    /// Mostly one of those that were there from the start.
+    fn a_printer(&mut self) -> String {
+        let many = if self.random.chance(80) {
+            2
+        } else {
+            self.printers.len()
+        };
+        self.random.pick(&self.printers[..many]).clone()
+    }
+
+    fn a_filament(&mut self) -> String {
+        let first = usize::try_from(self.plan.filaments).unwrap();
+        let many = if self.random.chance(80) {
+            first
+        } else {
+            self.filaments.len()
+        };
+        self.random.pick(&self.filaments[..many]).clone()
+    }
+
+    /// Another printer or filament. Others may use it before anybody is told that it is there.
+    fn choose_row(&mut self) -> Op {
+        let id = format!("x{}", self.operations.len());
+        if self.random.chance(50) {
+            self.printers.push(id.clone());
+            return Op::CreatePrinter { id: Some(id) };
+        }
+        self.filaments.push(id.clone());
+        Op::CreateFilament {
+            id: Some(id),
+            total_mg: 30_000,
+            remaining_mg: self.random.below(30_001),
+        }
+    }
+
     fn choose_create(&mut self, filament: String) -> Op {
         let number = self.operations.len();
         let id = match self.random.below(10) {
@@ -291,7 +339,7 @@ impl Making<'_> {
             1..=6 => Some(format!("j{number}")),
             _ => None,
         };
-        let printer = format!("p{}", self.random.below(2));
+        let printer = self.a_printer();
         let weight_mg = 1 + self.random.below(4_000);
         let priority = i32::try_from(self.random.below(3)).unwrap();
         Op::CreateJob {
@@ -326,7 +374,7 @@ impl Making<'_> {
             },
             19 if self.jobs.len() < 300 => Op::ReadEvents { after: None },
             _ => Op::ReadPrinter {
-                printer: "p0".to_owned(),
+                printer: self.a_printer(),
                 consistency,
             },
         }

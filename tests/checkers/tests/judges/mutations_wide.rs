@@ -1,7 +1,9 @@
 //! More ways to spoil a history, with the calls that are not served yet: claims, adjustments,
 //! priorities and deletions.
 
-use raft3d_checkers::history::{Answer, EventFacts, EventWhat, Facts, LedgerWay, Op};
+use raft3d_checkers::history::{
+    Answer, EventFacts, EventWhat, Facts, FilamentFacts, LedgerWay, Op, PrinterFacts,
+};
 use raft3d_checkers::{Finals, events, grams, lifecycle, linearizable, lost, once, replay};
 
 use crate::making::{Plan, SMALL};
@@ -28,6 +30,28 @@ fn a_printer_or_filament_that_a_node_lost() {
             true => made.finals[node].printers.as_mut()?.pop().map(|_| ()),
             false => made.finals[node].filaments.as_mut()?.pop().map(|_| ()),
         }
+    });
+}
+
+/// Whose requests got no answer, and whose effects no events tell.
+#[test]
+fn a_printer_or_filament_that_nobody_asked_for() {
+    blamed_of(&WIDE, &[replay::JUDGE], |made, random| {
+        let is_printer = random.chance(50);
+        for node in &mut made.finals {
+            node.events = None;
+            let id = "ghost".to_owned();
+            match is_printer {
+                true => node.printers.as_mut()?.push(PrinterFacts { id }),
+                false => node.filaments.as_mut()?.push(FilamentFacts {
+                    id,
+                    total_mg: 1_000,
+                    remaining_mg: 1_000,
+                    reserved_mg: 0,
+                }),
+            }
+        }
+        Some(())
     });
 }
 

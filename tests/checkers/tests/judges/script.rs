@@ -11,6 +11,7 @@ use raft3d_checkers::{Verdict, check_all};
 pub(crate) struct Script {
     pub(crate) history: History,
     pub(crate) revision: u64,
+    pub(crate) finals: Finals,
 }
 
 impl Script {
@@ -65,7 +66,7 @@ impl Script {
     }
 
     pub(crate) fn check(&self) -> Verdict {
-        check_all(&self.history, &Finals::new())
+        check_all(&self.history, &self.finals)
     }
 
     #[track_caller]

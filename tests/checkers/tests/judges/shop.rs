@@ -228,7 +228,9 @@ impl Shop {
     }
 
     fn adjust(&mut self, filament: &str, delta_mg: i64) -> Change {
-        let row = self.filaments.get_mut(filament).unwrap();
+        let Some(row) = self.filaments.get_mut(filament) else {
+            return Err((Refusal::NotFound, None));
+        };
         let remaining = row.remaining_mg.checked_add_signed(delta_mg);
         let Some(remaining) = remaining.filter(|left| *left <= row.total_mg) else {
             return Err((Refusal::InvalidField, None));

@@ -26,6 +26,7 @@ fn ten_clients_on_one_filament() {
         lost_answers: 1,
         wide: false,
         reads: 30,
+        rows: 0,
     };
     let mut made = make(7, &plan);
     let started = Instant::now();

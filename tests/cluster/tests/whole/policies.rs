@@ -76,6 +76,24 @@ fn decide_by_it(cluster: &Cluster, name: &str) {
     cluster.wait_converged(0);
 }
 
+/// Modules that are uploaded, each compiled for itself.
+const SOUND_MODULES: u8 = 12;
+
+/// A compiling child is given little address space, and the program's allocator likes to have much.
+#[test]
+fn a_sound_module_is_taken_every_time() {
+    let cluster = Cluster::start("sound-modules", Options::nodes(1));
+    let path = "../../policies/prebuilt/standard-deduction.wasm";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let sound = std::fs::read(path).expect("the prebuilt module");
+    for nonce in 0..SOUND_MODULES {
+        let mut module = sound.clone();
+        // A custom section (0) of three bytes, with a name of one: another digest, no other code.
+        module.extend([0, 3, 1, b'n', nonce]);
+        cluster.client(0).upload(&module).expect(201);
+    }
+}
+
 #[test]
 fn a_new_policy_decides_everywhere_from_one_log_index_on() {
     let module = compile(EXAMPLE);

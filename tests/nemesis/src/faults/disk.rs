@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Fault, STEP_PATIENCE, Stage};
+use super::{Fault, STEP_PATIENCE, Stage, wait_for};
+use crate::disk::{Counts, Disk};
 
 /// How much longer a slow disk takes for each write and sync, in milliseconds, at least.
 const SLOW_MIN_MS: u64 = 20;
@@ -18,33 +19,48 @@ enum Ill {
     Fails,
 }
 
-/// Makes one node's disk ill. The node may end over it; then it is started again on a sound one.
+/// What the system says where there is no room: whoever looks at the node's log finds it there.
+const NO_ROOM: &str = "No space left on device";
+/// What a node says that sets its state aside. For want of room it must not.
+const DAMAGED: &str = "the state database is damaged";
+
+/// Makes one node's disk ill, and waits until the node has met it. The node may end over it; then
+/// it is started again on a sound one.
 #[derive(Debug)]
 pub(super) struct BadDisk {
     ill: Ill,
     place: usize,
+    /// What the node had said before, in bytes.
+    said: usize,
+}
+
+impl Ill {
+    /// How often it showed.
+    fn shown(self, counts: Counts) -> u64 {
+        match self {
+            Self::Full => counts.refused,
+            Self::Slow => counts.delayed,
+            Self::Fails => counts.failed,
+        }
+    }
 }
 
 impl BadDisk {
+    fn new(ill: Ill) -> Self {
+        let (place, said) = (0, 0);
+        Self { ill, place, said }
+    }
+
     pub(super) fn full() -> Self {
-        Self {
-            ill: Ill::Full,
-            place: 0,
-        }
+        Self::new(Ill::Full)
     }
 
     pub(super) fn slow() -> Self {
-        Self {
-            ill: Ill::Slow,
-            place: 0,
-        }
+        Self::new(Ill::Slow)
     }
 
     pub(super) fn fails() -> Self {
-        Self {
-            ill: Ill::Fails,
-            place: 0,
-        }
+        Self::new(Ill::Fails)
     }
 }
 
@@ -56,13 +72,10 @@ impl Fault for BadDisk {
             stage.rng.below(ROOM_MAX_BYTES),
             SLOW_MIN_MS + stage.rng.below(SLOW_MAX_MS - SLOW_MIN_MS),
         );
-        let disk = stage
-            .fleet
-            .node(place)
-            .disk
-            .as_ref()
-            .ok_or("no disk that can be ill")?;
-        Ok(match self.ill {
+        let shown = self.shown(stage)?;
+        self.said = stage.fleet.output(place).len();
+        let disk = disk(stage, place)?;
+        let what = match self.ill {
             Ill::Full => {
                 disk.set_room(Some(room));
                 format!("the disk of node {place} has {room} bytes left")
@@ -76,7 +89,31 @@ impl Fault for BadDisk {
                 disk.set_syncs_fail(true);
                 format!("the disk of node {place} fails to sync")
             }
-        })
+        };
+        // Segments of the log are filled ahead, so a full disk shows with the next snapshot.
+        wait_for("the disk's illness to show", || {
+            match self.shown(stage)? {
+                now if now > shown => Ok(()),
+                _ => Err(what.clone()),
+            }
+        })?;
+        if !matches!(self.ill, Ill::Full) {
+            return Ok(what);
+        }
+        wait_for("the node to say that its disk is full", || {
+            if self.says(stage, NO_ROOM) {
+                Ok(())
+            } else {
+                Err(stage.fleet.tail(place))
+            }
+        })?;
+        if stage.rng.one_in(2) {
+            return Ok(what);
+        }
+        // Somebody starts it again before there is room.
+        stage.fleet.kill9(&[place]);
+        stage.fleet.start_nodes(&[place]);
+        Ok(format!("{what}, where it is started again"))
     }
 
     fn heal(&mut self, stage: &mut Stage<'_>) -> Result<(), String> {
@@ -86,11 +123,36 @@ impl Fault for BadDisk {
             disk.set_delays(Duration::ZERO, Duration::ZERO);
             disk.set_syncs_fail(false);
         }
-        let ill = !matches!(self.ill, Ill::Slow);
-        if ill && !stage.fleet.runs(place) {
+        let mut ready = stage.fleet.wait_ready(&[place], STEP_PATIENCE);
+        let may_end = !matches!(self.ill, Ill::Slow);
+        if may_end && ready.is_err() && !stage.fleet.runs(place) {
             stage.fleet.kill9(&[place]);
             stage.fleet.start_nodes(&[place]);
+            ready = stage.fleet.wait_ready(&[place], STEP_PATIENCE);
         }
-        stage.fleet.wait_ready(&[place], STEP_PATIENCE)
+        if matches!(self.ill, Ill::Full) && self.says(stage, DAMAGED) {
+            return Err(format!("node {place} takes a full disk for damage"));
+        }
+        ready
     }
+}
+
+impl BadDisk {
+    /// How often the node has met this illness so far.
+    fn shown(&self, stage: &Stage<'_>) -> Result<u64, String> {
+        Ok(self.ill.shown(disk(stage, self.place)?.counts()))
+    }
+
+    /// Whether the node has said that since its disk became ill.
+    fn says(&self, stage: &Stage<'_>, what: &str) -> bool {
+        let output = stage.fleet.output(self.place);
+        output
+            .get(self.said..)
+            .is_some_and(|new| new.contains(what))
+    }
+}
+
+fn disk<'a>(stage: &'a Stage<'_>, place: usize) -> Result<&'a Disk, String> {
+    let disk = stage.fleet.node(place).disk.as_ref();
+    disk.ok_or_else(|| "no disk that can be ill".to_owned())
 }

@@ -1,6 +1,6 @@
 //! `kill -9`.
 
-use super::{Fault, STEP_PATIENCE, Stage};
+use super::{Fault, Stage};
 
 #[derive(Clone, Copy, Debug)]
 enum Who {
@@ -64,6 +64,6 @@ impl Fault for Kill {
 
     fn heal(&mut self, stage: &mut Stage<'_>) -> Result<(), String> {
         stage.fleet.start_nodes(&self.killed);
-        stage.fleet.wait_ready(&self.killed, STEP_PATIENCE)
+        Ok(())
     }
 }

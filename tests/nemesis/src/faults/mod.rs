@@ -49,7 +49,8 @@ pub trait Fault: std::fmt::Debug {
     /// Where the cluster does something that it must not do.
     fn inject(&mut self, stage: &mut Stage<'_>) -> Result<String, String>;
 
-    /// Ends it: nothing stands in the cluster's way any more.
+    /// Ends it: nothing stands in the cluster's way any more. Nodes that were started need not be
+    /// ready yet: from here on the time is taken until the next write is accepted.
     ///
     /// # Errors
     /// Where the cluster does something that it must not do.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Fault, STEP_PATIENCE, Stage};
+use super::{Fault, Stage};
 use crate::disk::{Cut, Taken};
 
 /// Every second time syncs take so long when the power goes: more is under way then.
@@ -84,6 +84,6 @@ impl Fault for PowerCut {
 
     fn heal(&mut self, stage: &mut Stage<'_>) -> Result<(), String> {
         stage.fleet.start_nodes(&self.cut);
-        stage.fleet.wait_ready(&self.cut, STEP_PATIENCE)
+        Ok(())
     }
 }
