@@ -472,12 +472,6 @@ fn raft_config(options: &NodeOptions) -> Config {
         // See `snapshot_pace`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: options.log_entries_kept,
-        // A follower is sent a snapshot instead of entries where those would be more than what
-        // two snapshots are apart.
-        replication_lag_threshold: options
-            .snapshot_entries
-            .saturating_mul(2)
-            .saturating_add(options.log_entries_kept),
         max_payload_entries: 1_024,
         // A snapshot purges at once what it covers: what is on disk is what the options say.
         purge_batch_size: 1,
