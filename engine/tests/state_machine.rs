@@ -30,6 +30,7 @@ use openraft::vote::RaftLeaderId;
 use openraft::{OptionalSend, StorageError};
 use raft3d_core::command::ActivateRuleset;
 use raft3d_core::event::Event;
+use raft3d_core::state::digest;
 use raft3d_core::state::memory::MemoryRows;
 use raft3d_core::state::rows::ReadRows;
 use raft3d_core::{Command, Envelope, ModuleDigest, Revision};
@@ -260,7 +261,9 @@ async fn a_denied_entry_leaves_the_same_state_on_every_node() {
             apply(&mut machine, entries).await.unwrap();
         }
         assert_eq!(machine.handle().view().revision().0, last);
-        digests.push(machine.handle().view().digest());
+        let view = machine.handle().view();
+        assert_eq!(digest::recompute(&view).unwrap(), view.digest());
+        digests.push(view.digest());
     }
     assert_eq!(digests[0], digests[1]);
 }

@@ -161,6 +161,12 @@ impl ServeArgs {
             "--peer {peer}: the other nodes are told this address, so it must be one that reaches \
              this node (--advertise-peer or --initial-cluster gives another)"
         );
+        let told_http = start.own_address().is_some() || args.advertise_http.is_some();
+        ensure!(
+            !http.ip().is_unspecified() || told_http || args.join.is_none(),
+            "--http {http}: clients are told this address, so it must be one that reaches this node \
+             (--advertise-http gives another)"
+        );
         ensure!(
             args.snapshot_entries != Some(0),
             "--snapshot-entries must be at least 1"

@@ -15,8 +15,8 @@ use super::cache::{self, CodeCache, CodeKey};
 use super::compile::{CompileError, CompileLimits, Compiler};
 use super::module_digest;
 use super::runtime::{EngineSettings, ReadyModule, Runtime, lock};
-
 use super::validate::{ModuleProblem, ModuleReport, inspect};
+use crate::runtime;
 
 /// Modules kept ready in memory. Twenty bindings are active at most; the rest is for activations
 /// and rollbacks.
@@ -164,7 +164,7 @@ impl WasmHost {
             return Ok(Some(known));
         }
         // This reads files, and may compile or wait for who does.
-        crate::runtime::in_place(|| self.load_unknown(module, bytes))
+        runtime::in_place(|| self.load_unknown(module, bytes))
     }
 
     fn load_unknown(

@@ -1,5 +1,5 @@
-//! What a node does unasked: it watches for faults, opens reads once it has recovered, learns
-//! which cluster it belongs to, and, as the leader, bootstraps, finishes changes of the membership
+//! What a node does unasked: it watches for faults, opens reads once it has recovered, takes
+//! snapshots, learns which cluster it belongs to, and, as the leader, bootstraps, finishes changes of the membership
 //! that another leader began, and proposes checkpoints.
 
 use std::panic::AssertUnwindSafe;

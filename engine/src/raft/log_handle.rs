@@ -14,6 +14,10 @@ pub trait LogHandle: Send + Sync + 'static {
     /// Tells of the fault that stopped the log, once there is one.
     fn fault(&self) -> watch::Receiver<Option<Arc<LogError>>>;
 
+    /// Bytes of entries written since it was opened. A simulation's states are too small for this
+    /// to matter: its log says 0.
+    fn bytes_written(&self) -> u64;
+
     /// Returns once everything that was asked for before is synced.
     ///
     /// # Errors
@@ -30,6 +34,10 @@ pub trait LogHandle: Send + Sync + 'static {
 impl LogHandle for LogStore {
     fn fault(&self) -> watch::Receiver<Option<Arc<LogError>>> {
         Self::fault(self)
+    }
+
+    fn bytes_written(&self) -> u64 {
+        self.stats().bytes
     }
 
     fn synced(&self) -> BoxFuture<'_, Result<(), LogError>> {

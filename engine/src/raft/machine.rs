@@ -84,7 +84,7 @@ pub struct StateMachine {
     shared: Arc<Shared>,
     applying: Applying,
     background: Background,
-    /// What an entry of the last chunk took; none before the first one. It decides on which thread
+    /// The longest that an entry took lately; none before the first one. It decides on which thread
     /// the next chunk is applied, and nothing else.
     entry_took: Option<Duration>,
 }
@@ -137,7 +137,9 @@ impl StateMachine {
         } else {
             runtime::in_place(|| self.apply_chunk(chunk))
         };
-        self.entry_took = Some(start.elapsed() / entries.max(1));
+        let took = start.elapsed() / entries.max(1);
+        // One cheap chunk says little of the next.
+        self.entry_took = Some(took.max(self.entry_took.unwrap_or_default() / 2));
         applied
     }
 

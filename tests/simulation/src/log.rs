@@ -193,6 +193,10 @@ impl LogHandle for SimLog {
         self.shared.fault.subscribe()
     }
 
+    fn bytes_written(&self) -> u64 {
+        0
+    }
+
     fn synced(&self) -> BoxFuture<'_, Result<(), LogError>> {
         self.shared.wait_synced(None).boxed()
     }

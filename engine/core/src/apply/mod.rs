@@ -1,7 +1,7 @@
 //! Applying an entry: the one place where state changes.
 //!
-//! [`apply`] is the frame around every command: log time, exactly-once, the entry's transaction and
-//! the digest. What a command does stands in the file of its name.
+//! [`apply`] is the frame around every command: log time, exactly-once, the entry's transaction.
+//! What a command does stands in the file of its name.
 
 mod activate_ruleset;
 mod activation;
@@ -154,19 +154,43 @@ fn apply_with(
         }
     } else {
         requests::delete_expired(rows, &mut totals)?;
-        let request = requests::look_up(rows, &envelope.actor, &envelope.request_id)?;
-        match answer_without_running(rows, &totals, index, envelope, &request)? {
-            Some(outcome) => outcome,
-            None => {
-                let tx = Tx::new(rows, totals.clone(), index, &envelope.actor, ruleset);
-                let (done, changes) = run_once(tx, &mut totals, run)?;
-                write(rows, changes);
-                remember(rows, &mut totals, envelope, request, done)?
-            }
-        }
+        apply_request(rows, &mut totals, index, envelope, ruleset, run)?
     };
     meta::put_totals(rows, &totals)?;
     Ok(outcome)
+}
+
+/// Runs the command of a request that is sound and new, and remembers its answer.
+fn apply_request(
+    rows: &mut dyn Rows,
+    totals: &mut Totals,
+    index: Revision,
+    envelope: &Envelope,
+    ruleset: &mut DecodedRuleset,
+    run: impl FnOnce(&mut Tx<'_>) -> Done,
+) -> Result<Outcome, LocalFault> {
+    // Before anything is looked for under them.
+    if let Err(rejection) = check::request(&envelope.actor, &envelope.request_id) {
+        return Ok(rejected(index, *rejection));
+    }
+    let request = requests::look_up(rows, &envelope.actor, &envelope.request_id)?;
+    if let Some(outcome) = answer_without_running(rows, totals, index, envelope, &request)? {
+        return Ok(outcome);
+    }
+    let tx = Tx::new(rows, totals.clone(), index, &envelope.actor, ruleset);
+    let (ran, changes) = run_once(tx, totals, run)?;
+    write(rows, changes);
+    remember(rows, totals, envelope, request, ran)
+}
+
+/// The outcome of an entry that did nothing, and of which nothing is remembered.
+fn rejected(revision: Revision, rejection: Rejection) -> Outcome {
+    Outcome {
+        revision,
+        replayed: false,
+        response: Response::Rejected(rejection),
+        events: Vec::new(),
+    }
 }
 
 /// The answer to an entry whose command is not to run: a retry, a late one, one too many.
@@ -181,18 +205,7 @@ fn answer_without_running(
     envelope: &Envelope,
     request: &Request,
 ) -> Result<Option<Outcome>, LocalFault> {
-    let rejected = |rejection: Rejection| {
-        let response = Response::Rejected(rejection);
-        Some(Outcome {
-            revision: index,
-            replayed: false,
-            response,
-            events: Vec::new(),
-        })
-    };
-    if let Err(rejection) = check::request(&envelope.actor, &envelope.request_id) {
-        return Ok(rejected(*rejection));
-    }
+    let rejected = |rejection| Some(rejected(index, rejection));
     let now_ms = totals.log_time_ms;
     if let Some(record) = request.unexpired(now_ms) {
         if record.hash == envelope.request_hash {

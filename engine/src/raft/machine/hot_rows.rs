@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::storage::state::StateStore;
-    use crate::storage::state::testing::Model;
+    use crate::storage::state::testing::{Model, log_id};
 
     /// Reads what the model holds through `hot`, and keys that it does not hold.
     fn read_all(hot: &mut HotRows, store: &StateStore, model: &Model) -> Seen {
@@ -220,6 +220,28 @@ mod tests {
         }
         assert!(!hot.rows.rows.is_empty(), "nothing was kept");
         read_all(&mut hot, &store, &model);
+    }
+
+    /// Such rows are not looked for in a view that cannot hold them; one that can, does.
+    #[test]
+    fn a_row_under_a_generated_id_is_found_from_its_entry_on() {
+        let dir = tempdir().unwrap();
+        let store = StateStore::open(dir.path()).unwrap();
+        let mut hot = HotRows::default();
+        let key = b"\x30r3d-5\x00\x01".to_vec();
+        let mut seen = Vec::new();
+        for index in [4, 5, 6] {
+            let view = store.view();
+            let read = hot.over(&view);
+            seen.push(read.get(&key).unwrap());
+            let row = (index == 5).then(|| (key.clone(), Some(b"job".to_vec())));
+            let changes: Changes = row.into_iter().collect();
+            let mut head = view.head().clone();
+            head.last_applied = Some(log_id(index));
+            hot.keep(read.into_seen(), &changes, &head);
+            store.commit(changes, head).unwrap();
+        }
+        assert_eq!(seen, [None, None, Some(b"job".to_vec())]);
     }
 
     #[test]

@@ -163,9 +163,11 @@ impl StateStore {
         // fjall asserts where it finds what it never wrote: damage, to its caller.
         match catch_unwind(AssertUnwindSafe(|| Self::open_verified(dir))) {
             Ok(Ok(store)) => Ok(store),
-            Ok(Err(
-                error @ (StateError::Io { .. } | StateError::Refused(_) | StateError::Damaged(_)),
-            )) => Err(error),
+            Ok(Err(error @ (StateError::Io { .. } | StateError::Damaged(_)))) => Err(error),
+            Ok(Err(StateError::Refused(source))) => {
+                let told = format!("{}: {source}", dir.display());
+                Err(StateError::Refused(io::Error::new(source.kind(), told)))
+            }
             Ok(Err(error)) => Err(StateError::Damaged(error.to_string())),
             Err(_) => Err(StateError::Damaged(
                 "opening it failed an assertion".to_owned(),
@@ -443,7 +445,8 @@ fn rows_name(generation: u64) -> String {
 fn rows_keyspace(database: &Database, name: &str) -> Result<Keyspace, fjall::Error> {
     database.keyspace(name, || {
         // Apply asks for rows that do not exist yet, and what says so are the filters and indexes
-        // of all table files: in memory for good, some 15 bits a row.
+        // of all table files: in memory for good, some 15 bits a row. A database keeps what it was
+        // made with.
         KeyspaceCreateOptions::default()
             .filter_block_pinning_policy(PinningPolicy::all(true))
             .index_block_pinning_policy(PinningPolicy::all(true))

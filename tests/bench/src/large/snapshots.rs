@@ -22,9 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const BEING_WRITTEN: &str = "tmp";
 /// Answers this long after the start of the load are not looked at.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// Longest wait for a snapshot: with the default settings one is taken every some ten thousand
-/// entries.
-const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
+/// Longest wait for a snapshot: of a million jobs one is taken every million entries or so.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(300);
 /// Fewest answers that a p99 is told of.
 const ANSWERS_MIN: usize = 500;
 
