@@ -116,6 +116,9 @@ fn a_key_that_cannot_be_stored_is_a_fault_and_changes_nothing() {
     }
     model.commit_next(&store);
     model.check(&store.view());
+    // Nor is there such a row where table files are asked.
+    flush(&store);
+    assert_eq!(store.view().get(&[b'k'; 70_000]).unwrap(), None);
 }
 
 #[test]
