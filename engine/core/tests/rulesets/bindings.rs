@@ -184,3 +184,21 @@ fn the_first_deduction_that_does_not_pass_decides() {
     };
     assert_eq!(job.deducted, Grams::ZERO);
 }
+
+#[test]
+fn a_shadow_that_would_take_the_same_says_nothing() {
+    let mut machine = Machine::with_shop();
+    let mut set = ruleset(&["standard", "deduction", "deduction"]);
+    set.bindings[2].id = raft3d_core::BindingId::new("deduction-again");
+    shadow(&mut set.bindings[2]);
+    machine.accept(Command::ActivateRuleset(activate(set)));
+    machine.accept(job("j1", 1));
+    machine.accept(status("j1", "Running"));
+    let done = machine.run(status("j1", "Done"));
+    let Response::Accepted(Accepted::Job(job)) = &done.response else {
+        panic!("{done:?}")
+    };
+    assert!(job.deducted > Grams::ZERO);
+    let is_verdict = |kind: &EventKind| matches!(kind, EventKind::ShadowVerdict { .. });
+    assert!(!done.events.iter().any(|event| is_verdict(&event.kind)));
+}

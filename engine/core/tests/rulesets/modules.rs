@@ -97,6 +97,12 @@ fn a_lifecycle_must_be_sound() {
         l.claim.as_mut().unwrap().from = "Done".to_owned()
     });
     check("1 to 32 bytes", |l| l.states[1].name = "x".repeat(33));
+    for unsound in ["", "a\u{7}"] {
+        check_upload("no control characters", |upload| {
+            let lifecycle = upload.manifest.lifecycle.as_mut().unwrap();
+            lifecycle.states[1].aliases.push(unsound.to_owned());
+        });
+    }
     check("more than 8 aliases", |l| {
         l.states[1].aliases = (0..9).map(|n| format!("a{n}")).collect();
     });
