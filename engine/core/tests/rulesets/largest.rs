@@ -3,7 +3,8 @@
 use crate::common::*;
 use crate::{activate, check_blocked};
 use raft3d_core::limits::{
-    BINDINGS_ENFORCING_MAX, BINDINGS_SHADOW_MAX, CONFIG_BYTES_MAX, ID_BYTES_MAX, MODULE_BYTES_MAX,
+    BINDINGS_ENFORCING_MAX, BINDINGS_SHADOW_MAX, CONFIG_BYTES_MAX, ID_BYTES_MAX,
+    MANIFEST_BYTES_MAX, MANIFEST_TEXT_BYTES_MAX, MODULE_BYTES_MAX,
 };
 use raft3d_core::state::rulesets::Mode;
 use raft3d_core::{BindingId, Command, ModuleDigest, RejectionKind};
@@ -31,6 +32,15 @@ fn modules() {
     let mut command = module("no");
     command.bytes = vec![0; MODULE_BYTES_MAX];
     command.digest = ModuleDigest(Sha256::digest(&command.bytes).into());
+    let manifest = &mut command.manifest;
+    manifest.description = "x".repeat(MANIFEST_TEXT_BYTES_MAX);
+    manifest.config_schema = Some("x".repeat(MANIFEST_BYTES_MAX / 2));
+    let rest = MANIFEST_BYTES_MAX - minicbor::to_vec(&*manifest).unwrap().len();
+    manifest.config_schema = Some("x".repeat(MANIFEST_BYTES_MAX / 2 + rest));
+    assert_eq!(
+        minicbor::to_vec(&*manifest).unwrap().len(),
+        MANIFEST_BYTES_MAX
+    );
     Machine::new().accept(Command::UploadModule(command));
 }
 
