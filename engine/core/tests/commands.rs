@@ -430,8 +430,7 @@ fn events_are_kept_in_a_window() {
         machine.index += 1;
         let envelope = machine.envelope(printer(&format!("x{n}")));
         let index = Revision(machine.index);
-        let (rows, digest) = (&mut machine.rows, &mut machine.digest);
-        raft3d_core::apply::apply_alone(rows, digest, index, &envelope, &NativeHost).unwrap();
+        machine.apply_with(index, &envelope, &NativeHost).unwrap();
         let kept = meta::totals(&machine.rows).unwrap().events;
         assert!(kept <= EVENTS_KEPT_MAX && kept + 127 >= EVENTS_KEPT_MAX.min(previous + 1));
         deletions += u64::from(kept < previous);

@@ -13,7 +13,7 @@ use common::*;
 use raft3d_core::apply::apply_alone;
 use raft3d_core::state::memory::MemoryRows;
 use raft3d_core::state::rows::Row;
-use raft3d_core::{Command, LocalFault, ReadRows, Revision, Rows};
+use raft3d_core::{Command, Judge, LocalFault, ReadRows, Revision, Rows};
 
 /// Rows that count what is read and written.
 #[derive(Default)]
@@ -60,9 +60,13 @@ fn cost(machine: &Machine, command: Command) -> (usize, usize, usize) {
         ..Counted::default()
     };
     let mut digest = machine.digest;
+    let judge = Judge {
+        host: &NativeHost,
+        ruleset: &mut machine.ruleset.clone(),
+    };
     let envelope = machine.envelope(command);
     let index = Revision(machine.index + 1);
-    let outcome = apply_alone(&mut rows, &mut digest, index, &envelope, &NativeHost).unwrap();
+    let outcome = apply_alone(&mut rows, &mut digest, index, &envelope, judge).unwrap();
     assert!(
         matches!(outcome.response, raft3d_core::Response::Accepted(_)),
         "{outcome:?}"

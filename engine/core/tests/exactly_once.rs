@@ -273,13 +273,7 @@ fn an_envelope_of_another_version_is_a_fault() {
         version: 2,
         ..machine.envelope(printer("p1"))
     };
-    let fault = raft3d_core::apply::apply_alone(
-        &mut machine.rows,
-        &mut machine.digest,
-        raft3d_core::Revision(2),
-        &envelope,
-        &NativeHost,
-    );
+    let fault = machine.apply_with(raft3d_core::Revision(2), &envelope, &NativeHost);
     assert!(matches!(
         fault,
         Err(LocalFault::CorruptEntry { index: 2, .. })

@@ -14,7 +14,6 @@ use common::{Machine, bytes, lifecycle, module};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use raft3d_core::apply::apply_alone;
 use raft3d_core::command::{
     ActivateRuleset, Actor, Bootstrap, CreateFilament, CreateJob, CreatePrinter, DeleteModule,
     RequestOrigin, RollbackRuleset, SetJobStatus, UploadModule,
@@ -289,7 +288,7 @@ proptest! {
             let mut machine = Machine::with_shop();
             let index = Revision(machine.index + 1);
             let host = Parrot(bytes);
-            let outcome = apply_alone(&mut machine.rows, &mut machine.digest, index, &decoded, &host);
+            let outcome = machine.apply_with(index, &decoded, &host);
             prop_assert!(outcome.is_ok(), "{outcome:?}");
         }
     }
@@ -302,7 +301,7 @@ proptest! {
         for (envelope, host) in entries {
             machine.index += 1;
             let index = Revision(machine.index);
-            let outcome = apply_alone(&mut machine.rows, &mut machine.digest, index, &envelope, &host);
+            let outcome = machine.apply_with(index, &envelope, &host);
             let outcome = outcome.unwrap_or_else(|fault| panic!("{fault}: {envelope:?}"));
             let stored = bytes(&outcome.response).len();
             prop_assert!(stored <= STORED_BYTES_MAX, "{stored} bytes are stored of {envelope:?}");

@@ -8,6 +8,11 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use folders::files;
+
+#[path = "../../../engine/tests/common/folders.rs"]
+mod folders;
+
 /// Where a segment's frames begin, bytes.
 const SEGMENT_HEADER_BYTES: usize = 4_096;
 /// Where the segment's marker stands in its header; each frame of it repeats the marker.
@@ -188,21 +193,6 @@ pub fn flip_in_every_file(folder: &Path) -> usize {
         fs::write(path, bytes).expect("damage");
     }
     files.len()
-}
-
-/// Every file under a folder, in order of their paths.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
 }
 
 /// Copies a folder with everything in it.

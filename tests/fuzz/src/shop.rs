@@ -4,6 +4,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
+use raft3d_core::apply::apply_alone;
 use raft3d_core::command::{
     Actor, CreateFilament, CreateJob, CreatePrinter, ENVELOPE_VERSION, RequestOrigin,
 };
@@ -11,9 +12,10 @@ use raft3d_core::state::digest::{self, Digest};
 use raft3d_core::state::jobs::{self, JobFilter};
 use raft3d_core::state::ledger::{self, LedgerKind};
 use raft3d_core::state::memory::MemoryRows;
+use raft3d_core::state::rulesets::DecodedRuleset;
 use raft3d_core::state::{filaments, meta};
 use raft3d_core::{
-    ClusterId, Command, Envelope, Evaluation, FilamentId, JobId, LocalFault, ModuleDigest,
+    ClusterId, Command, Envelope, Evaluation, FilamentId, JobId, Judge, LocalFault, ModuleDigest,
     ModuleSource, Outcome, PolicyCall, PolicyError, PolicyHost, PrinterId, RequestId, Response,
     Revision,
 };
@@ -124,6 +126,7 @@ pub(crate) fn stock() -> [Command; 3] {
 pub(crate) struct Shop {
     rows: MemoryRows,
     digest: Digest,
+    ruleset: DecodedRuleset,
     index: u64,
 }
 
@@ -165,8 +168,11 @@ impl Shop {
         self.index += 1;
         let index = Revision(self.index);
         let (rows, digest) = (&mut self.rows, &mut self.digest);
-        raft3d_core::apply::apply_alone(rows, digest, index, envelope, &NativeHost)
-            .expect("no local fault")
+        let judge = Judge {
+            host: &NativeHost,
+            ruleset: &mut self.ruleset,
+        };
+        apply_alone(rows, digest, index, envelope, judge).expect("no local fault")
     }
 
     pub(crate) const fn rows(&self) -> &MemoryRows {

@@ -97,11 +97,10 @@ pub fn apply_alone(
     digest: &mut Digest,
     index: Revision,
     envelope: &Envelope,
-    host: &dyn PolicyHost,
+    judge: Judge<'_>,
 ) -> Result<Outcome, LocalFault> {
     let mut changed = Overlay::new(&*rows as &dyn ReadRows);
-    let ruleset = &mut DecodedRuleset::default();
-    let outcome = apply(&mut changed, index, envelope, Judge { host, ruleset })?;
+    let outcome = apply(&mut changed, index, envelope, judge)?;
     let changes = changed.into_changes();
     let mut after = *digest;
     after.change(&*rows, &changes)?;

@@ -14,19 +14,18 @@
 use std::str::from_utf8;
 
 use minicbor::Encode;
+use raft3d_core::apply::apply_alone;
 use raft3d_core::command::{
     Actor, Bootstrap, CreateFilament, CreateJob, CreatePrinter, ENVELOPE_VERSION, RequestOrigin,
     SetJobStatus, UploadModule,
 };
 use raft3d_core::state::digest::{self, Digest};
 use raft3d_core::state::memory::MemoryRows;
-use raft3d_core::state::overlay::Overlay;
-use raft3d_core::state::rulesets::DecodedRuleset;
-use raft3d_core::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
+use raft3d_core::state::rulesets::{Binding, DecodedRuleset, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_core::{
     Accepted, BindingId, ClusterId, Command, Envelope, Evaluation, Export, FilamentId, JobId,
     Judge, LocalFault, ModuleDigest, ModuleSource, Outcome, PolicyCall, PolicyError, PolicyHost,
-    PrinterId, Rejection, RejectionKind, RequestId, Response, Revision, apply,
+    PrinterId, Rejection, RejectionKind, RequestId, Response, Revision,
 };
 use raft3d_sdk::wire::Call;
 use raft3d_sdk::{
@@ -356,20 +355,24 @@ impl Machine {
         }
     }
 
+    /// Applies the entry as it is, at that index.
+    pub fn apply_with(
+        &mut self,
+        index: Revision,
+        envelope: &Envelope,
+        host: &dyn PolicyHost,
+    ) -> Result<Outcome, LocalFault> {
+        let ruleset = &mut self.ruleset;
+        let judge = Judge { host, ruleset };
+        apply_alone(&mut self.rows, &mut self.digest, index, envelope, judge)
+    }
+
     pub fn try_apply(&mut self, envelope: &Envelope) -> Result<Outcome, LocalFault> {
         // Through its bytes, as a log entry comes.
         let envelope = Envelope::from_bytes(&envelope.to_bytes().unwrap()).unwrap();
         self.index += 1;
         let index = Revision(self.index);
-        let mut changed = Overlay::new(&self.rows);
-        let judge = Judge {
-            host: &NativeHost,
-            ruleset: &mut self.ruleset,
-        };
-        let outcome = apply(&mut changed, index, &envelope, judge)?;
-        let changes = changed.into_changes();
-        self.digest.change(&self.rows, &changes)?;
-        self.rows.write(changes);
+        let outcome = self.apply_with(index, &envelope, &NativeHost)?;
         assert_eq!(
             digest::recompute(&self.rows).unwrap(),
             self.digest,

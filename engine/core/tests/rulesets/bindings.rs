@@ -2,7 +2,6 @@
 
 use crate::common::*;
 use crate::{activate, shadow, shop_with, upload};
-use raft3d_core::apply::apply_alone;
 use raft3d_core::command::SetJobStatus;
 use raft3d_core::event::EventKind;
 use raft3d_core::state::rulesets::Scope;
@@ -48,17 +47,11 @@ fn a_fault_of_the_host_is_no_outcome() {
     let mut machine = shop_with("faulty", |_| {});
     let (rows, digest) = (machine.rows.clone(), machine.digest);
     let envelope = machine.envelope(job("j1", 1));
-    let index = Revision(machine.index + 1);
-    let fault = apply_alone(
-        &mut machine.rows,
-        &mut machine.digest,
-        index,
-        &envelope,
-        &NativeHost,
-    );
+    let fault = machine.try_apply(&envelope);
     assert!(matches!(fault, Err(LocalFault::Runtime(_))));
     assert_eq!((&machine.rows, machine.digest), (&rows, digest));
     // The operators' way past it: denied, remembered, nothing else.
+    let index = Revision(machine.index + 1);
     let denied = raft3d_core::apply::deny(&mut machine.rows, index, &envelope);
     let Response::Rejected(rejection) = denied.unwrap().response else {
         panic!()

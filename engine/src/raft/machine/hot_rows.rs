@@ -108,18 +108,13 @@ impl HotRows {
     pub(super) fn keep(&mut self, read: Seen, changes: &Changes, head: &Head) {
         let mut rows = read;
         for (key, change) in changes {
-            match change {
-                None => {
-                    rows.rows.remove(key);
-                }
-                Some(value) if value.len() > VALUE_BYTES_MAX => {
-                    rows.rows.remove(key);
-                }
-                Some(value) => {
-                    if let Some(row) = rows.rows.get_mut(key) {
-                        row.value.clone_from(value);
-                    }
-                }
+            let kept = change.as_ref().filter(|v| v.len() <= VALUE_BYTES_MAX);
+            let Some(value) = kept else {
+                rows.rows.remove(key);
+                continue;
+            };
+            if let Some(row) = rows.rows.get_mut(key) {
+                row.value.clone_from(value);
             }
         }
         rows.shrink();

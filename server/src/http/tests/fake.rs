@@ -13,9 +13,10 @@ use raft3d_engine::core::apply::apply_alone;
 use raft3d_engine::core::command::{Actor, ENVELOPE_VERSION, RequestOrigin};
 use raft3d_engine::core::state::digest::Digest;
 use raft3d_engine::core::state::memory::MemoryRows;
+use raft3d_engine::core::state::rulesets::DecodedRuleset;
 use raft3d_engine::core::{
-    ClusterId, Command, Envelope, Evaluation, LocalFault, ModuleDigest, ModuleSource, PolicyCall,
-    PolicyError, PolicyHost, RequestId, Revision,
+    ClusterId, Command, Envelope, Evaluation, Judge, LocalFault, ModuleDigest, ModuleSource,
+    PolicyCall, PolicyError, PolicyHost, RequestId, Revision,
 };
 use raft3d_engine::policy::{ModuleProblem, ModuleReport};
 use raft3d_engine::raft::api::{
@@ -175,14 +176,12 @@ impl Fake {
             command: request.command,
         };
         let index = Revision(inner.index);
-        let applied = apply_alone(
-            &mut inner.rows,
-            &mut inner.digest,
-            index,
-            &envelope,
-            &self.host,
-        )
-        .unwrap();
+        let Inner { rows, digest, .. } = &mut *inner;
+        let judge = Judge {
+            host: &self.host,
+            ruleset: &mut DecodedRuleset::default(),
+        };
+        let applied = apply_alone(rows, digest, index, &envelope, judge).unwrap();
         WriteOutcome {
             revision: applied.revision,
             replayed: applied.replayed,
