@@ -193,7 +193,7 @@ impl Node {
             let proposed = self.inner.raft.client_write_many(proposals);
             // Raft that has stopped gives no results, nor does one that is stuck.
             if let Ok(Ok(results)) = tokio::time::timeout_at(deadline, proposed).await {
-                tries.results = results;
+                tries.await_results(results);
             }
         }
         tries
@@ -211,11 +211,14 @@ fn stamped(envelope: &[u8], now_ms: u64) -> Result<Proposal, String> {
     Ok(Proposal(Bytes::from(bytes)))
 }
 
+/// What openraft tells of proposals, one after the other.
+type Results = BoxStream<'static, Result<WriteResult<TypeConfig>, Fatal<TypeConfig>>>;
+
 /// What comes of writes that were proposed together, one after the other.
 pub(super) struct Tries {
     /// For each write: what is known already, or none where a result will tell.
     known: VecDeque<Option<Try>>,
-    results: BoxStream<'static, Result<WriteResult<TypeConfig>, Fatal<TypeConfig>>>,
+    results: Results,
     deadline: Instant,
 }
 
@@ -226,6 +229,11 @@ impl Tries {
             results: stream::empty().boxed(),
             deadline,
         }
+    }
+
+    fn await_results(&mut self, results: Results) {
+        // Raft that stops in the middle ends them early, and they panic when they are asked again.
+        self.results = results.fuse().boxed();
     }
 
     /// What came of the next one.
@@ -294,6 +302,28 @@ impl From<WriteAnswer> for Try {
             WriteAnswer::Unknown => Self::Unknown,
             WriteAnswer::Refused { reason } => Self::Refused(reason),
             WriteAnswer::NotNow => Self::NotProposed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// As openraft does where a disk is full: the first write of the group fails, and there is no
+    /// word of the others.
+    #[tokio::test]
+    async fn writes_after_the_end_of_a_stopped_raft_are_unknown() {
+        let mut tries = Tries::new(Instant::now() + Duration::from_secs(60));
+        tries.known.extend([None, None, None]);
+        let stopped = stream::unfold(true, |is_first| async move {
+            is_first.then_some((Err(Fatal::Stopped), false))
+        });
+        tries.await_results(stopped.boxed());
+        for _ in 0..3 {
+            assert!(matches!(tries.next().await, Try::Unknown));
         }
     }
 }
