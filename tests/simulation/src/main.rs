@@ -32,9 +32,9 @@ struct Args {
     /// Simulations at once
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Ends with the first seed that is not clean
-    #[arg(long)]
-    until_violation: bool,
+    /// Ends with the first seed in which one of these judges finds something
+    #[arg(long, value_name = "JUDGE,…", value_delimiter = ',')]
+    until: Vec<String>,
     /// With --seed: writes every event as a line, to compare two runs
     #[arg(long)]
     trace: Option<PathBuf>,
@@ -107,15 +107,14 @@ fn many(args: &Args, policies: &Arc<Policies>) -> Result<ExitCode> {
         ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left{msg}")?;
     let bar = ProgressBar::new(args.seeds).with_style(style);
     let next = AtomicU64::new(0);
-    let failed = AtomicBool::new(false);
+    let ended = AtomicBool::new(false);
     let all = Mutex::new((Stats::default(), Vec::<String>::new(), None));
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let nth = next.fetch_add(1, Ordering::Relaxed);
-                    let ended = args.until_violation && failed.load(Ordering::Relaxed);
-                    if nth >= args.seeds || ended {
+                    if nth >= args.seeds || ended.load(Ordering::Relaxed) {
                         return;
                     }
                     let nodes = args.nodes.map(usize::from);
@@ -129,7 +128,10 @@ fn many(args: &Args, policies: &Arc<Policies>) -> Result<ExitCode> {
                             let text = found.join("\n");
                             bar.suspend(|| println!("{text}"));
                             all.1.push(text);
-                            failed.store(true, Ordering::Relaxed);
+                            let mut judges = outcome.violations.iter().map(|found| &found.judge);
+                            if judges.any(|judge| args.until.contains(judge)) {
+                                ended.store(true, Ordering::Relaxed);
+                            }
                             bar.set_message(format!(", {} failed", all.1.len()));
                         }
                         Ok(_) => {}

@@ -13,12 +13,13 @@ use std::process::Command;
 /// A bug must be found within so many seeds.
 const SEEDS_MAX: &str = "40";
 
-/// Puts bugs back and runs seeds until one is blamed; by one of `judges`.
+/// Puts bugs back and runs seeds until one of `judges` blames one.
 fn is_caught(bugs: &str, judges: &[&str]) {
     let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(bugs);
     let output = Command::new(env!("CARGO_BIN_EXE_raft3d-simulate"))
         .env("RAFT3D_SABOTAGE", bugs)
-        .args(["--seeds", SEEDS_MAX, "--jobs", "1", "--until-violation"])
+        .args(["--seeds", SEEDS_MAX, "--jobs", "1"])
+        .args(["--until", &judges.join(",")])
         .args(["--target".as_ref(), target.as_os_str()])
         .output()
         .unwrap();
