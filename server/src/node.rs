@@ -25,8 +25,8 @@ use crate::cli::COMPILE_WORKER;
 use crate::config::{self, NODE_ID_DEFAULT, ServeConfig, Start};
 use crate::{bootstrap, peer};
 
-/// Entries between snapshots where nothing is said: some ten megabytes of log.
-const SNAPSHOT_ENTRIES_DEFAULT: u64 = 20_000;
+/// Entries between snapshots where nothing is said: some fifty megabytes of log.
+const SNAPSHOT_ENTRIES_DEFAULT: u64 = 100_000;
 /// Entries kept behind a snapshot where nothing is said: a follower that was away for a moment is
 /// brought up to date from the log.
 const LOG_ENTRIES_KEPT_DEFAULT: u64 = 5_000;

@@ -30,10 +30,13 @@ impl From<CodecError> for MessageError {
     }
 }
 
+/// Bytes that most values fit: growing a vector from nothing costs more than encoding them does.
+const USUAL_BYTES: usize = 512;
+
 /// CBOR of `value` alone.
 #[must_use]
 pub(super) fn to_vec<T: Encode<()>>(value: &T) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(USUAL_BYTES);
     if let Err(error) = minicbor::encode(value, &mut out) {
         unreachable!("encoding into memory failed: {error}");
     }

@@ -4,7 +4,7 @@
 //! nodes forward together with its own. So the number of messages, log frames, syncs and applied
 //! chunks follows the time that one round takes, and not the number of clients: the cost of a round
 //! is shared by all that wait for it. A write that comes when nothing is under way goes at once,
-//! alone.
+//! alone; right after a round, a group is held for a moment ([`Crowd`]).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,8 +15,9 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use raft3d_core::limits::DEADLINE_MS_MAX;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::crowd::Crowd;
 use super::encoding;
 use super::message::{Answer, Ask, Request, WriteAnswer, WriteAsk, WritesAsk};
 use super::node::{Node, WRITES_IN_FLIGHT_MAX};
@@ -105,23 +106,33 @@ pub(super) async fn run(node: Node, mut queue: mpsc::Receiver<Parcel>) {
     let mut changes = node.inner.raft.server_metrics();
     let mut under_way = UnderWay::default();
     let mut gathering = Gathering::default();
+    let mut crowd = Crowd::default();
     loop {
         while let Ok(next) = queue.try_recv() {
             gathering.put(next);
         }
         under_way.towards(node.inner.current_leader());
-        if under_way.have_room(gathering.writes) {
+        let have_room = under_way.have_room(gathering.writes);
+        let held_until = crowd.held_until(gathering.writes);
+        if have_room && held_until.is_none_or(|until| until <= Instant::now()) {
             under_way.begin(&node, gathering.next_group());
             continue;
         }
         // In this order always: a simulation that is run again must do the same again.
         tokio::select! {
             biased;
-            Some(epoch) = under_way.groups.next() => under_way.end(epoch),
+            Some(ended) = under_way.groups.next() => {
+                if under_way.end(&ended) {
+                    let (now, writes) = (Instant::now(), ended.writes + gathering.writes);
+                    let forwarded = under_way.leader != Some(node.id());
+                    crowd.round(now, now - ended.begun, writes, forwarded);
+                }
+            }
             next = queue.recv() => match next {
                 Some(next) => gathering.put(next),
                 None => return,
             },
+            () = sleep_until(held_until.unwrap_or_else(Instant::now)), if have_room => {}
             // Another leader is not to wait for what is under way to the last one.
             changed = changes.changed() => if changed.is_err() {
                 return;
@@ -168,13 +179,20 @@ impl Gathering {
 /// The groups that are under way.
 #[derive(Default)]
 struct UnderWay {
-    groups: FuturesUnordered<BoxFuture<'static, u64>>,
+    groups: FuturesUnordered<BoxFuture<'static, Ended>>,
     leader: Option<NodeId>,
     /// Counts the changes of `leader`.
     epoch: u64,
     /// Groups of this epoch. Those of an earlier one may wait for a leader that is gone, each until
     /// its deadline.
     count: usize,
+}
+
+/// A group that came back.
+struct Ended {
+    epoch: u64,
+    writes: usize,
+    begun: Instant,
 }
 
 impl UnderWay {
@@ -194,19 +212,25 @@ impl UnderWay {
     }
 
     fn begin(&mut self, node: &Node, group: Vec<Parcel>) {
-        let (node, leader, epoch) = (node.clone(), self.leader, self.epoch);
+        let (node, leader) = (node.clone(), self.leader);
+        let ended = Ended {
+            epoch: self.epoch,
+            writes: group.iter().map(|parcel| parcel.envelopes.len()).sum(),
+            begun: Instant::now(),
+        };
         let sent = async move {
             node.send_group(leader, group).await;
-            epoch
+            ended
         };
         self.count += 1;
         self.groups.push(sent.boxed());
     }
 
-    fn end(&mut self, epoch: u64) {
-        if epoch == self.epoch {
-            self.count -= 1;
-        }
+    /// Whether it was one of this epoch.
+    fn end(&mut self, ended: &Ended) -> bool {
+        let is_current = ended.epoch == self.epoch;
+        self.count -= usize::from(is_current);
+        is_current
     }
 }
 
@@ -400,6 +424,11 @@ mod tests {
         let mut under_way = UnderWay::default();
         under_way.towards(Some(1));
         assert!(under_way.have_room(1) && !under_way.have_room(0));
+        let ended = |epoch| Ended {
+            epoch,
+            writes: 1,
+            begun: Instant::now(),
+        };
         let first = under_way.epoch;
         under_way.count = 1;
         assert!(!under_way.have_room(WRITES_WORTHWHILE - 1));
@@ -409,9 +438,9 @@ mod tests {
         under_way.towards(Some(2));
         assert!(under_way.have_room(1));
         under_way.count = 1;
-        under_way.end(first);
+        assert!(!under_way.end(&ended(first)));
         assert!(!under_way.have_room(1), "it went to the first leader");
-        under_way.end(under_way.epoch);
+        assert!(under_way.end(&ended(under_way.epoch)));
         assert!(under_way.have_room(1));
     }
 

@@ -12,6 +12,9 @@ use super::node::Node;
 const TICK: Duration = Duration::from_millis(100);
 /// A snapshot of this many bytes may be taken as often as the options say.
 const SMALL_BYTES: u64 = 4 * 1024 * 1024;
+/// With so many bytes in the log since the last one, a snapshot is due however few entries they are:
+/// modules are large.
+const LOG_BYTES_SOFT_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of a larger snapshot for which one entry must have come since, where the bytes of the
 /// entries are not known: those before the last start.
 const BYTES_PER_ENTRY: u64 = 512;
@@ -60,7 +63,7 @@ fn is_due(since: Since, least: u64, bytes: u64) -> bool {
     let paid_for = bytes <= SMALL_BYTES
         || since.log_bytes >= bytes
         || since.entries >= bytes / BYTES_PER_ENTRY;
-    since.entries >= least && paid_for
+    (since.entries >= least || since.log_bytes >= LOG_BYTES_SOFT_MAX) && paid_for
 }
 
 #[cfg(test)]
@@ -73,7 +76,12 @@ mod tests {
             let since = Since { entries, log_bytes };
             is_due(since, 20_000, bytes)
         };
-        assert!(!is_due(19_999, u64::MAX, 0), "too few entries");
+        assert!(
+            !is_due(19_999, LOG_BYTES_SOFT_MAX - 1, 0),
+            "too few entries"
+        );
+        assert!(is_due(1, LOG_BYTES_SOFT_MAX, 0), "large ones");
+        assert!(!is_due(1, LOG_BYTES_SOFT_MAX, LOG_BYTES_SOFT_MAX + 1));
         assert!(is_due(20_000, 0, 0));
         assert!(is_due(20_000, 0, SMALL_BYTES), "nothing worth sparing");
         let large = 600 * 1024 * 1024;

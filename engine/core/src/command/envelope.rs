@@ -58,12 +58,18 @@ impl Envelope {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         check_size(bytes)?;
         let malformed = |detail| EnvelopeError::Malformed { detail };
-        // The version first: another version's fields need not even decode.
-        let VersionOnly { version } = decode_exactly(bytes).map_err(malformed)?;
-        if version != ENVELOPE_VERSION {
-            return Err(EnvelopeError::Version { found: version });
+        let decoded: Result<Self, String> = decode_exactly(bytes);
+        let found = match &decoded {
+            Ok(envelope) => envelope.version,
+            // Another version's fields need not decode.
+            Err(_) => {
+                decode_exactly(bytes).map_or(ENVELOPE_VERSION, |VersionOnly { version }| version)
+            }
+        };
+        if found != ENVELOPE_VERSION {
+            return Err(EnvelopeError::Version { found });
         }
-        decode_exactly(bytes).map_err(malformed)
+        decoded.map_err(malformed)
     }
 }
 

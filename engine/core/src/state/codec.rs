@@ -6,10 +6,17 @@ use minicbor::{Decode, Encode};
 use super::rows::ReadRows;
 use crate::error::LocalFault;
 
+/// Bytes that most values fit: growing a vector from nothing costs more than encoding them does.
+const USUAL_BYTES: usize = 512;
+
 /// The bytes of a value. Writing to memory does not fail; an encoder that says so is broken, and
 /// that is a fault of this program, not of the entry.
 pub(crate) fn encode<T: Encode<()>>(value: &T) -> Result<Vec<u8>, LocalFault> {
-    minicbor::to_vec(value).map_err(|error| LocalFault::Runtime(format!("encoding: {error}")))
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    match minicbor::encode(value, &mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => Err(LocalFault::Runtime(format!("encoding: {error}"))),
+    }
 }
 
 /// The value of a row of `table`.

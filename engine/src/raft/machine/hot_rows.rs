@@ -8,8 +8,8 @@
 //! without it (test `hot_rows_are_those_of_the_store`).
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
 
+use foldhash::{HashMap, HashSet};
 use raft3d_core::LocalFault;
 use raft3d_core::state::overlay::Changes;
 use raft3d_core::state::rows::{ReadRows, Row};
