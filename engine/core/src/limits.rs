@@ -45,6 +45,16 @@ pub const DEADLINE_MS_MAX: u64 = 60_000;
 pub const EXPIRED_ROWS_PER_APPLY_MAX: usize = 16;
 /// Events kept for readers that resume.
 pub const EVENTS_KEPT_MAX: u64 = 10_000;
+/// Decision records kept where a ruleset does not say how many.
+pub const DECISIONS_KEPT_DEFAULT: u64 = 200_000;
+/// Most decision records that a ruleset may keep.
+pub const DECISIONS_KEPT_MAX: u64 = 1_000_000;
+/// Days of log time for which decision records are kept where a ruleset does not say it.
+pub const DECISIONS_DAYS_DEFAULT: u64 = 30;
+/// Most days of log time for which a ruleset may keep decision records.
+pub const DECISIONS_DAYS_MAX: u64 = 3_660;
+/// Most decision records that one apply deletes.
+pub const DECISIONS_DELETED_PER_APPLY_MAX: usize = 128;
 /// Ids made by apply start so; clients may not use it.
 pub const GENERATED_ID_PREFIX: &str = "r3d-";
 /// Gas for one evaluation.

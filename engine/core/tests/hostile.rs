@@ -19,7 +19,7 @@ use raft3d_core::command::{
     RequestOrigin, RollbackRuleset, SetJobStatus, UploadModule,
 };
 use raft3d_core::state::digest;
-use raft3d_core::state::rulesets::{Binding, Mode, Ruleset, Scope};
+use raft3d_core::state::rulesets::{Binding, DecisionsKept, Mode, Ruleset, Scope};
 use raft3d_core::{
     BindingId, ClusterId, Command, Envelope, Evaluation, FilamentId, JobId, LocalFault,
     ModuleDigest, ModuleSource, PolicyCall, PolicyHost, PrinterId, RequestId, Revision,
@@ -121,9 +121,17 @@ prop_compose! {
     }
 }
 
+fn decisions_kept() -> impl Strategy<Value = DecisionsKept> {
+    let any = any::<(u64, u64)>().prop_map(|(count, days)| DecisionsKept { count, days });
+    let few = (0_u64..4, 0_u64..4).prop_map(|(count, days)| DecisionsKept { count, days });
+    prop_oneof![3 => Just(DecisionsKept::default()), 2 => few, 1 => any]
+}
+
 fn ruleset() -> impl Strategy<Value = Ruleset> {
     prop_oneof![
-        2 => vec(binding(), 0..24).prop_map(|bindings| Ruleset { bindings }),
+        2 => (vec(binding(), 0..24), decisions_kept()).prop_map(|(bindings, decisions_kept)| {
+            Ruleset { bindings, decisions_kept }
+        }),
         1 => prop::sample::select(vec!["standard", "pausing"])
             .prop_map(|name| common::ruleset(&[name, "deduction"])),
     ]

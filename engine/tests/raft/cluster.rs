@@ -68,7 +68,10 @@ pub fn default_bootstrap() -> Bootstrap {
     Bootstrap {
         cluster_id: ClusterId([7; 16]),
         modules,
-        ruleset: Ruleset { bindings },
+        ruleset: Ruleset {
+            bindings,
+            ..Ruleset::default()
+        },
     }
 }
 

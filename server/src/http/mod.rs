@@ -5,6 +5,7 @@
 
 mod classic;
 mod cluster;
+mod decisions;
 mod docs;
 mod extract;
 mod fields;
@@ -130,6 +131,8 @@ pub(crate) fn calls() -> Vec<Call> {
             JsonOptional,
             post(print_jobs::set_status),
         ),
+        read("/api/v1/print_jobs/{id}/decisions", get(decisions::of_job)),
+        read("/api/v1/decisions", get(decisions::list)),
         write("/api/v1/policies", Wasm, post(policies::upload)),
         read("/api/v1/policies", get(policies::list)),
         read("/api/v1/policies/{id}", get(policies::show)),

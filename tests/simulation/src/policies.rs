@@ -105,7 +105,10 @@ impl Policies {
         if with_canary {
             bindings.push(binding(&self.canary));
         }
-        Ruleset { bindings }
+        Ruleset {
+            bindings,
+            ..Ruleset::default()
+        }
     }
 }
 

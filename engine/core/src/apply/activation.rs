@@ -11,13 +11,16 @@ use crate::error::LocalFault;
 use crate::event::EventKind;
 use crate::ids::{BindingId, Revision};
 use crate::limits::{
-    BINDINGS_ENFORCING_MAX, BINDINGS_SHADOW_MAX, ID_BYTES_MAX, LABEL_BYTES_MAX, TEXT_BYTES_MAX,
+    BINDINGS_ENFORCING_MAX, BINDINGS_SHADOW_MAX, DECISIONS_DAYS_MAX, DECISIONS_KEPT_MAX,
+    ID_BYTES_MAX, LABEL_BYTES_MAX, TEXT_BYTES_MAX,
 };
-use crate::policy::{Export, PolicyCall, PolicyHost};
+use crate::policy::PolicyHost;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::state::modules::ModuleInfo;
 use crate::state::rows::ReadRows;
-use crate::state::rulesets::{Binding, Mode, Ruleset, RulesetRevision, SHARE_ALL, Scope};
+use crate::state::rulesets::{
+    Binding, DecisionsKept, Mode, Ruleset, RulesetRevision, SHARE_ALL, Scope,
+};
 use crate::state::{jobs, modules, rulesets};
 
 /// One activation, however it was asked for.
@@ -47,6 +50,7 @@ pub(super) fn activate(
     check::reason(activation.reason)?;
     let ruleset = activation.ruleset;
     let mut details = count_problems(ruleset);
+    details.extend(kept_problems(ruleset.decisions_kept));
     if !details.is_empty() {
         return Err(blocked(details).into());
     }
@@ -133,6 +137,19 @@ fn count_problems(ruleset: &Ruleset) -> Vec<String> {
     .collect()
 }
 
+fn kept_problems(kept: DecisionsKept) -> Vec<String> {
+    [
+        ("count", kept.count, DECISIONS_KEPT_MAX),
+        ("days", kept.days, DECISIONS_DAYS_MAX),
+    ]
+    .into_iter()
+    .filter(|(_, value, max)| !(1..=*max).contains(value))
+    .map(|(field, value, max)| {
+        format!("/decisions_kept/{field}: {value}; from 1 to {max} is allowed")
+    })
+    .collect()
+}
+
 fn binding_problems<'a>(
     binding: &'a Binding,
     known: Option<&ModuleInfo>,
@@ -204,21 +221,15 @@ fn config_problem(
     binding: &Binding,
     host: &dyn PolicyHost,
 ) -> Result<Option<String>, LocalFault> {
-    let call = PolicyCall {
-        module: binding.module,
-        export: Export::CheckConfig,
-        input: &binding.config,
-    };
-    Ok(
-        match policies::evaluate::<ConfigVerdict>(host, rows, &call)? {
-            Ok(ConfigVerdict { problem: None, .. }) => None,
-            Ok(ConfigVerdict {
-                problem: Some(problem),
-                pointer,
-            }) => Some(format!("/config{}: {problem}", pointer.unwrap_or_default())),
-            Err(error) => Some(format!("check_config failed: {}", error.code())),
-        },
-    )
+    let verdict = policies::check_config(host, rows, binding.module, &binding.config)?;
+    Ok(match verdict {
+        Ok(ConfigVerdict { problem: None, .. }) => None,
+        Ok(ConfigVerdict {
+            problem: Some(problem),
+            pointer,
+        }) => Some(format!("/config{}: {problem}", pointer.unwrap_or_default())),
+        Err(error) => Some(format!("check_config failed: {}", error.code())),
+    })
 }
 
 /// Open jobs in states that the lifecycle does not know, from the sums: no job is looked at.

@@ -38,18 +38,20 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &CreateJob, host: &dyn PolicyHost) -
         printer: views::printer(&printer, printers::load(&tx.rows, &printer.id)?, None),
         filament: views::filament(&filament, None),
     };
+    tx.recorder.question(&job.id, &active, &input)?;
     let panel = Panel {
         host,
         rows: &tx.rows,
+        recorder: &tx.recorder,
         ruleset: &active.ruleset,
         job: &job.id,
         printer: &printer,
         filament: &filament,
     };
     // No binding for `admission` in scope means that nothing stands against the job.
-    panel.rule(Hook::Admission, &input)?;
+    panel.rule(Hook::Admission)?;
     check_reservation(job.reservation(), filament.remaining, filament.reserved)?;
-    let verdicts = panel.shadow_rule(Hook::Admission, &input)?;
+    let verdicts = panel.shadow_rule(Hook::Admission)?;
 
     jobs::put(&mut tx.rows, &job, None)?;
     tx.totals.jobs += 1;

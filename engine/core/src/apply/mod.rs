@@ -13,11 +13,14 @@ mod create_printer;
 mod delete_module;
 mod lifecycle;
 mod policies;
+mod recorder;
 mod rollback_ruleset;
 mod set_job_status;
 mod tx;
 mod upload_module;
 mod views;
+
+use std::mem;
 
 use crate::command::{Command, ENVELOPE_VERSION, Envelope, check};
 use crate::error::LocalFault;
@@ -35,7 +38,8 @@ use crate::state::overlay::{Changes, Overlay};
 use crate::state::requests::{Request, RequestRecord};
 use crate::state::rows::{ReadRows, Rows};
 use crate::state::rulesets::DecodedRuleset;
-use crate::state::{events, requests};
+use crate::state::{decisions, events, requests};
+use recorder::Asked;
 use tx::{Done, Stop, Tx};
 
 /// What judges commands: the policies, and the ruleset that says which of them.
@@ -254,6 +258,7 @@ struct Ran {
     revision: Revision,
     response: Response,
     events: Vec<EventKind>,
+    asked: Option<Asked>,
 }
 
 /// Runs the command. Its changes, and what it made of the totals, are those of an accepted one.
@@ -263,7 +268,9 @@ fn run_once(
     run: impl FnOnce(&mut Tx<'_>) -> Done,
 ) -> Result<(Ran, Changes), LocalFault> {
     let revision = tx.revision;
-    let (response, changes, events) = match run(&mut tx) {
+    let ran = run(&mut tx);
+    let asked = mem::take(&mut tx.recorder).into_asked();
+    let (response, changes, events) = match ran {
         Ok(accepted) => {
             let (changes, new_totals, events) = tx.into_parts();
             *totals = new_totals;
@@ -279,11 +286,13 @@ fn run_once(
         revision,
         response,
         events,
+        asked,
     };
     Ok((ran, changes))
 }
 
-/// Appends the events of a command that ran and keeps its answer for retries.
+/// Appends the events of a command that ran and what policies said to it, and keeps its answer for
+/// retries.
 fn remember(
     rows: &mut dyn Rows,
     totals: &mut Totals,
@@ -299,6 +308,10 @@ fn remember(
     };
     let events: Vec<Event> = (0..).zip(ran.events).map(event).collect();
     events::append(rows, totals, &events)?;
+    if let Some(asked) = ran.asked {
+        let kept = asked.kept;
+        decisions::append(rows, totals, &asked.record(revision, at_ms), kept)?;
+    }
     let record = RequestRecord {
         hash: envelope.request_hash,
         revision,

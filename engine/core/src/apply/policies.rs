@@ -1,29 +1,48 @@
 //! Asking the policies: which bindings are in scope, what they are sent, how an answer is read.
 
-use minicbor::Encode;
-use raft3d_sdk::wire::{self, Call, OutputProblem};
-use raft3d_sdk::{ConfigVerdict, DeductionOutput, Deny, DenyClass, Grams, Hook, RuleOutput};
+use raft3d_sdk::wire::{self, OutputProblem};
+use raft3d_sdk::{
+    ConfigVerdict, DeductionOutput, Deny, DenyClass, Grams, Hook, RuleOutput, Warning,
+};
 
+use super::recorder::Recorder;
 use super::tx::Stop;
 use crate::error::LocalFault;
 use crate::event::EventKind;
 use crate::ids::{BindingId, JobId, ModuleDigest};
-use crate::policy::{Export, ModuleSource, PolicyCall, PolicyError, PolicyHost};
+use crate::policy::{Evaluation, Export, ModuleSource, PolicyCall, PolicyError, PolicyHost};
 use crate::rejection::{PolicyRefusal, Rejection, RejectionKind};
+use crate::state::decisions::Verdict;
 use crate::state::filaments::Filament;
+use crate::state::modules;
 use crate::state::printers::Printer;
 use crate::state::rows::ReadRows;
 use crate::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
-use crate::state::{encode, modules};
 
-/// An answer to a hook or to `check_config`, read with every limit of its fields.
-pub(super) trait Answer: Sized {
+/// An answer to a hook.
+trait Answer: Sized {
+    /// Reads it, with every limit of its fields.
     fn read(bytes: &[u8]) -> Result<Self, OutputProblem>;
+
+    /// What its record says.
+    fn noted(&self) -> (Verdict, Vec<Warning>);
 }
 
 impl Answer for RuleOutput {
     fn read(bytes: &[u8]) -> Result<Self, OutputProblem> {
         wire::decode_rule_output(bytes)
+    }
+
+    fn noted(&self) -> (Verdict, Vec<Warning>) {
+        let verdict = match self.deny.clone() {
+            None => Verdict::Allow,
+            Some(deny) => Verdict::Deny {
+                class: deny.class,
+                code: deny.code,
+                message: deny.message,
+            },
+        };
+        (verdict, self.warnings.clone())
     }
 }
 
@@ -31,11 +50,14 @@ impl Answer for DeductionOutput {
     fn read(bytes: &[u8]) -> Result<Self, OutputProblem> {
         wire::decode_deduction_output(bytes)
     }
-}
 
-impl Answer for ConfigVerdict {
-    fn read(bytes: &[u8]) -> Result<Self, OutputProblem> {
-        wire::decode_config_verdict(bytes)
+    fn noted(&self) -> (Verdict, Vec<Warning>) {
+        let reason = self.reason.clone();
+        let verdict = match self.take {
+            None => Verdict::Pass,
+            Some(grams) => Verdict::Take { grams, reason },
+        };
+        (verdict, Vec::new())
     }
 }
 
@@ -48,27 +70,48 @@ impl ModuleSource for Modules<'_> {
     }
 }
 
-/// Makes one evaluation and reads its answer.
+/// Asks the module whether it takes this configuration.
+pub(super) fn check_config(
+    host: &dyn PolicyHost,
+    rows: &dyn ReadRows,
+    module: ModuleDigest,
+    config: &[u8],
+) -> Result<Result<ConfigVerdict, PolicyError>, LocalFault> {
+    let call = PolicyCall {
+        module,
+        export: Export::CheckConfig,
+        input: config,
+    };
+    let output = evaluate(host, rows, &call)?.output;
+    Ok(output
+        .and_then(|bytes| wire::decode_config_verdict(&bytes).map_err(|_| PolicyError::BadOutput)))
+}
+
+/// Makes one evaluation.
 ///
 /// Whether the state holds the module is decided here, by its row, and not by the host: one that is
 /// compiled already is not looked up again, so a deleted module would still answer on a replica
 /// that has it in memory and not on one that restarted.
-pub(super) fn evaluate<A: Answer>(
+fn evaluate(
     host: &dyn PolicyHost,
     rows: &dyn ReadRows,
     call: &PolicyCall<'_>,
-) -> Result<Result<A, PolicyError>, LocalFault> {
-    if !modules::is_there(rows, call.module)? {
-        return Ok(Err(PolicyError::UnknownModule));
+) -> Result<Evaluation, LocalFault> {
+    if modules::is_there(rows, call.module)? {
+        host.evaluate(call, &Modules(rows))
+    } else {
+        Ok(Evaluation {
+            gas: 0,
+            output: Err(PolicyError::UnknownModule),
+        })
     }
-    let output = host.evaluate(call, &Modules(rows))?.output;
-    Ok(output.and_then(|bytes| A::read(&bytes).map_err(|_| PolicyError::BadOutput)))
 }
 
-/// Everything that one question to the policies needs beside its input.
+/// The policies that are asked one question ([`Recorder::question`]).
 pub(super) struct Panel<'a> {
     pub(super) host: &'a dyn PolicyHost,
     pub(super) rows: &'a dyn ReadRows,
+    pub(super) recorder: &'a Recorder,
     pub(super) ruleset: &'a Ruleset,
     pub(super) job: &'a JobId,
     pub(super) printer: &'a Printer,
@@ -78,11 +121,11 @@ pub(super) struct Panel<'a> {
 impl<'a> Panel<'a> {
     /// Asks the enforcing bindings in order; the first denial is the answer. Answers how many were
     /// asked: what none means is for the caller to say.
-    pub(super) fn rule<T: Encode<()>>(&self, hook: Hook, input: &T) -> Result<usize, Stop> {
+    pub(super) fn rule(&self, hook: Hook) -> Result<usize, Stop> {
         let mut asked = 0;
         for binding in self.bound(hook, Mode::Enforce) {
             asked += 1;
-            match self.ask::<T, RuleOutput>(binding, hook, input)? {
+            match self.ask::<RuleOutput>(binding, hook)? {
                 Ok(RuleOutput { deny: None, .. }) => {}
                 Ok(RuleOutput {
                     deny: Some(deny), ..
@@ -96,13 +139,10 @@ impl<'a> Panel<'a> {
     }
 
     /// Asks the enforcing bindings in order what to take; the first that does not pass decides.
-    pub(super) fn deduction<T: Encode<()>>(
-        &self,
-        input: &T,
-    ) -> Result<Option<(Grams, String)>, Stop> {
+    pub(super) fn deduction(&self) -> Result<Option<(Grams, String)>, Stop> {
         let hook = Hook::Deduction;
         for binding in self.bound(hook, Mode::Enforce) {
-            match self.ask::<T, DeductionOutput>(binding, hook, input)? {
+            match self.ask::<DeductionOutput>(binding, hook)? {
                 Ok(DeductionOutput { take: None, .. }) => {}
                 Ok(DeductionOutput {
                     take: Some(grams),
@@ -117,14 +157,10 @@ impl<'a> Panel<'a> {
     }
 
     /// Asks the shadow bindings what they would have said to an allowed question.
-    pub(super) fn shadow_rule<T: Encode<()>>(
-        &self,
-        hook: Hook,
-        input: &T,
-    ) -> Result<Vec<EventKind>, LocalFault> {
+    pub(super) fn shadow_rule(&self, hook: Hook) -> Result<Vec<EventKind>, LocalFault> {
         let mut verdicts = Vec::new();
         for binding in self.bound(hook, Mode::Shadow) {
-            match self.ask::<T, RuleOutput>(binding, hook, input)? {
+            match self.ask::<RuleOutput>(binding, hook)? {
                 Ok(RuleOutput { deny: None, .. }) => {}
                 Ok(RuleOutput {
                     deny: Some(deny), ..
@@ -139,15 +175,11 @@ impl<'a> Panel<'a> {
 
     /// Asks the shadow bindings what they would have taken; another amount than `taken` is recorded
     /// under the code [`OTHER_DEDUCTION`]. One that passes has no opinion.
-    pub(super) fn shadow_deduction<T: Encode<()>>(
-        &self,
-        input: &T,
-        taken: Grams,
-    ) -> Result<Vec<EventKind>, LocalFault> {
+    pub(super) fn shadow_deduction(&self, taken: Grams) -> Result<Vec<EventKind>, LocalFault> {
         let hook = Hook::Deduction;
         let mut verdicts = Vec::new();
         for binding in self.bound(hook, Mode::Shadow) {
-            match self.ask::<T, DeductionOutput>(binding, hook, input)? {
+            match self.ask::<DeductionOutput>(binding, hook)? {
                 Ok(DeductionOutput {
                     take: Some(grams), ..
                 }) if grams != taken => {
@@ -175,23 +207,25 @@ impl<'a> Panel<'a> {
         })
     }
 
-    fn ask<T: Encode<()>, A: Answer>(
+    fn ask<A: Answer>(
         &self,
         binding: &Binding,
         hook: Hook,
-        input: &T,
     ) -> Result<Result<A, PolicyError>, LocalFault> {
-        let input = encode(&Call {
-            input,
-            config: &binding.config,
-        })?;
-        let export = Export::Hook(hook);
+        let input = self.recorder.call(binding)?;
         let call = PolicyCall {
             module: binding.module,
-            export,
+            export: Export::Hook(hook),
             input: &input,
         };
-        evaluate(self.host, self.rows, &call)
+        let Evaluation { gas, output } = evaluate(self.host, self.rows, &call)?;
+        let answer = output.and_then(|bytes| A::read(&bytes).map_err(|_| PolicyError::BadOutput));
+        let noted = match &answer {
+            Ok(answer) => answer.noted(),
+            Err(error) => (Verdict::Failed(*error), Vec::new()),
+        };
+        self.recorder.decision(binding, hook, &input, gas, noted);
+        Ok(answer)
     }
 
     fn denied(&self, binding: &Binding, hook: Hook, deny: Deny) -> Result<Rejection, LocalFault> {

@@ -56,9 +56,11 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost
             wants_override: command.wants_override,
         },
     };
+    tx.recorder.question(&job.id, &active, &input)?;
     let panel = Panel {
         host,
         rows: &tx.rows,
+        recorder: &tx.recorder,
         ruleset: &active.ruleset,
         job: &job.id,
         printer: &printer,
@@ -70,18 +72,18 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost
         .iter()
         .any(|state| is_same(state, &job));
     let asks_rules = !(stranded && command.wants_override && to.terminal);
-    if asks_rules && panel.rule(Hook::Transition, &input)? == 0 {
+    if asks_rules && panel.rule(Hook::Transition)? == 0 {
         let message = "no policy is bound that could allow this transition";
         return Err(Rejection::new(RejectionKind::NoPolicyBound, message).into());
     }
-    let (taken, why) = panel.deduction(&input)?.unwrap_or_default();
+    let (taken, why) = panel.deduction()?.unwrap_or_default();
     let (moved, left) = moved(tx, &job, to, &filament, taken)?;
     let mut verdicts = if asks_rules {
-        panel.shadow_rule(Hook::Transition, &input)?
+        panel.shadow_rule(Hook::Transition)?
     } else {
         Vec::new()
     };
-    verdicts.extend(panel.shadow_deduction(&input, taken)?);
+    verdicts.extend(panel.shadow_deduction(taken)?);
 
     jobs::put(&mut tx.rows, &moved, Some(&job))?;
     tx.emit(EventKind::JobStatusChanged {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::recorder::Recorder;
 use crate::command::Actor;
 use crate::error::LocalFault;
 use crate::event::EventKind;
@@ -54,6 +55,8 @@ pub(super) struct Tx<'a> {
     /// Log index of the entry.
     pub(super) revision: Revision,
     pub(super) actor: &'a Actor,
+    /// What the policies were asked and said.
+    pub(super) recorder: Recorder,
     decoded: &'a mut DecodedRuleset,
     events: Vec<EventKind>,
 }
@@ -71,6 +74,7 @@ impl<'a> Tx<'a> {
             totals,
             revision,
             actor,
+            recorder: Recorder::default(),
             decoded,
             events: Vec::new(),
         }

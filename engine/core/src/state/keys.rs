@@ -18,6 +18,8 @@
 //! | `60` | exactly-once records | actor, text request id | CBOR `RequestRecord` |
 //! | `61` | their expiry | expiry in ms, then as `60` | empty |
 //! | `70` | events | revision, sequence | CBOR `Event` |
+//! | `80` | decision records | revision | CBOR `DecisionRecord` |
+//! | `81` | decision records of a job | text job id, revision | empty |
 //!
 //! Numbers are big-endian, so that they sort as numbers. A text may hold any byte: `00` becomes
 //! `00 ff` and the end is `00 01`, so that keys sort as the texts do and no text's key is a prefix
@@ -36,6 +38,7 @@ pub(crate) const RULESETS: u8 = 0x40;
 pub(crate) const MODULES: u8 = 0x50;
 pub(crate) const REQUEST_EXPIRY: u8 = 0x61;
 pub(crate) const EVENTS: u8 = 0x70;
+pub(crate) const DECISIONS: u8 = 0x80;
 
 const SINGLE: u8 = 0x01;
 const PRINTER_LOAD: u8 = 0x11;
@@ -45,6 +48,7 @@ const LEDGER: u8 = 0x22;
 const OPEN_BY_ACTOR: u8 = 0x32;
 const MODULE_BYTES: u8 = 0x51;
 const REQUESTS: u8 = 0x60;
+const DECISIONS_OF_JOB: u8 = 0x81;
 
 pub(crate) const TOTALS: [u8; 2] = [SINGLE, 0];
 pub(crate) const CLUSTER_ID: [u8; 2] = [SINGLE, 1];
@@ -179,13 +183,32 @@ pub(crate) fn split_expiry(key: &[u8]) -> Option<(u64, Vec<u8>)> {
     ))
 }
 
+pub(crate) fn decision(revision: Revision) -> Vec<u8> {
+    Key::table(DECISIONS).number(revision.0).0
+}
+
+/// Prefix of the records about `job`.
+pub(crate) fn decisions_of_job_prefix(job: &JobId) -> Vec<u8> {
+    Key::table(DECISIONS_OF_JOB).text(job.as_str()).0
+}
+
+pub(crate) fn decision_of_job(job: &JobId, revision: Revision) -> Vec<u8> {
+    Key(decisions_of_job_prefix(job)).number(revision.0).0
+}
+
+/// The revision with which a key ends; none where it is too short for one.
+pub(crate) fn revision_at_end(key: &[u8]) -> Option<Revision> {
+    key.last_chunk()
+        .map(|bytes| Revision(u64::from_be_bytes(*bytes)))
+}
+
 /// Whether a row under `key` can only have been written by an entry after `revision`: the key
 /// holds the log index of the entry that wrote it. A store that is at `revision` holds none.
 #[must_use]
 pub fn is_of_later_entry(key: &[u8], revision: Revision) -> bool {
     let written = match key.split_first() {
-        Some((&EVENTS, rest)) => rest.first_chunk(),
-        Some((&(PRINTER_QUEUE | LEDGER), rest)) => rest.last_chunk(),
+        Some((&(EVENTS | DECISIONS), rest)) => rest.first_chunk(),
+        Some((&(PRINTER_QUEUE | LEDGER | DECISIONS_OF_JOB), rest)) => rest.last_chunk(),
         Some((&JOBS, rest)) => return generated_by(rest).is_some_and(|entry| entry > revision.0),
         _ => None,
     };
@@ -256,6 +279,8 @@ mod tests {
                 event(id),
                 queue(&printer, "Queued", -1, Revision(index)),
                 ledger(&filament, Revision(index)),
+                decision(Revision(index)),
+                decision_of_job(&JobId::new("j"), Revision(index)),
             ]
         };
         for (older, later) in of(7).iter().zip(of(8)) {

@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 use super::rows::{ReadRows, Rows};
 use super::{codec, keys};
 use crate::error::LocalFault;
-use crate::ids::{ClusterId, EventId};
+use crate::ids::{ClusterId, EventId, Revision};
 
 /// Log time, how many rows the large tables hold, and how far their oldest rows were deleted.
 ///
@@ -48,6 +48,15 @@ pub struct Totals {
     /// last look was just made.
     #[n(10)]
     pub requests_expire_from_ms: u64,
+    /// Decision records kept.
+    #[n(11)]
+    pub decisions: u64,
+    /// The newest entry whose decision record was deleted.
+    #[n(12)]
+    pub decisions_deleted_to: Option<Revision>,
+    /// Log time of the oldest decision record kept, or an earlier one.
+    #[n(13)]
+    pub decisions_oldest_ms: u64,
 }
 
 /// The totals; all zero before the first entry.

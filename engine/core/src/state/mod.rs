@@ -1,6 +1,7 @@
 //! The state as sorted rows: what is stored under which key, and how to read it.
 
 mod codec;
+pub mod decisions;
 pub mod digest;
 pub mod events;
 pub mod filaments;

@@ -11,7 +11,10 @@ use super::{codec, keys};
 use crate::command::Actor;
 use crate::error::LocalFault;
 use crate::ids::{BindingId, ModuleDigest, Revision};
-use crate::limits::RULESET_REVISIONS_MAX;
+use crate::limits::{
+    DECISIONS_DAYS_DEFAULT, DECISIONS_DELETED_PER_APPLY_MAX, DECISIONS_KEPT_DEFAULT,
+    RULESET_REVISIONS_MAX,
+};
 
 /// What a binding applies to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -84,6 +87,40 @@ pub struct Binding {
     pub config: Vec<u8>,
 }
 
+/// Which decision records are kept: the newest `count`, and none that is older than `days`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DecisionsKept {
+    /// How many, `1 ..= DECISIONS_KEPT_MAX`. At times there are up to a sixteenth of them fewer, but
+    /// at most 127: the oldest are deleted together.
+    #[n(0)]
+    pub count: u64,
+    /// For how many days of log time, `1 ..= DECISIONS_DAYS_MAX`.
+    #[n(1)]
+    pub days: u64,
+}
+
+impl DecisionsKept {
+    /// The span in milliseconds.
+    pub(super) fn span_ms(self) -> u64 {
+        self.days.saturating_mul(24 * 60 * 60 * 1_000)
+    }
+
+    /// How many records are deleted beyond those that are too many.
+    pub(super) fn deleted_ahead(self) -> u64 {
+        (self.count / 16).min(DECISIONS_DELETED_PER_APPLY_MAX as u64 - 1)
+    }
+}
+
+impl Default for DecisionsKept {
+    fn default() -> Self {
+        Self {
+            count: DECISIONS_KEPT_DEFAULT,
+            days: DECISIONS_DAYS_DEFAULT,
+        }
+    }
+}
+
 /// An ordered list of bindings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -91,6 +128,9 @@ pub struct Ruleset {
     /// Asked in this order.
     #[n(0)]
     pub bindings: Vec<Binding>,
+    /// What is kept of their decisions.
+    #[n(1)]
+    pub decisions_kept: DecisionsKept,
 }
 
 /// A ruleset as it was activated.

@@ -243,6 +243,7 @@ pub fn binding(name: &str) -> Binding {
 pub fn ruleset(names: &[&str]) -> Ruleset {
     Ruleset {
         bindings: names.iter().map(|name| binding(name)).collect(),
+        ..Ruleset::default()
     }
 }
 

@@ -52,9 +52,11 @@ fn envelope(machine: &Machine, step: &Step, log: &[(Envelope, Ask)]) -> (Envelop
     (envelope, step.ask.clone())
 }
 
-/// Rows that a rejected entry must leave alone: all but the totals and the exactly-once records.
+/// Rows that a rejected entry must leave alone: all but the totals, the exactly-once records and
+/// the decision records.
 fn domain(rows: &MemoryRows) -> MemoryRows {
-    let bookkeeping = |key: &[u8]| key == [0x01, 0x00] || matches!(key[0], 0x60 | 0x61);
+    let bookkeeping =
+        |key: &[u8]| key == [0x01, 0x00] || matches!(key[0], 0x60 | 0x61 | 0x80 | 0x81);
     let rows = rows.iter().filter(|(key, _)| !bookkeeping(key));
     rows.map(|(key, value)| (key.to_vec(), value.to_vec()))
         .collect()

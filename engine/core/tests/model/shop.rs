@@ -1,9 +1,10 @@
 //! The model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common::*;
 use raft3d_core::command::{Actor, RequestOrigin};
+use raft3d_core::state::decisions::{self, DecisionRecord};
 use raft3d_core::state::ledger::LedgerKind;
 use raft3d_core::state::memory::MemoryRows;
 use raft3d_core::state::{events, filaments, jobs, ledger, meta, modules, printers, rulesets};
@@ -11,7 +12,7 @@ use raft3d_core::{
     Accepted, Command, Envelope, JobId, PrinterId, RejectionKind, Response, Revision,
 };
 
-use crate::steps::{Ask, DAY_MS};
+use crate::steps::{Ask, DAY_MS, KEPT_DEFAULT, Kept};
 
 /// What an entry comes to, as far as the model knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,15 @@ pub(crate) struct Record {
     expires_ms: u64,
 }
 
+/// An entry that asked policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
+    index: u64,
+    at_ms: u64,
+    job: String,
+    evaluations: usize,
+}
+
 /// The model.
 #[derive(Clone, Debug)]
 pub(crate) struct Shop {
@@ -90,8 +100,10 @@ pub(crate) struct Shop {
     spools: BTreeMap<String, Spool>,
     prints: BTreeMap<String, Print>,
     modules: Vec<&'static str>,
-    /// Revision and whether its lifecycle knows `Paused`.
-    rulesets: Vec<(u64, bool)>,
+    /// Revision, whether its lifecycle knows `Paused`, and the decision records that it keeps.
+    rulesets: Vec<(u64, bool, Kept)>,
+    /// Entries that asked policies, as far as they are kept.
+    decisions: Vec<Asked>,
     pub(crate) records: BTreeMap<(String, String), Record>,
     /// Until this log time nobody looks for expired records.
     look_from_ms: u64,
@@ -117,7 +129,8 @@ impl Shop {
             spools: BTreeMap::new(),
             prints: BTreeMap::new(),
             modules,
-            rulesets: vec![(1, false)],
+            rulesets: vec![(1, false, KEPT_DEFAULT)],
+            decisions: Vec::new(),
             records: [(("ann".to_owned(), "auto-1".to_owned()), bootstrapped)].into(),
             look_from_ms: START_MS + 20_000,
             events: 4,
@@ -242,15 +255,15 @@ impl Shop {
                 remaining,
             } => self.filament(id, total, remaining),
             Ask::Job { .. } => self.job(index, ask, actor),
-            Ask::Status {
-                id,
-                status,
-                used,
-                wants_override,
-            } => self.status(id, status, used, wants_override),
-            Ask::Activate { pausing, force, .. } => self.activate(index, pausing, force),
+            Ask::Status { .. } => self.status(index, ask),
+            Ask::Activate {
+                pausing,
+                force,
+                kept,
+                ..
+            } => self.activate(index, pausing, force, kept),
             Ask::Rollback { force } => match self.rulesets.iter().rev().nth(1) {
-                Some(&(_, pausing)) => self.activate(index, pausing, force),
+                Some(&(_, pausing, kept)) => self.activate(index, pausing, force, kept),
                 None => Err(RejectionKind::NotFound),
             },
             Ask::Upload { wrong: true, .. } => Err(RejectionKind::InvalidField),
@@ -331,10 +344,12 @@ impl Shop {
             Some(Some(_)) => return Err(RejectionKind::InvalidField),
             Some(None) => return Err(RejectionKind::UnknownState),
         }
+        let remaining = spool.remaining;
+        self.asked(index, &id, 1);
         if weight == 0 {
             return Err(RejectionKind::PolicyDenied);
         }
-        if self.reserved(filament) + weight > spool.remaining {
+        if self.reserved(filament) + weight > remaining {
             return Err(RejectionKind::ReservationExceedsAvailable);
         }
         let print = Print {
@@ -363,7 +378,38 @@ impl Shop {
         })
     }
 
-    fn status(&mut self, id: &str, to: &str, used: Option<u64>, wants_override: bool) -> Ruling {
+    /// An entry asked policies so often about a job. Where there are more records than are kept,
+    /// the oldest go, and a few more; and all that are too old.
+    fn asked(&mut self, index: u64, job: &str, evaluations: usize) {
+        let (count, days) = self.rulesets.last().unwrap().2;
+        self.decisions.push(Asked {
+            index,
+            at_ms: self.now_ms,
+            job: job.to_owned(),
+            evaluations,
+        });
+        let excess = (self.decisions.len() as u64).saturating_sub(count);
+        let mut too_many = match excess {
+            0 => 0,
+            excess => excess + (count / 16).min(127),
+        };
+        let since_ms = self.now_ms.saturating_sub(days * DAY_MS.unsigned_abs());
+        while self.decisions.len() > 1 && (too_many > 0 || self.decisions[0].at_ms < since_ms) {
+            self.decisions.remove(0);
+            too_many = too_many.saturating_sub(1);
+        }
+    }
+
+    fn status(&mut self, index: u64, ask: &Ask) -> Ruling {
+        let &Ask::Status {
+            id,
+            status: to,
+            used,
+            wants_override,
+        } = ask
+        else {
+            panic!()
+        };
         let print = self.prints.get(id).ok_or(RejectionKind::NotFound)?.clone();
         let to = self.state(to).ok_or(RejectionKind::UnknownState)?;
         if print.state == to || print.terminal() {
@@ -372,7 +418,9 @@ impl Shop {
         let stranded = print.state == "Paused" && !self.pausing();
         let finishes = matches!(to, "Done" | "Canceled");
         let asked = !(stranded && wants_override && finishes);
-        if asked && !may_move(self.pausing(), print.state, to) {
+        let allowed = !asked || may_move(self.pausing(), print.state, to);
+        self.asked(index, id, usize::from(asked) + usize::from(allowed));
+        if !allowed {
             return Err(RejectionKind::PolicyDenied);
         }
         let due = if to == "Done" {
@@ -402,12 +450,12 @@ impl Shop {
         Ok("job")
     }
 
-    fn activate(&mut self, index: u64, pausing: bool, force: bool) -> Ruling {
+    fn activate(&mut self, index: u64, pausing: bool, force: bool, kept: Kept) -> Ruling {
         let paused = self.prints.values().any(|print| print.state == "Paused");
         if paused && !pausing && !force {
             return Err(RejectionKind::ActivationBlocked);
         }
-        self.rulesets.push((index, pausing));
+        self.rulesets.push((index, pausing, kept));
         self.events += 1;
         Ok("ruleset")
     }
@@ -445,6 +493,29 @@ impl Shop {
         );
         self.compare_filaments(rows);
         self.compare_jobs(rows);
+        self.compare_decisions(rows);
+    }
+
+    fn compare_decisions(&self, rows: &MemoryRows) {
+        let shown = |record: &DecisionRecord| Asked {
+            index: record.revision.0,
+            at_ms: record.at_ms,
+            job: record.job.to_string(),
+            evaluations: record.decisions.len(),
+        };
+        let kept = decisions::list(rows, None, 10_000).unwrap();
+        let kept: Vec<Asked> = kept.iter().map(shown).collect();
+        assert_eq!(kept, self.decisions);
+        let jobs: BTreeSet<&String> = kept.iter().map(|asked| &asked.job).collect();
+        for job in jobs.into_iter().chain([&"never".to_owned()]) {
+            let of_job = decisions::of_job(rows, &JobId::new(job), None, 10_000).unwrap();
+            let of_job: Vec<Asked> = of_job.iter().map(shown).collect();
+            let expected = kept.iter().filter(|asked| asked.job == *job);
+            assert_eq!(of_job, expected.cloned().collect::<Vec<_>>());
+        }
+        // Two rows for each record, and none that is left over.
+        let rows = rows.iter().filter(|(key, _)| matches!(key[0], 0x80 | 0x81));
+        assert_eq!(rows.count(), 2 * kept.len());
     }
 
     fn compare_printer(&self, rows: &MemoryRows, id: &PrinterId) {

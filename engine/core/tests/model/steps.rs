@@ -8,6 +8,7 @@ use raft3d_core::command::{
     ActivateRuleset, CreateFilament, CreateJob, CreatePrinter, DeleteModule, RollbackRuleset,
     SetJobStatus,
 };
+use raft3d_core::state::rulesets::{DecisionsKept, Ruleset};
 use raft3d_core::{Command, FilamentId, JobId, PrinterId, Revision};
 use raft3d_sdk::Grams;
 
@@ -27,6 +28,13 @@ const STATUSES: [&str; 9] = [
 ];
 const WEIGHTS_MG: [u64; 6] = [0, 1, 120_000, 250_500, 499_999, 2_000_000];
 pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Decision records that a ruleset keeps: how many, and for how many days.
+pub(crate) type Kept = (u64, u64);
+
+/// What the bootstrap's ruleset keeps.
+pub(crate) const KEPT_DEFAULT: Kept = (200_000, 30);
+const KEPT: [Kept; 4] = [KEPT_DEFAULT, (3, 30), (40, 1), (1, 3_660)];
 
 /// What one entry asks for.
 #[derive(Clone, Debug)]
@@ -55,6 +63,7 @@ pub(crate) enum Ask {
         pausing: bool,
         force: bool,
         wrong: bool,
+        kept: Kept,
     },
     Rollback {
         force: bool,
@@ -111,8 +120,9 @@ fn ask() -> impl Strategy<Value = Ask> {
         12 => status.prop_map(|(id, status, used, wants_override)| {
             Ask::Status { id, status, used, wants_override }
         }),
-        2 => (any::<bool>(), any::<bool>(), prop::bool::weighted(0.1))
-            .prop_map(|(pausing, force, wrong)| Ask::Activate { pausing, force, wrong }),
+        2 => (any::<bool>(), any::<bool>(), prop::bool::weighted(0.1), select(&KEPT[..])).prop_map(
+            |(pausing, force, wrong, kept)| Ask::Activate { pausing, force, wrong, kept }
+        ),
         1 => any::<bool>().prop_map(|force| Ask::Rollback { force }),
         1 => (names(), prop::bool::weighted(0.2))
             .prop_map(|(name, wrong)| Ask::Upload { name, wrong }),
@@ -203,8 +213,12 @@ pub(crate) fn command(ask: &Ask, active: u64) -> Command {
             pausing,
             force,
             wrong,
+            kept: (count, days),
         } => Command::ActivateRuleset(ActivateRuleset {
-            ruleset: ruleset(&[if pausing { "pausing" } else { "standard" }, "deduction"]),
+            ruleset: Ruleset {
+                decisions_kept: DecisionsKept { count, days },
+                ..ruleset(&[if pausing { "pausing" } else { "standard" }, "deduction"])
+            },
             expected: Some(Revision(if wrong { active + 1 } else { active })),
             force,
             reason: None,

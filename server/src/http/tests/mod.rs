@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod classic;
+mod decisions;
 mod docs;
 mod fake;
 mod listener;

@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod config;
+pub(crate) mod decision;
 pub(crate) mod filament;
 pub(crate) mod job;
 pub(crate) mod policy;

@@ -4,7 +4,7 @@ use core::str::FromStr;
 
 use raft3d_engine::core::command::{ActivateRuleset, RollbackRuleset};
 use raft3d_engine::core::state::rulesets::{
-    Binding, Mode, Ruleset, RulesetRevision, SHARE_ALL, Scope,
+    Binding, DecisionsKept, Mode, Ruleset, RulesetRevision, SHARE_ALL, Scope,
 };
 use raft3d_engine::core::{BindingId, ModuleDigest, Revision};
 use raft3d_engine::sdk::{Hook, HookSet};
@@ -24,6 +24,7 @@ use crate::http::problem::Problem;
 pub(crate) struct RulesetV1<'a> {
     pub(crate) revision: u64,
     bindings: Vec<BindingOut<'a>>,
+    decisions_kept: Value,
     lifecycle: LifecycleOut<'a>,
     activated_by: &'a str,
     activated_at: TimeOut,
@@ -36,6 +37,10 @@ impl<'a> From<&'a RulesetRevision> for RulesetV1<'a> {
         Self {
             revision: row.revision.0,
             bindings: row.ruleset.bindings.iter().map(BindingOut::from).collect(),
+            decisions_kept: json!({
+                "count": row.ruleset.decisions_kept.count,
+                "days": row.ruleset.decisions_kept.days,
+            }),
             lifecycle: LifecycleOut::from(&row.lifecycle),
             activated_by: &row.activated_by.name,
             activated_at: TimeOut(row.activated_at_ms),
@@ -124,6 +129,7 @@ pub(crate) fn read_activate(
             .bindings
             .push(read_binding(Fields::nested(at, raw)?)?);
     }
+    ruleset.decisions_kept = read_kept(&mut body)?;
     let (force, reason) = (body.flag("force")?, body.text("reason")?);
     body.finish(Door::V1)?;
     Ok(ActivateRuleset {
@@ -132,6 +138,24 @@ pub(crate) fn read_activate(
         force,
         reason,
     })
+}
+
+/// What is left out has its default. Whether the numbers are in range is said where they are
+/// applied.
+fn read_kept(body: &mut Fields<'_>) -> Result<DecisionsKept, Problem> {
+    let mut kept = DecisionsKept::default();
+    let at = body.pointer("decisions_kept");
+    let Some(raw) = body.raw("decisions_kept") else {
+        return Ok(kept);
+    };
+    let mut fields = Fields::nested(at, raw)?;
+    for (name, value) in [("count", &mut kept.count), ("days", &mut kept.days)] {
+        if let Some(given) = fields.integer(name, "above 0")? {
+            *value = given;
+        }
+    }
+    fields.finish(Door::V1)?;
+    Ok(kept)
 }
 
 fn read_binding(mut body: Fields<'_>) -> Result<Binding, Problem> {

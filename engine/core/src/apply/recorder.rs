@@ -1,0 +1,116 @@
+//! Notes what the policies are asked about an entry and what they say, for its decision record.
+
+use std::cell::RefCell;
+
+use minicbor::Encode;
+use minicbor::encode::{Encoder, Error, Write};
+use raft3d_sdk::manifest::ABI_VERSION;
+use raft3d_sdk::wire::Call;
+use raft3d_sdk::{Hook, Warning};
+
+use crate::error::LocalFault;
+use crate::ids::{JobId, Revision};
+use crate::limits::ENGINE_EPOCH;
+use crate::state::decisions::{Decision, DecisionRecord, Verdict};
+use crate::state::encode;
+use crate::state::rulesets::{Binding, DecisionsKept, RulesetRevision};
+
+/// What policies were asked about one entry, and what they said.
+pub(super) struct Asked {
+    job: JobId,
+    ruleset: Revision,
+    /// What the active ruleset keeps of records.
+    pub(super) kept: DecisionsKept,
+    /// CBOR of the hooks' input: the same for every binding and hook that is asked.
+    input: Vec<u8>,
+    decisions: Vec<Decision>,
+}
+
+impl Asked {
+    /// The entry's record.
+    pub(super) fn record(self, revision: Revision, at_ms: u64) -> DecisionRecord {
+        DecisionRecord {
+            revision,
+            at_ms,
+            epoch: ENGINE_EPOCH,
+            ruleset: self.ruleset,
+            job: self.job,
+            input: self.input,
+            decisions: self.decisions,
+        }
+    }
+}
+
+/// Takes the notes. Behind a `RefCell`, because who asks the policies holds the transaction's rows
+/// at the same time.
+#[derive(Default)]
+pub(super) struct Recorder(RefCell<Option<Asked>>);
+
+impl Recorder {
+    /// Begins: this is what is asked.
+    pub(super) fn question<T: Encode<()>>(
+        &self,
+        job: &JobId,
+        active: &RulesetRevision,
+        input: &T,
+    ) -> Result<(), LocalFault> {
+        *self.0.borrow_mut() = Some(Asked {
+            job: job.clone(),
+            ruleset: active.revision,
+            kept: active.ruleset.decisions_kept,
+            input: encode(input)?,
+            decisions: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// What the binding's module is sent.
+    pub(super) fn call(&self, binding: &Binding) -> Result<Vec<u8>, LocalFault> {
+        let asked = self.0.borrow();
+        // Invariant: the question comes first (every command that asks begins with it).
+        let input = asked.as_ref().map(|asked| asked.input.as_slice());
+        encode(&Call {
+            input: Encoded(input.unwrap_or_default()),
+            config: &binding.config,
+        })
+    }
+
+    /// Notes one evaluation; `call` is what the module was sent.
+    pub(super) fn decision(
+        &self,
+        binding: &Binding,
+        hook: Hook,
+        call: &[u8],
+        gas: u64,
+        (verdict, warnings): (Verdict, Vec<Warning>),
+    ) {
+        let mut asked = self.0.borrow_mut();
+        let Some(asked) = asked.as_mut() else { return };
+        asked.decisions.push(Decision {
+            binding: binding.id.clone(),
+            module: binding.module,
+            abi: ABI_VERSION,
+            hook,
+            mode: binding.mode,
+            input_digest: *blake3::hash(call).as_bytes(),
+            verdict,
+            warnings,
+            gas,
+        });
+    }
+
+    /// What was noted; none where no policy was asked.
+    pub(super) fn into_asked(self) -> Option<Asked> {
+        let asked = self.0.into_inner();
+        asked.filter(|asked| !asked.decisions.is_empty())
+    }
+}
+
+/// A value that is encoded already.
+struct Encoded<'a>(&'a [u8]);
+
+impl<C> Encode<C> for Encoded<'_> {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), Error<W::Error>> {
+        e.writer_mut().write_all(self.0).map_err(Error::write)
+    }
+}

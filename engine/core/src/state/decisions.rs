@@ -1,0 +1,226 @@
+//! Decision records: what the policies were asked about an entry, and what each of them said.
+//!
+//! One row for each entry that asked any policy, rejected ones included: the question is the same
+//! for all of them, so it is kept once. The newest are kept, as many and for as long as the active
+//! ruleset says.
+
+use minicbor::{Decode, Encode};
+use raft3d_sdk::{DenyClass, Grams, Hook, Warning};
+
+use super::meta::{self, Totals};
+use super::rows::{ReadRows, Rows};
+use super::rulesets::{DecisionsKept, Mode};
+use super::{codec, keys};
+use crate::error::LocalFault;
+use crate::ids::{BindingId, JobId, ModuleDigest, Revision};
+use crate::limits::DECISIONS_DELETED_PER_APPLY_MAX;
+use crate::policy::PolicyError;
+
+/// What a policy said.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Verdict {
+    /// The rule allows it.
+    #[n(0)]
+    Allow,
+    /// The rule denies it.
+    #[n(1)]
+    Deny {
+        /// Class.
+        #[n(0)]
+        class: DenyClass,
+        /// Stable code for programs.
+        #[n(1)]
+        code: String,
+        /// One sentence for people.
+        #[n(2)]
+        message: String,
+    },
+    /// It leaves the deduction to the next binding.
+    #[n(2)]
+    Pass,
+    /// This much is to be taken.
+    #[n(3)]
+    Take {
+        /// How much; may be zero.
+        #[n(0)]
+        grams: Grams,
+        /// Why.
+        #[n(1)]
+        reason: String,
+    },
+    /// It gave no usable answer, which denies.
+    #[n(4)]
+    Failed(#[n(0)] PolicyError),
+}
+
+impl Verdict {
+    /// Whether it stands against what was asked.
+    #[must_use]
+    pub const fn denies(&self) -> bool {
+        matches!(self, Self::Deny { .. } | Self::Failed(_))
+    }
+}
+
+/// One evaluation.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Decision {
+    /// Binding that was asked.
+    #[n(0)]
+    pub binding: BindingId,
+    /// Its module.
+    #[n(1)]
+    pub module: ModuleDigest,
+    /// ABI version of the call.
+    #[n(2)]
+    pub abi: u32,
+    /// Hook.
+    #[n(3)]
+    pub hook: Hook,
+    /// Whether the binding decides.
+    #[n(4)]
+    pub mode: Mode,
+    /// BLAKE3 of what the module was sent: the record's input and the binding's configuration.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub input_digest: [u8; 32],
+    /// What it said.
+    #[n(6)]
+    pub verdict: Verdict,
+    /// Remarks that change nothing.
+    #[n(7)]
+    pub warnings: Vec<Warning>,
+    /// Gas used, up to the budget.
+    #[n(8)]
+    pub gas: u64,
+}
+
+/// All evaluations of one entry, in the order in which they were made.
+///
+/// No duration: a record is replicated state, and how long an evaluation took is not.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DecisionRecord {
+    /// Log index of the entry.
+    #[n(0)]
+    pub revision: Revision,
+    /// Log time, milliseconds since the Unix epoch.
+    #[n(1)]
+    pub at_ms: u64,
+    /// Engine epoch that it was computed under.
+    #[n(2)]
+    pub epoch: u32,
+    /// Revision of the ruleset that was active.
+    #[n(3)]
+    pub ruleset: Revision,
+    /// Job in question; one that was not admitted has no row of its own.
+    #[n(4)]
+    pub job: JobId,
+    /// The hooks' input as CBOR, without a configuration: an `AdmissionInput` where the hook is
+    /// `admission`, otherwise a `TransitionInput`.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub input: Vec<u8>,
+    /// The evaluations.
+    #[n(6)]
+    pub decisions: Vec<Decision>,
+}
+
+/// Up to `limit` records after the revision `after`, oldest first.
+///
+/// A reader that resumes asks [`deleted_to`] too: records after `after` are missing where that is
+/// the later one.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn list(
+    rows: &dyn ReadRows,
+    after: Option<Revision>,
+    limit: usize,
+) -> Result<Vec<DecisionRecord>, LocalFault> {
+    // Starting behind what was deleted skips nothing, and spares the store its deleted rows.
+    let after = after.max(deleted_to(rows)?).map(keys::decision);
+    codec::scan(
+        rows,
+        "decisions",
+        &[keys::DECISIONS],
+        after.as_deref(),
+        limit,
+    )
+}
+
+/// Up to `limit` records about `job` after the revision `after`, oldest first.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn of_job(
+    rows: &dyn ReadRows,
+    job: &JobId,
+    after: Option<Revision>,
+    limit: usize,
+) -> Result<Vec<DecisionRecord>, LocalFault> {
+    let after = after.map(|revision| keys::decision_of_job(job, revision));
+    let prefix = keys::decisions_of_job_prefix(job);
+    let page = rows.scan(&prefix, after.as_deref(), limit)?;
+    let record = |(key, _): &(Vec<u8>, Vec<u8>)| {
+        let revision = keys::revision_at_end(key);
+        let record =
+            revision.map(|revision| codec::get(rows, "decisions", &keys::decision(revision)));
+        record
+            .transpose()?
+            .flatten()
+            .ok_or_else(|| LocalFault::CorruptRow {
+                table: "decisions of a job",
+                detail: "a row names no record".to_owned(),
+            })
+    };
+    page.iter().map(record).collect()
+}
+
+/// The newest entry whose record has left the window; none while it holds every record there was.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn deleted_to(rows: &dyn ReadRows) -> Result<Option<Revision>, LocalFault> {
+    Ok(meta::totals(rows)?.decisions_deleted_to)
+}
+
+/// Appends an entry's record and deletes the oldest where there are then too many or too old ones,
+/// at most [`DECISIONS_DELETED_PER_APPLY_MAX`].
+pub(crate) fn append(
+    rows: &mut dyn Rows,
+    totals: &mut Totals,
+    record: &DecisionRecord,
+    kept: DecisionsKept,
+) -> Result<(), LocalFault> {
+    let revision = record.revision;
+    rows.put(keys::decision_of_job(&record.job, revision), Vec::new());
+    rows.put(keys::decision(revision), codec::encode(record)?);
+    if totals.decisions == 0 {
+        totals.decisions_oldest_ms = record.at_ms;
+    }
+    totals.decisions += 1;
+    let oldest_ms = record.at_ms.saturating_sub(kept.span_ms());
+    if totals.decisions <= kept.count && totals.decisions_oldest_ms >= oldest_ms {
+        return Ok(());
+    }
+    // Where there is one too many, more go at once, so that not every entry looks for the oldest.
+    let mut excess = match totals.decisions.saturating_sub(kept.count) {
+        0 => 0,
+        excess => excess + kept.deleted_ahead(),
+    };
+    let after = totals.decisions_deleted_to.map(keys::decision);
+    let limit = DECISIONS_DELETED_PER_APPLY_MAX;
+    for (key, value) in rows.scan(&[keys::DECISIONS], after.as_deref(), limit)? {
+        let oldest: DecisionRecord = codec::decode("decisions", &value)?;
+        totals.decisions_oldest_ms = oldest.at_ms;
+        // What was just written stays, however few are to be kept.
+        if (excess == 0 && oldest.at_ms >= oldest_ms) || oldest.revision == revision {
+            break;
+        }
+        excess = excess.saturating_sub(1);
+        rows.delete(&keys::decision_of_job(&oldest.job, oldest.revision));
+        rows.delete(&key);
+        totals.decisions -= 1;
+        totals.decisions_deleted_to = Some(oldest.revision);
+    }
+    Ok(())
+}

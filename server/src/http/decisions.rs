@@ -1,0 +1,66 @@
+//! `/api/v1/decisions` and `/api/v1/print_jobs/{id}/decisions`: what policies were asked, and what
+//! they said.
+
+use axum::extract::State;
+use axum::response::Response;
+use raft3d_engine::core::state::{decisions, jobs};
+use raft3d_engine::core::{JobId, Revision};
+
+use super::extract::{Page, Params, PathId};
+use super::fields::Door;
+use super::problem::Problem;
+use super::wire::decision::{DecisionRecordV1, InputShown};
+use super::{App, page_of};
+
+/// Oldest first; who asks again with the last token follows what is decided.
+pub(super) async fn list(State(app): State<App>, mut params: Params) -> Result<Response, Problem> {
+    let (options, page) = (params.read_options()?, params.page()?);
+    let input = InputShown::take(&mut params)?;
+    params.finish(Door::V1)?;
+    let (limit, after) = (page.limit + 1, after(&page)?);
+    let read = app.read(options, move |rows| {
+        Ok(decisions::list(rows, after, limit)?)
+    });
+    let (revision, records) = read.await?;
+    let items: Vec<_> = records
+        .iter()
+        .map(|row| DecisionRecordV1::new(row, input))
+        .collect();
+    page_of(&params, &page, revision, items, |item| {
+        item.revision.to_string()
+    })
+}
+
+/// Those about one job, oldest first. A job that was not admitted has records, too.
+pub(super) async fn of_job(
+    State(app): State<App>,
+    PathId(id): PathId,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let (options, page) = (params.read_options()?, params.page()?);
+    let input = InputShown::take(&mut params)?;
+    params.finish(Door::V1)?;
+    let (limit, after) = (page.limit + 1, after(&page)?);
+    let read = app.read(options, move |rows| {
+        let job = JobId::new(id.as_str());
+        let records = decisions::of_job(rows, &job, after, limit)?;
+        if records.is_empty() && after.is_none() && jobs::get(rows, &job)?.is_none() {
+            return Err(Problem::not_found("print job", id));
+        }
+        Ok(records)
+    });
+    let (revision, records) = read.await?;
+    let items: Vec<_> = records
+        .iter()
+        .map(|row| DecisionRecordV1::new(row, input))
+        .collect();
+    page_of(&params, &page, revision, items, |item| {
+        item.revision.to_string()
+    })
+}
+
+fn after(page: &Page) -> Result<Option<Revision>, Problem> {
+    let after = page.after.as_deref().map(str::parse).transpose();
+    let after = after.map_err(|_| Problem::parameter("page_token", "is of another list"))?;
+    Ok(after.map(Revision))
+}
