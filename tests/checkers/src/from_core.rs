@@ -3,15 +3,17 @@
 
 use raft3d_core::event::{Event, EventKind};
 use raft3d_core::rejection::RejectionKind;
+use raft3d_core::state::decisions::{DecisionRecord, Verdict};
 use raft3d_core::state::filaments::Filament;
 use raft3d_core::state::jobs::Job;
 use raft3d_core::state::ledger::{LedgerEntry, LedgerKind};
 use raft3d_core::state::printers::Printer;
+use raft3d_core::state::rulesets::Mode;
 use raft3d_core::{Accepted, FilamentId, Response};
 
 use crate::history::{
-    Answer, EventFacts, EventWhat, Facts, FilamentFacts, JobFacts, LedgerFacts, LedgerWay,
-    PrinterFacts, Refusal,
+    Answer, DecisionFacts, EventFacts, EventWhat, Facts, FilamentFacts, JobFacts, LedgerFacts,
+    LedgerWay, PrinterFacts, Refusal,
 };
 
 impl From<&Printer> for PrinterFacts {
@@ -46,6 +48,29 @@ impl From<&Job> for JobFacts {
             tag: row.filepath.clone(),
             revision: row.revision.0,
             stamps_ms: Some((row.created_at_ms, row.updated_at_ms)),
+        }
+    }
+}
+
+impl From<&DecisionRecord> for DecisionFacts {
+    fn from(row: &DecisionRecord) -> Self {
+        let enforced = || {
+            row.decisions
+                .iter()
+                .filter(|said| said.mode == Mode::Enforce)
+        };
+        Self {
+            revision: row.revision.0,
+            job: row.job.as_str().to_owned(),
+            denied: enforced().find_map(|said| match &said.verdict {
+                Verdict::Deny { code, .. } => Some(code.clone()),
+                Verdict::Failed(error) => Some(error.code().to_owned()),
+                _ => None,
+            }),
+            taken_mg: enforced().find_map(|said| match &said.verdict {
+                Verdict::Take { grams, .. } => Some(grams.mg()),
+                _ => None,
+            }),
         }
     }
 }

@@ -13,8 +13,8 @@ mod ops;
 mod recorder;
 
 pub use facts::{
-    EventFacts, EventWhat, FilamentFacts, JobFacts, LedgerFacts, LedgerWay, NodeFinals,
-    PrinterFacts,
+    DecisionFacts, EventFacts, EventWhat, FilamentFacts, JobFacts, LedgerFacts, LedgerWay,
+    NodeFinals, PrinterFacts,
 };
 pub use file::{HistoryError, read_lines, write_lines};
 pub use ops::{

@@ -23,6 +23,7 @@
 //! jobs go, and none that fail.
 
 pub mod canary;
+pub mod decisions;
 pub mod digests;
 pub mod events;
 pub mod grams;
@@ -90,6 +91,7 @@ pub fn check_all(history: &History, finals: &Finals) -> Verdict {
     grams::judge(&calls, finals, &mut verdict);
     lifecycle::judge(&calls, finals, &mut verdict);
     events::judge(&calls, finals, &mut verdict);
+    decisions::judge(&calls, finals, &mut verdict);
     digests::judge(&history.digests, finals, &mut verdict);
     let took = recovery::judge(history, &mut verdict);
     if let Some(longest) = took.into_iter().max() {

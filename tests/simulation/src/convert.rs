@@ -1,13 +1,14 @@
 //! The engine's rows and answers in the terms of histories.
 
 use raft3d_checkers::history::{
-    Answer, EventFacts, Facts, FilamentFacts, JobFacts, LedgerFacts, NodeFinals, PrinterFacts,
+    Answer, DecisionFacts, EventFacts, Facts, FilamentFacts, JobFacts, LedgerFacts, NodeFinals,
+    PrinterFacts,
 };
 use raft3d_core::event::Event;
 use raft3d_core::ids::EventId;
 use raft3d_core::state::jobs::{self, JobFilter};
 use raft3d_core::state::rulesets::{self, RulesetRevision};
-use raft3d_core::state::{events, filaments, ledger, printers, rows::ReadRows};
+use raft3d_core::state::{decisions, events, filaments, ledger, printers, rows::ReadRows};
 use raft3d_core::{Accepted, FilamentId, JobId, PrinterId, Response, Revision};
 use raft3d_engine::raft::api::{WriteError, WriteOutcome};
 use raft3d_engine::raft::machine::StateHandle;
@@ -137,5 +138,18 @@ pub(crate) fn finals(node: u64, machine: &StateHandle) -> NodeFinals {
         ledger: Some(lines),
         events: Some(kept.iter().map(EventFacts::from).collect()),
         events_deleted_to: deleted_to.map(|id| (id.revision.0, id.sequence)),
+        decisions: Some(all_decisions(rows)),
+    }
+}
+
+fn all_decisions(rows: &dyn ReadRows) -> Vec<DecisionFacts> {
+    let mut kept: Vec<DecisionFacts> = Vec::new();
+    loop {
+        let after = kept.last().map(|record| Revision(record.revision));
+        let page = decisions::list(rows, after, PAGE_ROWS).expect("decisions are readable");
+        if page.is_empty() {
+            return kept;
+        }
+        kept.extend(page.iter().map(DecisionFacts::from));
     }
 }

@@ -128,6 +128,19 @@ pub enum EventWhat {
     Other(String),
 }
 
+/// What the policies decided about one entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionFacts {
+    /// Log index of the entry.
+    pub revision: u64,
+    /// The job in question.
+    pub job: String,
+    /// The code of the enforcing binding that denied it, or gave no usable answer.
+    pub denied: Option<String>,
+    /// What the first enforcing binding that did not pass takes, in milligrams.
+    pub taken_mg: Option<u64>,
+}
+
 /// What one node held when everything was over. A part that was not collected is none, and judges
 /// say that they did not look at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,4 +165,6 @@ pub struct NodeFinals {
     pub events: Option<Vec<EventFacts>>,
     /// The newest event that has left the window: (log index, sequence).
     pub events_deleted_to: Option<(u64, u32)>,
+    /// All decision records that are kept, oldest first.
+    pub decisions: Option<Vec<DecisionFacts>>,
 }

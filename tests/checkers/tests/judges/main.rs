@@ -8,6 +8,7 @@
 )]
 
 mod brute_force;
+mod decided;
 mod files;
 mod hand_made;
 mod making;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use raft3d_checkers::Finals;
 use raft3d_checkers::history::{
-    Answer, Consistency, EventFacts, EventWhat, Facts, FilamentFacts, JobFacts, LedgerFacts,
-    LedgerWay, NodeFinals, Op, Operation, PrinterFacts, Refusal,
+    Answer, Consistency, DecisionFacts, EventFacts, EventWhat, Facts, FilamentFacts, JobFacts,
+    LedgerFacts, LedgerWay, NodeFinals, Op, Operation, PrinterFacts, Refusal,
 };
 
 use crate::random::Random;
@@ -25,6 +25,7 @@ pub(crate) struct Shop {
     ruleset: String,
     ledger: Vec<LedgerFacts>,
     events: Vec<EventFacts>,
+    decisions: Vec<DecisionFacts>,
     remembered: BTreeMap<String, Answer>,
     /// What each job looked like: (revision, row).
     pub(crate) versions: BTreeMap<String, Vec<(u64, Option<JobFacts>)>>,
@@ -269,8 +270,16 @@ impl Shop {
         let Some(row) = self.filaments.get_mut(filament) else {
             return Err((Refusal::UnknownReference, None));
         };
-        if row.reserved_mg + weight_mg > row.remaining_mg {
-            return Err((Refusal::PolicyDenied, Some("weight_exceeds_available")));
+        let denied = row.reserved_mg + weight_mg > row.remaining_mg;
+        let code = denied.then_some("weight_exceeds_available");
+        self.decisions.push(DecisionFacts {
+            revision: self.revision,
+            job: id.clone(),
+            denied: code.map(str::to_owned),
+            taken_mg: None,
+        });
+        if denied {
+            return Err((Refusal::PolicyDenied, code));
         }
         row.reserved_mg += weight_mg;
         self.born.insert(id.clone(), self.revision);
@@ -297,6 +306,12 @@ impl Shop {
             ("Queued" | "Running", "Canceled") => used_mg.unwrap_or(0),
             _ => return Err((Refusal::IllegalTransition, None)),
         };
+        self.decisions.push(DecisionFacts {
+            revision: self.revision,
+            job: id.to_owned(),
+            denied: None,
+            taken_mg: Some(taken),
+        });
         let row = self.filaments.get_mut(&job.filament).unwrap();
         if taken > row.remaining_mg {
             return Err((Refusal::DeductionExceedsRemaining, None));
@@ -354,6 +369,7 @@ impl Shop {
             ledger: Some(self.ledger.clone()),
             events: Some(self.events.clone()),
             events_deleted_to: None,
+            decisions: Some(self.decisions.clone()),
         };
         (1..=NODES).map(node).collect()
     }

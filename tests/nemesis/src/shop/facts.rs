@@ -1,6 +1,6 @@
 //! Bodies of answers as facts.
 
-use raft3d_checkers::history::{FilamentFacts, JobFacts, PrinterFacts};
+use raft3d_checkers::history::{DecisionFacts, FilamentFacts, JobFacts, PrinterFacts};
 use serde_json::Value;
 
 pub(super) fn printer(body: &Value) -> Option<PrinterFacts> {
@@ -32,6 +32,22 @@ pub(super) fn job(body: &Value) -> Option<JobFacts> {
             milliseconds(body["created_at"].as_str()?)?,
             milliseconds(body["updated_at"].as_str()?)?,
         )),
+    })
+}
+
+pub(super) fn decision(body: &Value) -> Option<DecisionFacts> {
+    let enforced = body["decisions"].as_array()?.iter();
+    let enforced = enforced.filter(|said| said["mode"] == "enforce");
+    let verdicts: Vec<&Value> = enforced.map(|said| &said["verdict"]).collect();
+    let first = |kinds: &[&str]| {
+        let mut found = verdicts.iter();
+        found.find(|verdict| kinds.iter().any(|kind| verdict["kind"] == *kind))
+    };
+    Some(DecisionFacts {
+        revision: body["revision"].as_u64()?,
+        job: text(body, "job_id")?,
+        denied: first(&["deny", "failed"]).and_then(|verdict| text(verdict, "code")),
+        taken_mg: first(&["take"]).and_then(|verdict| mg(verdict, "grams")),
     })
 }
 

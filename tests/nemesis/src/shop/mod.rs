@@ -218,9 +218,11 @@ impl Shop {
         let printers = list("printers")?;
         let filaments = list("filaments")?;
         let jobs = list("print_jobs")?;
+        let decisions = list("decisions")?;
         finals.printers = Some(printers.iter().filter_map(facts::printer).collect());
         finals.filaments = Some(filaments.iter().filter_map(facts::filament).collect());
         finals.jobs = Some(jobs.iter().filter_map(facts::job).collect());
+        finals.decisions = Some(decisions.iter().filter_map(facts::decision).collect());
         self.recorder.record(Record::Finals(finals));
         Ok(())
     }
