@@ -12,12 +12,13 @@ use super::problem::Problem;
 use super::wire::decision::{DecisionRecordV1, InputShown};
 use super::{App, page_of};
 
-/// Oldest first; who asks again with the last token follows what is decided.
+/// Oldest first; whoever asks again after the last one that it saw follows what is decided.
 pub(super) async fn list(State(app): State<App>, mut params: Params) -> Result<Response, Problem> {
     let (options, page) = (params.read_options()?, params.page()?);
     let input = InputShown::take(&mut params)?;
+    let after = after(&mut params, &page)?;
     params.finish(Door::V1)?;
-    let (limit, after) = (page.limit + 1, after(&page)?);
+    let limit = page.limit + 1;
     let read = app.read(options, move |rows| {
         Ok(decisions::list(rows, after, limit)?)
     });
@@ -39,8 +40,9 @@ pub(super) async fn of_job(
 ) -> Result<Response, Problem> {
     let (options, page) = (params.read_options()?, params.page()?);
     let input = InputShown::take(&mut params)?;
+    let after = after(&mut params, &page)?;
     params.finish(Door::V1)?;
-    let (limit, after) = (page.limit + 1, after(&page)?);
+    let limit = page.limit + 1;
     let read = app.read(options, move |rows| {
         let job = JobId::new(id.as_str());
         let records = decisions::of_job(rows, &job, after, limit)?;
@@ -59,8 +61,11 @@ pub(super) async fn of_job(
     })
 }
 
-fn after(page: &Page) -> Result<Option<Revision>, Problem> {
-    let after = page.after.as_deref().map(str::parse).transpose();
-    let after = after.map_err(|_| Problem::parameter("page_token", "is of another list"))?;
-    Ok(after.map(Revision))
+/// The revision after which to begin: that of the page's token, or the parameter `after`.
+fn after(params: &mut Params, page: &Page) -> Result<Option<Revision>, Problem> {
+    let after = params.take("after")?.map(|text| text.parse()).transpose();
+    let after = after.map_err(|_| Problem::parameter("after", "must be a revision"))?;
+    let token = page.after.as_deref().map(str::parse).transpose();
+    let token = token.map_err(|_| Problem::parameter("page_token", "is of another list"))?;
+    Ok(token.or(after).map(Revision))
 }

@@ -88,8 +88,13 @@ async fn all_records_are_listed_page_by_page_with_what_was_asked() {
     let input = input.unwrap().unwrap();
     let input: AdmissionInput<'_> = minicbor::decode(&input).unwrap();
     assert_eq!((input.job.id, input.printer.id), ("c", "p1"));
-    let bad = shop.get("/api/v1/decisions?input=json").await;
-    assert_eq!(bad.status, 400, "{bad:?}");
+    let seen = first.json()[0]["revision"].clone();
+    let later = shop.get(&format!("/api/v1/decisions?after={seen}")).await;
+    assert_eq!(ids(&later.json()), ["b", "c"]);
+    for bad in ["input=json", "after=a", "page_token=!"] {
+        let refused = shop.get(&format!("/api/v1/decisions?{bad}")).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+    }
 }
 
 #[tokio::test]
