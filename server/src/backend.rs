@@ -2,21 +2,26 @@
 
 use core::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use raft3d_engine::core::{ReadRows, Revision};
+use raft3d_engine::core::{ModuleDigest, ReadRows, Revision};
 use raft3d_engine::policy::{CompileError, ModuleProblem, ModuleReport, UploadError, WasmHost};
 use raft3d_engine::raft::api::{
     ClusterStatus, MembershipError, NodeStatus, ReadError, ReadOptions, WriteError, WriteOutcome,
     WriteRequest,
 };
+use raft3d_engine::raft::readiness::NotCompiled;
 use raft3d_engine::raft::{Member, Node, NodeId};
 use tokio::sync::Semaphore;
 
 /// Uploads that one node compiles or lets wait. They are compiled one after the other.
 const UPLOADS_MAX: usize = 4;
+/// How long an activation waits for the voters to compile its modules. Half of what a client waits
+/// for a write: what is left is for the write.
+const COMPILED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Rows as they were after one revision.
 pub struct View {
@@ -56,6 +61,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Validates and compiles a module before it is proposed.
     fn check_module(&self, module: Bytes) -> BoxFuture<'_, Result<ModuleReport, CheckError>>;
+
+    /// Waits until the voters that decide have compiled `modules`.
+    fn await_compiled(&self, modules: Vec<ModuleDigest>) -> BoxFuture<'_, Result<(), NotCompiled>>;
 
     /// This node, without asking anybody.
     fn status(&self) -> NodeStatus;
@@ -154,6 +162,14 @@ impl Backend for NodeBackend {
 
     fn check_module(&self, module: Bytes) -> BoxFuture<'_, Result<ModuleReport, CheckError>> {
         self.prepare_upload(module).boxed()
+    }
+
+    fn await_compiled(&self, modules: Vec<ModuleDigest>) -> BoxFuture<'_, Result<(), NotCompiled>> {
+        let compiled = async move {
+            let compiled = self.node.await_compiled(&modules, COMPILED_PATIENCE);
+            compiled.await
+        };
+        compiled.boxed()
     }
 
     fn status(&self) -> NodeStatus {

@@ -137,4 +137,8 @@ pub trait PolicyHost: Send + Sync {
         call: &PolicyCall<'_>,
         modules: &dyn ModuleSource,
     ) -> Result<Evaluation, LocalFault>;
+
+    /// Whether an evaluation of `module` would find it compiled. Nothing that apply computes may
+    /// depend on it.
+    fn is_compiled(&self, module: ModuleDigest) -> bool;
 }

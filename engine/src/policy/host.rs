@@ -143,13 +143,6 @@ impl WasmHost {
         self.load(module, || Ok(Some(bytes.to_vec()))).map(|_| ())
     }
 
-    /// Whether the next evaluation of `module` needs no compiler: it is ready in memory, or sound
-    /// on disk.
-    #[must_use]
-    pub fn is_compiled(&self, module: ModuleDigest) -> bool {
-        matches!(self.ready_from_disk(module), Some(Loaded::Ready(_)))
-    }
-
     fn recall(&self, module: ModuleDigest) -> Option<Loaded> {
         lock(&self.known).get(module)
     }
@@ -291,6 +284,11 @@ impl PolicyHost for WasmHost {
             Some(Loaded::Invalid) => denied(PolicyError::InvalidModule),
             Some(Loaded::Ready(ready)) => self.runtime.evaluate(&ready, call.export, call.input),
         }
+    }
+
+    /// It is known in memory, or sound on disk. One that is refused needs no compiler either.
+    fn is_compiled(&self, module: ModuleDigest) -> bool {
+        self.ready_from_disk(module).is_some()
     }
 }
 

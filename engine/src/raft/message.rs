@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use openraft::raft::AppendEntriesRequest;
-use raft3d_core::RequestId;
+use raft3d_core::{ModuleDigest, RequestId};
 
 use super::api::{MembershipError, NodeStatus, WriteOutcome};
 use super::encoding::{
@@ -73,6 +73,13 @@ pub enum Ask {
         /// The transfer.
         #[n(0)]
         transfer: u64,
+    },
+    /// Which of these modules could you evaluate at once?
+    #[n(11)]
+    Compiled {
+        /// The modules: those of one ruleset.
+        #[n(0)]
+        modules: Vec<ModuleDigest>,
     },
 }
 
@@ -270,6 +277,13 @@ pub enum Answer {
         /// The receiver's vote.
         #[cbor(n(0), with = "vote")]
         vote: Vote,
+    },
+    /// To [`Ask::Compiled`].
+    #[n(12)]
+    Compiled {
+        /// One for each, in their order.
+        #[n(0)]
+        compiled: Vec<bool>,
     },
 }
 
@@ -521,6 +535,9 @@ mod tests {
                 data: vec![9; 100],
             }),
             Ask::SnapshotEnd { transfer: 8 },
+            Ask::Compiled {
+                modules: vec![ModuleDigest([7; 32])],
+            },
         ]
     }
 
@@ -563,6 +580,9 @@ mod tests {
             Answer::Admin(AdminAnswer::Failed(MembershipError::NoLeader)),
             Answer::NotLeader { leader: None },
             Answer::SnapshotDone { vote: some_vote() },
+            Answer::Compiled {
+                compiled: vec![true, false],
+            },
         ]
     }
 

@@ -18,6 +18,7 @@ pub mod node;
 pub mod parts;
 mod peers;
 mod read;
+pub mod readiness;
 mod service;
 mod snapshot_pace;
 mod snapshot_transfer;

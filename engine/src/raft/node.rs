@@ -11,9 +11,9 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::WaitError;
 use openraft::storage::RaftLogStorage;
 use openraft::{Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
-use raft3d_core::LocalFault;
 use raft3d_core::command::Bootstrap;
 use raft3d_core::state::meta;
+use raft3d_core::{LocalFault, PolicyHost};
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -129,6 +129,7 @@ pub(super) struct Inner {
     pub(super) raft: Raft<TypeConfig, StateMachine>,
     pub(super) machine: StateHandle,
     pub(super) data_dir: Arc<DataDir>,
+    pub(super) host: Arc<dyn PolicyHost>,
     pub(super) peers: Arc<Peers>,
     pub(super) fault: watch::Sender<Option<String>>,
     pub(super) recovered: watch::Sender<bool>,
@@ -203,6 +204,7 @@ impl Node {
             log: Arc::new(log),
             machine,
             data_dir: parts.data_dir,
+            host: parts.host,
             peers,
             fault: watch::Sender::new(None),
             recovered: watch::Sender::new(false),

@@ -24,6 +24,8 @@ pub struct Parts<L = LogStore> {
     pub machine: StateMachine,
     /// The folder that they lie in; stays locked while the node runs.
     pub data_dir: Arc<DataDir>,
+    /// Who evaluates policies.
+    pub host: Arc<dyn PolicyHost>,
 }
 
 /// Why the stores do not open; each message says what to do.
@@ -114,12 +116,14 @@ impl<L: RaftLogStorage<TypeConfig> + LogHandle> Parts<L> {
             purged_index,
             deny_at,
         };
-        let machine = off_thread(move || StateMachine::open(options, host, observer)).await??;
+        let own = Arc::clone(&host);
+        let machine = off_thread(move || StateMachine::open(options, own, observer)).await??;
         catch_up(&mut log, &machine).await?;
         Ok(Self {
             log,
             machine,
             data_dir,
+            host,
         })
     }
 }

@@ -81,6 +81,9 @@ impl Node {
             Ask::SnapshotBegin(begin) => self.begin_snapshot(begin).await,
             Ask::SnapshotChunk(chunk) => self.take_snapshot_chunk(chunk).await,
             Ask::SnapshotEnd { transfer } => self.end_snapshot(transfer).await,
+            Ask::Compiled { modules } => Answer::Compiled {
+                compiled: self.compiled(&modules),
+            },
         }
     }
 

@@ -11,7 +11,8 @@ use raft3d_core::command::{Actor, Bootstrap, CreatePrinter, UploadModule};
 use raft3d_core::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_core::state::{digest::Digest, printers};
 use raft3d_core::{
-    Accepted, BindingId, ClusterId, Command, PrinterId, RequestId, Response, Revision,
+    Accepted, BindingId, ClusterId, Command, Evaluation, LocalFault, ModuleDigest, ModuleSource,
+    PolicyCall, PolicyHost, PrinterId, RequestId, Response, Revision,
 };
 use raft3d_engine::policy::{EngineSettings, HostOptions, InProcessCompiler, WasmHost, inspect};
 use raft3d_engine::raft::api::{
@@ -102,6 +103,29 @@ pub struct Tune {
     pub checkpoint_ms: u64,
     /// Where the logs are on a disk that can lose what was not synced.
     pub power: Option<Arc<Power>>,
+    /// Nodes that say of every module that they are still compiling it.
+    pub compiling: Arc<Mutex<BTreeSet<NodeId>>>,
+}
+
+/// The host of all nodes, as one of them sees it.
+struct Compiling {
+    host: Arc<WasmHost>,
+    node: NodeId,
+    compiling: Arc<Mutex<BTreeSet<NodeId>>>,
+}
+
+impl PolicyHost for Compiling {
+    fn evaluate(
+        &self,
+        call: &PolicyCall<'_>,
+        modules: &dyn ModuleSource,
+    ) -> Result<Evaluation, LocalFault> {
+        self.host.evaluate(call, modules)
+    }
+
+    fn is_compiled(&self, _: ModuleDigest) -> bool {
+        !self.compiling.lock().unwrap().contains(&self.node)
+    }
 }
 
 impl Default for Tune {
@@ -114,6 +138,7 @@ impl Default for Tune {
             bootstrap: true,
             checkpoint_ms: 10_000,
             power: None,
+            compiling: Arc::default(),
         }
     }
 }
@@ -200,6 +225,14 @@ impl Cluster {
             }
         };
         let parts = parts.unwrap_or_else(|error| panic!("node {id} does not open: {error}"));
+        let parts = Parts {
+            host: Arc::new(Compiling {
+                host: Arc::clone(&HOST.1),
+                node: id,
+                compiling: Arc::clone(&self.tune.compiling),
+            }),
+            ..parts
+        };
         let link = Link {
             net: Arc::clone(&self.net),
             from: slot.addr.clone(),

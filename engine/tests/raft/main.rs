@@ -21,5 +21,6 @@ mod power;
 mod power_cuts;
 #[path = "../common/random.rs"]
 mod random;
+mod readiness;
 mod reads;
 mod snapshots;

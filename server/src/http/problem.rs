@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use raft3d_engine::core::{LocalFault, Rejection, RejectionKind, Revision};
 use raft3d_engine::policy::ModuleProblem;
 use raft3d_engine::raft::api::{MembershipError, ReadError, WriteError};
+use raft3d_engine::raft::readiness::NotCompiled;
 use raft3d_engine::sdk::DenyClass;
 use serde_json::{Map, Value};
 
@@ -241,6 +242,12 @@ impl From<ReadError> for Problem {
             ReadError::Unavailable { .. } => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<NotCompiled> for Problem {
+    fn from(error: NotCompiled) -> Self {
+        Self::new(Kind::ModulesNotCompiled, error.to_string())
     }
 }
 

@@ -1,13 +1,18 @@
 //! `/api/v1/ruleset`: which modules decide what.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use raft3d_engine::core::state::rulesets;
-use raft3d_engine::core::{Accepted, Command, Revision};
+use raft3d_engine::core::state::modules;
+use raft3d_engine::core::state::rulesets::{self, Ruleset};
+use raft3d_engine::core::{Accepted, Command, ModuleDigest, Revision};
+use raft3d_engine::raft::api::{Consistency, ReadOptions};
 
 use super::extract::{Caller, IfMatch, JsonBody, Params};
 use super::fields::Door;
+use super::limits::READ_TIME_MAX;
 use super::problem::{Kind, Problem};
 use super::wire::ruleset::{RulesetV1, read_activate, read_rollback};
 use super::{App, page_of, reply};
@@ -35,6 +40,7 @@ pub(super) async fn activate(
         Problem::new(Kind::PreconditionRequired, detail).with("field", "If-Match")
     })?;
     let activate = read_activate(body.fields(Door::V1)?, if_match.expected())?;
+    await_compiled(&app, &activate.ruleset).await?;
     answer(&app, caller, Command::ActivateRuleset(activate)).await
 }
 
@@ -46,6 +52,27 @@ pub(super) async fn rollback(
     let expected = caller.if_match.take().and_then(IfMatch::expected);
     let rollback = read_rollback(body.optional_fields(Door::V1)?, expected)?;
     answer(&app, caller, Command::RollbackRuleset(rollback)).await
+}
+
+/// No replica is to compile in the middle of apply. A module that this node does not know is left
+/// to apply, which says so.
+async fn await_compiled(app: &App, ruleset: &Ruleset) -> Result<(), Problem> {
+    let bound = ruleset.bindings.iter().map(|binding| binding.module);
+    let bound: BTreeSet<ModuleDigest> = bound.collect();
+    let options = ReadOptions {
+        consistency: Consistency::Linearizable,
+        min_revision: None,
+        timeout: READ_TIME_MAX,
+    };
+    let known = app.read(options, move |rows| {
+        let mut known = Vec::new();
+        for module in bound {
+            known.extend(modules::get(rows, module)?.map(|_| module));
+        }
+        Ok(known)
+    });
+    let (_, known) = known.await?;
+    Ok(app.backend.await_compiled(known).await?)
 }
 
 async fn answer(app: &App, caller: Caller, command: Command) -> Result<Response, Problem> {

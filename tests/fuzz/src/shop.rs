@@ -24,6 +24,7 @@ use raft3d_engine::raft::api::{
     ClusterStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role, WriteError,
     WriteOutcome, WriteRequest,
 };
+use raft3d_engine::raft::readiness::NotCompiled;
 use raft3d_engine::raft::{Incarnation, Member, NodeId};
 use raft3d_sdk::Grams;
 use raft3d_sdk::native::call_native;
@@ -66,6 +67,10 @@ impl PolicyHost for NativeHost {
             gas: 1,
             output: answer.map_err(|_| PolicyError::Unreachable),
         })
+    }
+
+    fn is_compiled(&self, _: ModuleDigest) -> bool {
+        true
     }
 }
 
@@ -286,6 +291,10 @@ impl Backend for ShopNode {
         module: bytes::Bytes,
     ) -> BoxFuture<'_, Result<ModuleReport, CheckError>> {
         ready(inspect(&module).map_err(CheckError::from)).boxed()
+    }
+
+    fn await_compiled(&self, _: Vec<ModuleDigest>) -> BoxFuture<'_, Result<(), NotCompiled>> {
+        ready(Ok(())).boxed()
     }
 
     fn status(&self) -> NodeStatus {

@@ -161,6 +161,11 @@ kinds! {
         "The cluster is not bootstrapped",
         "The cluster is being founded. Wait as long as Retry-After says; all its initial \
          members must run.";
+    ModulesNotCompiled: SERVICE_UNAVAILABLE, "modules-not-compiled",
+        "The voters are still compiling",
+        "Nothing has happened. Wait as long as Retry-After says and send it again; the detail \
+         names the nodes that have not compiled the ruleset's modules, or are silent. A rollback \
+         does not wait for them.";
     ReplicaBehind: SERVICE_UNAVAILABLE, "replica-behind",
         "This replica is behind",
         "Wait as long as Retry-After says, or ask another node.";

@@ -23,6 +23,7 @@ use raft3d_engine::raft::api::{
     ClusterStatus, MemberStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role,
     WriteError, WriteOutcome, WriteRequest,
 };
+use raft3d_engine::raft::readiness::{LackingVoter, NotCompiled};
 use raft3d_engine::raft::{Incarnation, Member, NodeId};
 use raft3d_engine::sdk::Manifest;
 use raft3d_engine::sdk::manifest::ABI_VERSION;
@@ -57,6 +58,10 @@ impl PolicyHost for NativeHost {
             gas: 1,
             output: answer.map_err(|_| PolicyError::Unreachable),
         })
+    }
+
+    fn is_compiled(&self, _: ModuleDigest) -> bool {
+        true
     }
 }
 
@@ -111,6 +116,7 @@ struct Inner {
     write_errors: VecDeque<WriteError>,
     read_errors: VecDeque<ReadError>,
     not_ready: Option<String>,
+    not_compiled: Option<(ModuleDigest, NotCompiled)>,
     membership: Vec<String>,
 }
 
@@ -132,6 +138,7 @@ impl Fake {
             write_errors: VecDeque::new(),
             read_errors: VecDeque::new(),
             not_ready: None,
+            not_compiled: None,
             membership: Vec::new(),
         };
         let fake = Self {
@@ -228,6 +235,12 @@ impl Backend for Fake {
 
     fn check_module(&self, module: Bytes) -> BoxFuture<'_, Result<ModuleReport, CheckError>> {
         ready(inspect(&module).map_err(CheckError::from)).boxed()
+    }
+
+    fn await_compiled(&self, modules: Vec<ModuleDigest>) -> BoxFuture<'_, Result<(), NotCompiled>> {
+        let lacking = self.inner.lock().unwrap().not_compiled.clone();
+        let lacking = lacking.filter(|(module, _)| modules.contains(module));
+        async move { lacking.map_or(Ok(()), |(_, lacking)| Err(lacking)) }.boxed()
     }
 
     fn status(&self) -> NodeStatus {
@@ -468,6 +481,14 @@ impl Shop {
     /// The next read meets `error`.
     pub(crate) fn fail_read(&self, error: ReadError) {
         self.node.inner.lock().unwrap().read_errors.push_back(error);
+    }
+
+    /// A voter is still compiling the module.
+    pub(crate) fn set_compiling(&self, module: ModuleDigest) {
+        let why = format!("is still compiling {module}");
+        let voters = vec![LackingVoter { node_id: 3, why }];
+        let lacking = (module, NotCompiled { voters });
+        self.node.inner.lock().unwrap().not_compiled = Some(lacking);
     }
 
     pub(crate) fn set_not_ready(&self, reason: &str) {

@@ -120,6 +120,33 @@ async fn a_ruleset_is_replaced_by_whoever_has_seen_it() {
 }
 
 #[tokio::test]
+async fn an_activation_waits_for_the_voters_and_a_rollback_does_not() {
+    let shop = Shop::stocked().await;
+    let active = shop.get(RULESET).await;
+    let tag = active.header("etag").unwrap().to_owned();
+    let bindings = active.json()["bindings"].clone();
+    let body = json!({ "bindings": bindings });
+    assert_eq!(put(&shop, &tag, &body).await.status, 200);
+    let tag = shop.get(RULESET).await.header("etag").unwrap().to_owned();
+    let module = bindings[0]["module"].as_str().unwrap().parse().unwrap();
+    shop.set_compiling(module);
+    let before = shop.log_index();
+    let waits = put(&shop, &tag, &body).await;
+    assert_eq!(
+        (waits.status.as_u16(), waits.problem().0.as_str()),
+        (503, "modules-not-compiled")
+    );
+    assert!(
+        waits.text.contains("node 3 is still compiling"),
+        "{waits:?}"
+    );
+    assert!(waits.header("retry-after").is_some());
+    assert_eq!(shop.log_index(), before, "nothing was proposed");
+    let back = shop.call("POST", "/api/v1/ruleset/rollback", &[], "").await;
+    assert_eq!(back.status, 200, "{back:?}");
+}
+
+#[tokio::test]
 async fn bindings_are_read_with_care() {
     let shop = Shop::new();
     let active = shop.get(RULESET).await;
