@@ -145,6 +145,33 @@ pub struct Reported<'a> {
     pub wants_override: bool,
 }
 
+impl JobView<'_> {
+    /// What it still needs of its filament: its weight less what it took so far.
+    #[must_use]
+    pub const fn rest(&self) -> Grams {
+        self.print_weight.saturating_sub(self.deducted)
+    }
+}
+
+impl FilamentView<'_> {
+    /// What is left of it for the job in question; zero where others reserve all.
+    #[must_use]
+    pub const fn available(&self) -> Grams {
+        self.remaining.saturating_sub(self.reserved_by_others)
+    }
+}
+
+impl Reported<'_> {
+    /// Whether the caller asks to go past a rule that can be passed with a reason of at least
+    /// `reason_chars_min` characters, and gives such a reason. `None`: the rule cannot be passed.
+    #[must_use]
+    pub fn overrides(&self, reason_chars_min: Option<u16>) -> bool {
+        let reason = self.reason.unwrap_or_default().trim();
+        self.wants_override
+            && reason_chars_min.is_some_and(|min| reason.chars().count() >= usize::from(min))
+    }
+}
+
 /// Input of the hook `admission`: a job is to be created.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

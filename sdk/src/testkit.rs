@@ -168,6 +168,13 @@ impl From<i64> for Value {
     }
 }
 
+impl From<Grams> for Value {
+    fn from(value: Grams) -> Self {
+        // No weight is above `i64::MAX` milligrams.
+        Self::Integer(i64::try_from(value.mg()).unwrap_or(i64::MAX))
+    }
+}
+
 impl From<&str> for Value {
     fn from(value: &str) -> Self {
         Self::Text(value.to_string())
@@ -206,14 +213,19 @@ impl<C> Encode<C> for Value {
     }
 }
 
+/// An object in a configuration: `object([("factor_per_mille", 1_050.into())])`.
+#[must_use]
+pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let fields = fields
+        .into_iter()
+        .map(|(key, value)| (key.to_string(), value));
+    Value::Object(fields.collect())
+}
+
 /// The bytes of a configuration with these fields: `config([("materials", ["PLA"].into())])`.
 #[must_use]
 pub fn config<const N: usize>(fields: [(&str, Value); N]) -> Vec<u8> {
-    let fields = fields
-        .into_iter()
-        .map(|(key, value)| (key.to_string(), value))
-        .collect();
-    minicbor::to_vec(Value::Object(fields)).expect("writing into memory cannot fail")
+    minicbor::to_vec(object(fields)).expect("writing into memory cannot fail")
 }
 
 /// What `P` answers to `admission`.

@@ -1,0 +1,239 @@
+//! The library of policies on a real cluster: each is activated beside the standard ones, lets one
+//! request pass and stops another.
+
+use std::path::Path;
+
+use raft3d_cluster_tests::client::job;
+use raft3d_cluster_tests::{Answer, Client, Cluster, Options};
+use serde_json::{Value, json};
+
+use crate::support::filament;
+
+/// Weight of each new filament, in grams.
+const SPOOL_G: u64 = 1_000;
+
+/// A cluster whose ruleset is the standard one when a trial begins.
+struct Shop {
+    cluster: Cluster,
+    standard: Vec<Value>,
+}
+
+impl Shop {
+    fn open() -> Self {
+        let cluster = Cluster::start("library", Options::nodes(3));
+        let client = cluster.client(0);
+        let standard = client.ruleset()["bindings"].as_array().unwrap().clone();
+        client.create_printer("p1").expect(201);
+        client.create_filament("f1", "PLA", SPOOL_G).expect(201);
+        Self { cluster, standard }
+    }
+
+    /// A node that follows: what it answers was decided elsewhere.
+    fn client(&self) -> Client {
+        self.cluster.client(self.cluster.follower())
+    }
+
+    /// Uploads the shipped module of that name.
+    fn upload(&self, name: &str) -> Value {
+        let path = format!("../../policies/prebuilt/{name}.wasm");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let module = std::fs::read(path).expect("the prebuilt module");
+        let uploaded = self.client().upload(&module).expect(201).json();
+        assert_eq!(uploaded["name"], name);
+        uploaded
+    }
+
+    fn put(&self, bindings: &[Value]) -> Answer {
+        let client = self.client();
+        let revision = client.ruleset()["revision"].as_u64().expect("a revision");
+        client.put_ruleset(&json!(bindings), revision)
+    }
+
+    /// Activates the policy in front of the standard ones, and refuses `nonsense`, which is wrong
+    /// at `pointer`, before.
+    fn activate(&self, name: &str, config: &Value, nonsense: &Value, pointer: &str) {
+        let module = self.upload(name);
+        let bindings = |config: &Value| {
+            let first = json!({
+                "id": name, "module": module["sha256"], "hooks": module["hooks"], "config": config,
+            });
+            [vec![first], self.standard.clone()].concat()
+        };
+        let refused = self.put(&bindings(nonsense)).expect_4xx();
+        assert!(refused.text().contains(pointer), "{pointer}: {refused}");
+        self.put(&bindings(config)).expect(200);
+    }
+
+    fn deactivate(&self) {
+        self.put(&self.standard).expect(200);
+    }
+}
+
+/// Asks for a job's transition as `actor`, with more than the status in the body.
+fn move_as(client: &Client, actor: &str, job: &str, body: &Value) -> Answer {
+    let path = format!("/api/v1/print_jobs/{job}/status");
+    client.post_with(&path, &[("raft3d-actor", actor)], body)
+}
+
+fn create_as(client: &Client, actor: &str, id: &str, grams: u64) -> Answer {
+    let body = job(id, "p1", "f1", grams);
+    client.post_with("/api/v1/print_jobs", &[("raft3d-actor", actor)], &body)
+}
+
+#[track_caller]
+fn denied(answer: &Answer, code: &str) {
+    assert_eq!(answer.status, 422, "{code}: {answer}");
+    let codes = answer.codes();
+    assert!(codes.iter().any(|c| c == code), "{code}: {answer}");
+}
+
+#[test]
+fn each_policy_of_the_library_allows_and_denies() {
+    let shop = Shop::open();
+    exclusive_printer(&shop);
+    waste_factor(&shop);
+    material_match(&shop);
+    quiet_hours(&shop);
+    safety_margin(&shop);
+    approval(&shop);
+    shop.cluster.wait_converged(0);
+}
+
+fn exclusive_printer(shop: &Shop) {
+    let nonsense = json!({"states": []});
+    shop.activate("exclusive-printer", &json!({}), &nonsense, "/states");
+    let client = shop.client();
+    for id in ["first", "second"] {
+        client.create_job(id, "p1", "f1", 1).expect(201);
+    }
+    client.set_status("first", "running").expect(200);
+    let busy = client.set_status("second", "running");
+    denied(&busy, "printer_busy");
+    assert!(busy.text().contains("p1"), "it names the printer: {busy}");
+    client.set_status("first", "done").expect(200);
+    client.set_status("second", "running").expect(200);
+    client.set_status("second", "canceled").expect(200);
+    shop.deactivate();
+}
+
+/// It denies nothing: what a job takes tells whether it was asked.
+fn waste_factor(shop: &Shop) {
+    let config = json!({
+        "materials": {"PLA": {"factor_per_mille": 1050, "purge_mg": 2500}},
+        "partial_states": {"Canceled": 250},
+    });
+    let nonsense = json!({"default": {"factor_per_mille": 0}});
+    shop.activate(
+        "waste-factor",
+        &config,
+        &nonsense,
+        "/default/factor_per_mille",
+    );
+    let client = shop.client();
+    client.create_filament("wasted", "PLA", 120).expect(201);
+    let remaining = || filament(&client, "wasted")["remaining_weight_in_grams"].clone();
+    for (id, grams) in [("printed", 100), ("given-up", 10)] {
+        client.create_job(id, "p1", "wasted", grams).expect(201);
+        client.set_status(id, "running").expect(200);
+    }
+    client.set_status("printed", "done").expect(200);
+    assert_eq!(remaining(), json!(12.5), "100 g and 7.5 g of waste");
+    client.set_status("given-up", "canceled").expect(200);
+    assert_eq!(remaining(), json!(10), "a quarter of 10 g");
+    shop.deactivate();
+}
+
+fn material_match(shop: &Shop) {
+    let nonsense = json!({"label": ""});
+    shop.activate("material-match", &json!({}), &nonsense, "/label");
+    let client = shop.client();
+    let printer = json!({
+        "id": "petg", "company": "Prusa", "model": "MK4", "labels": {"materials": "petg, TPU"},
+    });
+    client.post("/api/v1/printers", &printer).expect(201);
+    client
+        .create_filament("f-petg", "PETG", SPOOL_G)
+        .expect(201);
+    let other = client.create_job("other", "petg", "f1", 1);
+    denied(&other, "material_not_on_printer");
+    client
+        .create_job("matching", "petg", "f-petg", 1)
+        .expect(201);
+    client.set_status("matching", "running").expect(200);
+    client.create_job("unlabelled", "p1", "f1", 1).expect(201);
+    shop.deactivate();
+}
+
+/// The whole day is quiet, so that the test has no clock.
+fn quiet_hours(shop: &Shop) {
+    let day = json!([{"from_minute": 0, "to_minute": 1440}]);
+    let config = json!({
+        "intervals": day, "utc_offset_minutes": -300, "override_reason_chars_min": 8,
+    });
+    let nonsense = json!({"intervals": [{"from_minute": 60, "to_minute": 60}]});
+    shop.activate("quiet-hours", &config, &nonsense, "/intervals/0/to_minute");
+    let client = shop.client();
+    client.create_job("loud", "p1", "f1", 1).expect(201);
+    let start = |body| move_as(&client, "ada", "loud", &body);
+    denied(&start(json!({"status": "running"})), "quiet_hours");
+    let urgent = json!({"status": "running", "override": true, "reason": "urgent"});
+    denied(&start(urgent), "quiet_hours");
+    let reason = "the customer waits";
+    start(json!({"status": "running", "override": true, "reason": reason})).expect(200);
+    client.set_status("loud", "done").expect(200);
+    shop.deactivate();
+}
+
+fn safety_margin(shop: &Shop) {
+    let config = json!({"margin_mg": 50_000, "materials": {"TPU": 0}});
+    let nonsense = json!({"margin_mg": 0});
+    shop.activate("safety-margin", &config, &nonsense, "/margin_mg");
+    let client = shop.client();
+    client.create_filament("low", "PLA", 200).expect(201);
+    let too_much = client.create_job("too-much", "p1", "low", 151);
+    denied(&too_much, "below_safety_margin");
+    client.create_job("enough", "p1", "low", 150).expect(201);
+    client.set_status("enough", "running").expect(200);
+    client.set_status("enough", "canceled").expect(200);
+    shop.deactivate();
+}
+
+/// It brings the lifecycle, so that the standard one keeps the admission only.
+fn approval(shop: &Shop) {
+    let module = shop.upload("approval");
+    let bindings = |config: &Value| {
+        let mut bindings = shop.standard.clone();
+        let lifecycle = bindings.iter_mut().find(|b| b["lifecycle"] == true);
+        let lifecycle = lifecycle.expect("the standard lifecycle");
+        lifecycle["lifecycle"] = json!(false);
+        lifecycle["hooks"] = json!(["admission"]);
+        bindings.insert(
+            0,
+            json!({
+                "id": "approval", "module": module["sha256"], "hooks": ["transition"],
+                "lifecycle": true, "config": config,
+            }),
+        );
+        bindings
+    };
+    let refused = shop.put(&bindings(&json!({"approvers": []}))).expect_4xx();
+    assert!(refused.text().contains("/approvers"), "{refused}");
+    shop.put(&bindings(&json!({"approvers": ["bob", "cy"]})))
+        .expect(200);
+
+    let client = shop.client();
+    let created = create_as(&client, "bob", "asked-for", 1).expect(201).json();
+    assert_eq!(created["status"], "AwaitingApproval");
+    let approve = |actor| move_as(&client, actor, "asked-for", &json!({"status": "queued"}));
+    denied(&approve("ada"), "not_an_approver");
+    denied(&approve("bob"), "own_job");
+    let start = move_as(&client, "cy", "asked-for", &json!({"status": "running"}));
+    assert_eq!(start.status, 409, "an approval is not skipped: {start}");
+    approve("cy").expect(200);
+    client.set_status("asked-for", "running").expect(200);
+    client.set_status("asked-for", "done").expect(200);
+    create_as(&client, "ada", "unwanted", 1).expect(201);
+    let rejected = move_as(&client, "cy", "unwanted", &json!({"status": "rejected"}));
+    assert_eq!(rejected.expect(200).json()["status"], "Rejected");
+    shop.deactivate();
+}
