@@ -37,8 +37,8 @@ pub use config::{ConfigError, NoConfig, PolicyConfig};
 pub use lifecycle::{Claim, Lifecycle, State};
 pub use manifest::{Hook, HookSet, Manifest};
 pub use model::{
-    AdmissionInput, DeductionInput, FilamentView, JobView, Label, PrinterStatus, PrinterView,
-    Reported, TransitionInput,
+    ActorView, AdmissionInput, DeductionInput, FilamentView, JobView, Label, PrinterStatus,
+    PrinterView, Reported, TransitionInput,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{NativeError, call_native};

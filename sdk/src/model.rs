@@ -130,6 +130,19 @@ pub struct FilamentView<'a> {
     pub archived: bool,
 }
 
+/// What the jobs of the actor who created the job in question add up to, that job not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ActorView {
+    /// Their other jobs that are not in a terminal state.
+    #[n(0)]
+    pub open_jobs: u64,
+    /// What these reserve of all filaments together, in milligrams: a sum over filaments, which may
+    /// exceed the largest weight.
+    #[n(1)]
+    pub reserved_mg: u64,
+}
+
 /// What the caller of a transition reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -191,6 +204,9 @@ pub struct AdmissionInput<'a> {
     /// Its filament.
     #[b(4)]
     pub filament: FilamentView<'a>,
+    /// What else its creator has: the actor who asks.
+    #[n(5)]
+    pub creator: ActorView,
 }
 
 /// Input of the hook `transition`: a job's status is to change to `to`.
@@ -218,6 +234,9 @@ pub struct TransitionInput<'a> {
     /// What the caller reported.
     #[b(6)]
     pub reported: Reported<'a>,
+    /// What else the job's creator has, whoever asks.
+    #[n(7)]
+    pub creator: ActorView,
 }
 
 /// Input of the hook `deduction`: the same as for `transition`, which was allowed.

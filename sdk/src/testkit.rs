@@ -36,8 +36,8 @@ use minicbor::{Encode, Encoder};
 
 use crate::manifest::Hook;
 use crate::model::{
-    AdmissionInput, DeductionInput, FilamentView, JobView, PrinterStatus, PrinterView, Reported,
-    TransitionInput,
+    ActorView, AdmissionInput, DeductionInput, FilamentView, JobView, PrinterStatus, PrinterView,
+    Reported, TransitionInput,
 };
 use crate::native::call_native;
 use crate::policy::Policy;
@@ -104,7 +104,7 @@ pub fn filament() -> FilamentView<'static> {
     }
 }
 
-/// The sample job is to be created.
+/// The sample job is to be created, the only one of its actor.
 #[must_use]
 pub fn admission() -> AdmissionInput<'static> {
     AdmissionInput {
@@ -113,10 +113,11 @@ pub fn admission() -> AdmissionInput<'static> {
         job: job(),
         printer: printer(),
         filament: filament(),
+        creator: ActorView::default(),
     }
 }
 
-/// The sample job is to move from one state to another.
+/// The sample job, the only one of its actor, is to move from one state to another.
 #[must_use]
 pub fn transition<'a>(from: &'a str, to: &'a str) -> TransitionInput<'a> {
     TransitionInput {
@@ -130,6 +131,7 @@ pub fn transition<'a>(from: &'a str, to: &'a str) -> TransitionInput<'a> {
         filament: filament(),
         to,
         reported: Reported::default(),
+        creator: ActorView::default(),
     }
 }
 

@@ -41,6 +41,7 @@ fn shipped() -> Vec<Shipped> {
         shipped_as::<exclusive_printer::ExclusivePrinter>(exclusive_printer::cases()),
         shipped_as::<material_match::MaterialMatch>(material_match::cases()),
         shipped_as::<quiet_hours::QuietHours>(quiet_hours::cases()),
+        shipped_as::<quota::Quota>(quota::cases()),
         shipped_as::<safety_margin::SafetyMargin>(safety_margin::cases()),
         shipped_as::<waste_factor::WasteFactor>(waste_factor::cases()),
     ]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::{Toolchain, build_with, workspace_dir};
 
 /// The policies that are checked in: folder under `policies/`, and name of the module there.
-pub const POLICIES: [&str; 8] = [
+pub const POLICIES: [&str; 9] = [
     "standard-lifecycle",
     "standard-deduction",
     "exclusive-printer",
@@ -18,6 +18,7 @@ pub const POLICIES: [&str; 8] = [
     "material-match",
     "quiet-hours",
     "safety-margin",
+    "quota",
 ];
 /// Beside the modules: the compiler that made them.
 const COMPILER: &str = "COMPILER";
