@@ -37,8 +37,11 @@ impl Shop {
     fn upload(&self, name: &str) -> Value {
         let path = format!("../../policies/prebuilt/{name}.wasm");
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let module = std::fs::read(path).expect("the prebuilt module");
-        let uploaded = self.client().upload(&module).expect(201).json();
+        self.upload_bytes(name, &std::fs::read(path).expect("the prebuilt module"))
+    }
+
+    fn upload_bytes(&self, name: &str, module: &[u8]) -> Value {
+        let uploaded = self.client().upload(module).expect(201).json();
         assert_eq!(uploaded["name"], name);
         uploaded
     }
@@ -62,6 +65,22 @@ impl Shop {
         let refused = self.put(&bindings(nonsense)).expect_4xx();
         assert!(refused.text().contains(pointer), "{pointer}: {refused}");
         self.put(&bindings(config)).expect(200);
+    }
+
+    /// The standard bindings with another lifecycle in front; of the standard one the admission
+    /// stays.
+    fn with_lifecycle(&self, name: &str, module: &Value, config: &Value) -> Vec<Value> {
+        let mut bindings = self.standard.clone();
+        let lifecycle = bindings.iter_mut().find(|b| b["lifecycle"] == true);
+        let lifecycle = lifecycle.expect("the standard lifecycle");
+        lifecycle["lifecycle"] = json!(false);
+        lifecycle["hooks"] = json!(["admission"]);
+        let first = json!({
+            "id": name, "module": module["sha256"], "hooks": module["hooks"], "lifecycle": true,
+            "config": config,
+        });
+        bindings.insert(0, first);
+        bindings
     }
 
     fn deactivate(&self) {
@@ -96,6 +115,8 @@ fn each_policy_of_the_library_allows_and_denies() {
     quiet_hours(&shop);
     safety_margin(&shop);
     approval(&shop);
+    quota(&shop);
+    paused_and_failed(&shop);
     shop.cluster.wait_converged(0);
 }
 
@@ -201,21 +222,7 @@ fn safety_margin(shop: &Shop) {
 /// It brings the lifecycle, so that the standard one keeps the admission only.
 fn approval(shop: &Shop) {
     let module = shop.upload("approval");
-    let bindings = |config: &Value| {
-        let mut bindings = shop.standard.clone();
-        let lifecycle = bindings.iter_mut().find(|b| b["lifecycle"] == true);
-        let lifecycle = lifecycle.expect("the standard lifecycle");
-        lifecycle["lifecycle"] = json!(false);
-        lifecycle["hooks"] = json!(["admission"]);
-        bindings.insert(
-            0,
-            json!({
-                "id": "approval", "module": module["sha256"], "hooks": ["transition"],
-                "lifecycle": true, "config": config,
-            }),
-        );
-        bindings
-    };
+    let bindings = |config: &Value| shop.with_lifecycle("approval", &module, config);
     let refused = shop.put(&bindings(&json!({"approvers": []}))).expect_4xx();
     assert!(refused.text().contains("/approvers"), "{refused}");
     shop.put(&bindings(&json!({"approvers": ["bob", "cy"]})))
@@ -235,5 +242,67 @@ fn approval(shop: &Shop) {
     create_as(&client, "ada", "unwanted", 1).expect(201);
     let rejected = move_as(&client, "cy", "unwanted", &json!({"status": "rejected"}));
     assert_eq!(rejected.expect(200).json()["status"], "Rejected");
+    shop.deactivate();
+}
+
+/// Whoever has no exception has one open job, and nobody here has any before.
+fn quota(shop: &Shop) {
+    let config = json!({
+        "default": {"open_jobs_max": 1, "reserved_mg_max": 20_000},
+        "actors": {"eve": {"reserved_mg_max": 30_000}},
+    });
+    shop.activate("quota", &config, &json!({}), "/default");
+    let client = shop.client();
+    create_as(&client, "kim", "kim-1", 20).expect(201);
+    denied(&create_as(&client, "kim", "kim-2", 1), "too_many_open_jobs");
+    create_as(&client, "eve", "eve-1", 10).expect(201);
+    create_as(&client, "eve", "eve-2", 20).expect(201);
+    denied(&create_as(&client, "eve", "eve-3", 1), "too_much_reserved");
+    // A job that is over counts no more.
+    client.set_status("kim-1", "canceled").expect(200);
+    create_as(&client, "kim", "kim-3", 20).expect(201);
+    shop.deactivate();
+}
+
+/// The example of a lifecycle, compiled from its source.
+fn paused_and_failed(shop: &Shop) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let name = "paused-and-failed";
+    let module = xtask::guest::build(&root.join("examples").join(name)).expect("it compiles");
+    let module = shop.upload_bytes(name, &module);
+    let config = json!({"failed_share_per_mille": 400});
+    shop.put(&shop.with_lifecycle(name, &module, &config))
+        .expect(200);
+
+    let client = shop.client();
+    client.create_filament("jammed", "PLA", 100).expect(201);
+    let spool = || {
+        let row = filament(&client, "jammed");
+        ["remaining_weight_in_grams", "reserved_weight_in_grams"].map(|field| row[field].clone())
+    };
+    client.create_job("jam", "p1", "jammed", 50).expect(201);
+    let early = client.set_status("jam", "failed");
+    assert_eq!(
+        early.status, 409,
+        "what was not started does not fail: {early}"
+    );
+    for status in ["running", "paused"] {
+        client.set_status("jam", status).expect(200);
+    }
+    assert_eq!(
+        spool(),
+        [json!(100), json!(50)],
+        "a pause takes and frees nothing"
+    );
+    client.set_status("jam", "failed").expect(200);
+    assert_eq!(spool(), [json!(80), json!(0)], "two fifths of 50 g");
+    client.create_job("fine", "p1", "jammed", 50).expect(201);
+    client.set_status("fine", "running").expect(200);
+    client.set_status("fine", "done").expect(200);
+    assert_eq!(
+        spool(),
+        [json!(30), json!(0)],
+        "the standard deduction has Done"
+    );
     shop.deactivate();
 }
