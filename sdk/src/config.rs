@@ -48,7 +48,9 @@ impl ConfigError {
         }
     }
 
-    fn under_index(self, index: u64) -> Self {
+    /// The same error, seen from the list that holds it at `index`.
+    #[must_use]
+    pub fn under_index(self, index: u64) -> Self {
         let mut key = String::new();
         crate::text::push_integer(&mut key, index);
         self.under(&key)

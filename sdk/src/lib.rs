@@ -18,6 +18,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod manifest;
 pub mod model;
+pub mod names;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 pub mod policy;
@@ -25,6 +26,7 @@ pub mod quantity;
 pub mod reader;
 #[cfg(feature = "manifest")]
 pub mod schema;
+pub mod steps;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testkit;
 pub mod text;
@@ -35,8 +37,8 @@ pub use config::{ConfigError, NoConfig, PolicyConfig};
 pub use lifecycle::{Claim, Lifecycle, State};
 pub use manifest::{Hook, HookSet, Manifest};
 pub use model::{
-    AdmissionInput, DeductionInput, FilamentView, JobView, Label, PrinterStatus, PrinterView,
-    Reported, TransitionInput,
+    ActorView, AdmissionInput, DeductionInput, FilamentView, JobView, Label, PrinterStatus,
+    PrinterView, Reported, TransitionInput,
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{NativeError, call_native};

@@ -130,6 +130,19 @@ pub struct FilamentView<'a> {
     pub archived: bool,
 }
 
+/// What the jobs of the actor who created the job in question add up to, that job not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ActorView {
+    /// Their other jobs that are not in a terminal state.
+    #[n(0)]
+    pub open_jobs: u64,
+    /// What these reserve of all filaments together, in milligrams: a sum over filaments, which may
+    /// exceed the largest weight.
+    #[n(1)]
+    pub reserved_mg: u64,
+}
+
 /// What the caller of a transition reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -143,6 +156,33 @@ pub struct Reported<'a> {
     /// The caller asks to go past a rule that allows it. It is the rule that decides.
     #[n(2)]
     pub wants_override: bool,
+}
+
+impl JobView<'_> {
+    /// What it still needs of its filament: its weight less what it took so far.
+    #[must_use]
+    pub const fn rest(&self) -> Grams {
+        self.print_weight.saturating_sub(self.deducted)
+    }
+}
+
+impl FilamentView<'_> {
+    /// What is left of it for the job in question; zero where others reserve all.
+    #[must_use]
+    pub const fn available(&self) -> Grams {
+        self.remaining.saturating_sub(self.reserved_by_others)
+    }
+}
+
+impl Reported<'_> {
+    /// Whether the caller asks to go past a rule that can be passed with a reason of at least
+    /// `reason_chars_min` characters, and gives such a reason. `None`: the rule cannot be passed.
+    #[must_use]
+    pub fn overrides(&self, reason_chars_min: Option<u16>) -> bool {
+        let reason = self.reason.unwrap_or_default().trim();
+        self.wants_override
+            && reason_chars_min.is_some_and(|min| reason.chars().count() >= usize::from(min))
+    }
 }
 
 /// Input of the hook `admission`: a job is to be created.
@@ -164,6 +204,9 @@ pub struct AdmissionInput<'a> {
     /// Its filament.
     #[b(4)]
     pub filament: FilamentView<'a>,
+    /// What else its creator has: the actor who asks.
+    #[n(5)]
+    pub creator: ActorView,
 }
 
 /// Input of the hook `transition`: a job's status is to change to `to`.
@@ -191,6 +234,9 @@ pub struct TransitionInput<'a> {
     /// What the caller reported.
     #[b(6)]
     pub reported: Reported<'a>,
+    /// What else the job's creator has, whoever asks.
+    #[n(7)]
+    pub creator: ActorView,
 }
 
 /// Input of the hook `deduction`: the same as for `transition`, which was allowed.

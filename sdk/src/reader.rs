@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::model::{
-    AdmissionInput, FilamentView, JobView, Label, PrinterStatus, PrinterView, Reported,
+    ActorView, AdmissionInput, FilamentView, JobView, Label, PrinterStatus, PrinterView, Reported,
     TransitionInput,
 };
 use crate::quantity::Grams;
@@ -282,9 +282,28 @@ maps! {
         0: id, 1: material, 2: color, 3: total, 4: remaining, 5: reserved_by_others, 6: archived,
     }
     Reported { 0: used, 1: reason, 2: wants_override }
-    AdmissionInput { 0: now_ms, 1: actor, 2: job, 3: printer, 4: filament }
+    AdmissionInput { 0: now_ms, 1: actor, 2: job, 3: printer, 4: filament, 5: creator }
     TransitionInput {
         0: now_ms, 1: actor, 2: job, 3: printer, 4: filament, 5: to, 6: reported,
+        7: creator,
+    }
+}
+
+/// A map like the others; it borrows nothing, so that the macro's lifetime does not fit.
+impl FromWire<'_> for ActorView {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let (mut open_jobs, mut reserved_mg) = (None, None);
+        for _ in 0..reader.map()? {
+            match reader.unsigned()? {
+                0 => open_jobs = Some(reader.unsigned()?),
+                1 => reserved_mg = Some(reader.unsigned()?),
+                _ => reader.skip()?,
+            }
+        }
+        Some(Self {
+            open_jobs: open_jobs?,
+            reserved_mg: reserved_mg?,
+        })
     }
 }
 

@@ -36,8 +36,8 @@ use minicbor::{Encode, Encoder};
 
 use crate::manifest::Hook;
 use crate::model::{
-    AdmissionInput, DeductionInput, FilamentView, JobView, PrinterStatus, PrinterView, Reported,
-    TransitionInput,
+    ActorView, AdmissionInput, DeductionInput, FilamentView, JobView, PrinterStatus, PrinterView,
+    Reported, TransitionInput,
 };
 use crate::native::call_native;
 use crate::policy::Policy;
@@ -104,7 +104,7 @@ pub fn filament() -> FilamentView<'static> {
     }
 }
 
-/// The sample job is to be created.
+/// The sample job is to be created, the only one of its actor.
 #[must_use]
 pub fn admission() -> AdmissionInput<'static> {
     AdmissionInput {
@@ -113,10 +113,11 @@ pub fn admission() -> AdmissionInput<'static> {
         job: job(),
         printer: printer(),
         filament: filament(),
+        creator: ActorView::default(),
     }
 }
 
-/// The sample job is to move from one state to another.
+/// The sample job, the only one of its actor, is to move from one state to another.
 #[must_use]
 pub fn transition<'a>(from: &'a str, to: &'a str) -> TransitionInput<'a> {
     TransitionInput {
@@ -130,6 +131,7 @@ pub fn transition<'a>(from: &'a str, to: &'a str) -> TransitionInput<'a> {
         filament: filament(),
         to,
         reported: Reported::default(),
+        creator: ActorView::default(),
     }
 }
 
@@ -165,6 +167,13 @@ impl From<bool> for Value {
 impl From<i64> for Value {
     fn from(value: i64) -> Self {
         Self::Integer(value)
+    }
+}
+
+impl From<Grams> for Value {
+    fn from(value: Grams) -> Self {
+        // No weight is above `i64::MAX` milligrams.
+        Self::Integer(i64::try_from(value.mg()).unwrap_or(i64::MAX))
     }
 }
 
@@ -206,14 +215,19 @@ impl<C> Encode<C> for Value {
     }
 }
 
+/// An object in a configuration: `object([("factor_per_mille", 1_050.into())])`.
+#[must_use]
+pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let fields = fields
+        .into_iter()
+        .map(|(key, value)| (key.to_string(), value));
+    Value::Object(fields.collect())
+}
+
 /// The bytes of a configuration with these fields: `config([("materials", ["PLA"].into())])`.
 #[must_use]
 pub fn config<const N: usize>(fields: [(&str, Value); N]) -> Vec<u8> {
-    let fields = fields
-        .into_iter()
-        .map(|(key, value)| (key.to_string(), value))
-        .collect();
-    minicbor::to_vec(Value::Object(fields)).expect("writing into memory cannot fail")
+    minicbor::to_vec(object(fields)).expect("writing into memory cannot fail")
 }
 
 /// What `P` answers to `admission`.

@@ -14,8 +14,13 @@ pub fn push_integer(text: &mut String, number: u64) {
 
 /// Appends a weight as [`Grams`]'s `Display` shows it: `120`, `120.5`, `0.001`.
 pub fn push_grams(text: &mut String, grams: Grams) {
-    push_integer(text, grams.mg() / 1_000);
-    let mut rest = grams.mg() % 1_000;
+    push_milligrams(text, grams.mg());
+}
+
+/// Appends milligrams as grams, like [`push_grams`]: for sums that one weight does not hold.
+pub fn push_milligrams(text: &mut String, mg: u64) {
+    push_integer(text, mg / 1_000);
+    let mut rest = mg % 1_000;
     if rest > 0 {
         text.push('.');
     }

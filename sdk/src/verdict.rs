@@ -238,6 +238,13 @@ impl ConfigVerdict {
     }
 }
 
+/// Lets `check_config` be a chain of checks with `?`.
+impl From<Result<(), ConfigError>> for ConfigVerdict {
+    fn from(result: Result<(), ConfigError>) -> Self {
+        result.map_or_else(Self::from, |()| Self::good())
+    }
+}
+
 impl From<ConfigError> for ConfigVerdict {
     fn from(error: ConfigError) -> Self {
         let field = if error.pointer.is_empty() {

@@ -28,7 +28,7 @@ fn a_place_survives_packing() {
     }
 }
 
-/// The bytes that every guest of ABI 1 was built for. They never change.
+/// The bytes that every guest of ABI 1 can read. They only ever grow by keys.
 #[test]
 fn golden_bytes_of_a_call() {
     let mut input = testkit::transition("Running", "Done");

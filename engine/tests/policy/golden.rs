@@ -11,13 +11,41 @@ use raft3d_core::{Evaluation, Export};
 use raft3d_engine::policy::gas::GAS_TABLE_VERSION;
 use raft3d_engine::policy::instrument::INSTRUMENTATION_VERSION;
 use raft3d_sdk::testkit::Case;
-use raft3d_sdk::{Hook, Policy, call_native};
-use standard_deduction::StandardDeduction;
-use standard_lifecycle::StandardLifecycle;
+use raft3d_sdk::{Hook, NativeError, Policy, call_native};
 
 use crate::support::{TestHost, module};
 
 const UPDATE_VARIABLE: &str = "RAFT3D_UPDATE_GOLDEN";
+
+/// A policy that is shipped, with its table of cases.
+struct Shipped {
+    name: &'static str,
+    cases: Vec<Case>,
+    native: fn(&str, &[u8]) -> Result<Vec<u8>, NativeError>,
+}
+
+fn shipped_as<P: Policy>(cases: Vec<Case>) -> Shipped {
+    Shipped {
+        name: P::NAME,
+        cases,
+        native: call_native::<P>,
+    }
+}
+
+/// Every module under `policies/prebuilt/`.
+fn shipped() -> Vec<Shipped> {
+    vec![
+        shipped_as::<standard_lifecycle::StandardLifecycle>(standard_lifecycle::cases()),
+        shipped_as::<standard_deduction::StandardDeduction>(standard_deduction::cases()),
+        shipped_as::<approval::Approval>(approval::cases()),
+        shipped_as::<exclusive_printer::ExclusivePrinter>(exclusive_printer::cases()),
+        shipped_as::<material_match::MaterialMatch>(material_match::cases()),
+        shipped_as::<quiet_hours::QuietHours>(quiet_hours::cases()),
+        shipped_as::<quota::Quota>(quota::cases()),
+        shipped_as::<safety_margin::SafetyMargin>(safety_margin::cases()),
+        shipped_as::<waste_factor::WasteFactor>(waste_factor::cases()),
+    ]
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -90,12 +118,12 @@ fn small_lines(host: &TestHost, text: &mut String) {
     }
 }
 
-fn policy_lines(host: &TestHost, name: &str, cases: &[Case], text: &mut String) {
-    let bytes = prebuilt(name);
-    for case in cases {
+fn policy_lines(host: &TestHost, policy: &Shipped, text: &mut String) {
+    let bytes = prebuilt(policy.name);
+    for case in &policy.cases {
         let export = export(case.export);
         let evaluation = host.evaluate(&bytes, export, &case.input).unwrap();
-        text.push_str(&line(name, export, &case.name, &evaluation));
+        text.push_str(&line(policy.name, export, &case.name, &evaluation));
     }
 }
 
@@ -109,18 +137,9 @@ fn golden_corpus() {
     )
     .unwrap();
     small_lines(&host, &mut text);
-    policy_lines(
-        &host,
-        "standard-lifecycle",
-        &standard_lifecycle::cases(),
-        &mut text,
-    );
-    policy_lines(
-        &host,
-        "standard-deduction",
-        &standard_deduction::cases(),
-        &mut text,
-    );
+    for policy in shipped() {
+        policy_lines(&host, &policy, &mut text);
+    }
     let path = folder().join("policy.txt");
     if std::env::var_os(UPDATE_VARIABLE).is_some() {
         std::fs::write(&path, &text).unwrap();
@@ -135,36 +154,48 @@ fn golden_corpus() {
     assert_eq!(text.lines().count(), expected.lines().count());
 }
 
-fn natively_and_as_wasm<P: Policy>(name: &str, cases: &[Case]) {
+#[test]
+fn every_shipped_policy_is_tested() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/prebuilt");
+    let files = std::fs::read_dir(folder).unwrap();
+    let names = files.filter_map(|file| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        name.strip_suffix(".wasm").map(str::to_owned)
+    });
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    let mut tested: Vec<_> = shipped().iter().map(|policy| policy.name).collect();
+    tested.sort_unstable();
+    assert_eq!(names, tested);
+}
+
+#[test]
+fn shipped_policies_answer_as_they_do_natively() {
     let host = TestHost::new();
-    let bytes = prebuilt(name);
-    assert!(!cases.is_empty());
-    for case in cases {
-        case.run::<P>().unwrap();
-        let evaluation = host
-            .evaluate(&bytes, export(case.export), &case.input)
-            .unwrap();
-        let answer = evaluation
-            .output
-            .unwrap_or_else(|error| panic!("{case}: {}", error.code()));
-        case.check(&answer).unwrap();
-        let native = call_native::<P>(case.export, &case.input).unwrap();
-        assert_eq!(
-            answer, native,
-            "{case}: the two answers differ in their bytes"
-        );
+    for policy in shipped() {
+        let bytes = prebuilt(policy.name);
+        assert!(!policy.cases.is_empty());
+        for case in &policy.cases {
+            let native = (policy.native)(case.export, &case.input).unwrap();
+            case.check(&native).unwrap();
+            let evaluation = host
+                .evaluate(&bytes, export(case.export), &case.input)
+                .unwrap();
+            let answer = evaluation
+                .output
+                .unwrap_or_else(|error| panic!("{}: {case}: {}", policy.name, error.code()));
+            assert_eq!(
+                answer, native,
+                "{}: {case}: the two answers differ in their bytes",
+                policy.name
+            );
+        }
     }
 }
 
 #[test]
-fn default_policies_answer_as_they_do_natively() {
-    natively_and_as_wasm::<StandardLifecycle>("standard-lifecycle", &standard_lifecycle::cases());
-    natively_and_as_wasm::<StandardDeduction>("standard-deduction", &standard_deduction::cases());
-}
-
-#[test]
-fn default_policies_leave_room_below_every_limit() {
-    for name in ["standard-lifecycle", "standard-deduction"] {
+fn shipped_policies_leave_room_below_every_limit() {
+    for Shipped { name, .. } in shipped() {
         let report = raft3d_engine::policy::inspect(&prebuilt(name)).unwrap();
         assert_eq!(report.manifest.name, name);
         for usage in report.limits_used.iter().filter(|usage| usage.max > 1) {

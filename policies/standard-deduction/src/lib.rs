@@ -28,7 +28,7 @@ impl Policy for StandardDeduction {
     fn deduction(input: &DeductionInput<'_>, _: &NoConfig) -> DeductionOutput {
         let (name, unreported, why) = if input.to.eq_ignore_ascii_case("Done") {
             // A rule for another state may have taken a part already: Done completes it.
-            let rest = input.job.print_weight.saturating_sub(input.job.deducted);
+            let rest = input.job.rest();
             ("done", rest, ": print weight")
         } else if input.to.eq_ignore_ascii_case("Canceled") {
             ("canceled", Grams::ZERO, ": nothing reported as used")

@@ -9,10 +9,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use raft3d_sdk::config::texts;
-use raft3d_sdk::text::{concat, push_grams, push_integer};
+use raft3d_sdk::steps::{Step, step};
+use raft3d_sdk::text::{concat, push_grams};
 use raft3d_sdk::{
     AdmissionInput, Claim, ConfigVerdict, Deny, Hook, HookSet, Lifecycle, Policy, PrinterStatus,
-    RuleOutput, State, TransitionInput,
+    RuleOutput, State, TransitionInput, names,
 };
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -28,6 +29,13 @@ pub const RUNNING: &str = "Running";
 pub const DONE: &str = "Done";
 /// Was given up.
 pub const CANCELED: &str = "Canceled";
+
+/// Which way a job goes.
+const STEPS: [Step<'_>; 3] = [
+    (RUNNING, &[QUEUED]),
+    (DONE, &[RUNNING]),
+    (CANCELED, &[QUEUED, RUNNING]),
+];
 
 /// The policy.
 #[derive(Clone, Copy, Debug)]
@@ -59,31 +67,17 @@ impl Policy for StandardLifecycle {
     fn transition(input: &TransitionInput<'_>, _: &Config) -> RuleOutput {
         // A ruleset that was forced may have stranded this job in a state of another lifecycle:
         // an operator's override brings it back.
-        let stranded = ![QUEUED, RUNNING, DONE, CANCELED]
-            .iter()
-            .any(|s| is(input.job.status, s));
+        let stranded = !names::contains(&[QUEUED, RUNNING, DONE, CANCELED], input.job.status);
         if stranded && input.reported.wants_override {
             return RuleOutput::allow();
         }
-        step(input.job.status, input.to).into()
+        step(&STEPS, input.job.status, input.to).into()
     }
 
     fn check_config(config: &Config) -> ConfigVerdict {
-        if config.materials.is_empty() {
-            return ConfigVerdict::bad("/materials", "must name at least one material");
-        }
-        match config
-            .materials
-            .iter()
-            .position(|material| material.trim().is_empty())
-        {
-            None => ConfigVerdict::good(),
-            Some(index) => {
-                let mut pointer = String::from("/materials/");
-                push_integer(&mut pointer, index as u64);
-                ConfigVerdict::bad(pointer, "must not be empty")
-            }
-        }
+        names::check_list(&config.materials)
+            .map_err(|error| error.under("materials"))
+            .into()
     }
 
     fn lifecycle() -> Option<Lifecycle> {
@@ -133,20 +127,14 @@ fn admit(input: &AdmissionInput<'_>, config: &Config) -> Result<(), Deny> {
         let message = concat(&["Filament ", filament.id, " is archived"]);
         return Err(Deny::new("filament_archived", message).at("/filament_id"));
     }
-    if !config
-        .materials
-        .iter()
-        .any(|material| is(material, filament.material))
-    {
+    if !names::contains(&config.materials, filament.material) {
         return Err(material_not_allowed(filament.material, config).at("/filament_id"));
     }
     if job.print_weight.mg() == 0 {
         let deny = Deny::new("weight_not_positive", "The print weight must be above 0 g");
         return Err(deny.at("/print_weight_in_grams"));
     }
-    let available = filament
-        .remaining
-        .saturating_sub(filament.reserved_by_others);
+    let available = filament.available();
     if job.print_weight > available {
         let mut message = String::from("The print needs ");
         push_grams(&mut message, job.print_weight);
@@ -168,33 +156,6 @@ fn material_not_allowed(material: &str, config: &Config) -> Deny {
         message.push_str(allowed);
     }
     Deny::new("material_not_allowed", message)
-}
-
-/// May a job go this way?
-fn step(from: &str, to: &str) -> Result<(), Deny> {
-    let (origins, message): (&[&str], &str) = if is(to, RUNNING) {
-        (&[QUEUED], "Can only move to 'running' from 'queued'")
-    } else if is(to, DONE) {
-        (&[RUNNING], "Can only move to 'done' from 'running'")
-    } else if is(to, CANCELED) {
-        (
-            &[QUEUED, RUNNING],
-            "Can only move to 'canceled' from 'queued' or 'running'",
-        )
-    } else {
-        let message = concat(&["Cannot move to '", &to.to_ascii_lowercase(), "'"]);
-        return Err(Deny::illegal_transition(message).at("/status"));
-    };
-    if origins.iter().any(|origin| is(from, origin)) {
-        Ok(())
-    } else {
-        Err(Deny::illegal_transition(message).at("/status"))
-    }
-}
-
-/// Names of states and materials are compared without regard to ASCII case.
-fn is(a: &str, b: &str) -> bool {
-    a.eq_ignore_ascii_case(b)
 }
 
 #[cfg(test)]

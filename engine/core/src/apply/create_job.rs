@@ -37,6 +37,7 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &CreateJob, host: &dyn PolicyHost) -
         job: views::job(&job),
         printer: views::printer(&printer, printers::load(&tx.rows, &printer.id)?, None),
         filament: views::filament(&filament, None),
+        creator: views::actor(jobs::actor_load(&tx.rows, &job.created_by)?, None),
     };
     tx.recorder.question(&job.id, &active, &input)?;
     let panel = Panel {

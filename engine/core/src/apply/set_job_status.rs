@@ -55,6 +55,7 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost
             reason: command.reason.as_deref(),
             wants_override: command.wants_override,
         },
+        creator: views::actor(jobs::actor_load(&tx.rows, &job.created_by)?, Some(&job)),
     };
     tx.recorder.question(&job.id, &active, &input)?;
     let panel = Panel {

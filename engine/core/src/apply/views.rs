@@ -1,10 +1,10 @@
 //! What policies see of the rows: borrowed views.
 
-use raft3d_sdk::{FilamentView, JobView, Label, PrinterView};
+use raft3d_sdk::{ActorView, FilamentView, JobView, Label, PrinterView};
 
 use crate::command::Labels;
 use crate::state::filaments::Filament;
-use crate::state::jobs::Job;
+use crate::state::jobs::{ActorLoad, Job};
 use crate::state::printers::{Printer, PrinterLoad};
 
 fn labels(labels: &Labels) -> Vec<Label<'_>> {
@@ -60,6 +60,16 @@ pub(super) fn filament<'a>(filament: &'a Filament, stored: Option<&Job>) -> Fila
         remaining: filament.remaining,
         reserved_by_others: filament.reserved.saturating_sub(own),
         archived: filament.archived,
+    }
+}
+
+/// What all jobs of an actor but `stored`, which is theirs, add up to.
+pub(super) fn actor(load: ActorLoad, stored: Option<&Job>) -> ActorView {
+    let open = stored.is_some_and(|job| !job.state.terminal);
+    let own = stored.map(Job::reservation).unwrap_or_default();
+    ActorView {
+        open_jobs: load.open.saturating_sub(u64::from(open)),
+        reserved_mg: load.reserved_mg.saturating_sub(own.mg()),
     }
 }
 
@@ -141,5 +151,22 @@ mod tests {
         assert_eq!(seen(None), (5, 3, 500), "a job that is not stored yet");
         assert_eq!(seen(Some(&stored_job(false))), (4, 2, 400));
         assert_eq!(seen(Some(&stored_job(true))), (5, 3, 500), "counts no more");
+    }
+
+    #[test]
+    fn nor_among_those_of_its_actor() {
+        let seen = |reserved_mg, job: Option<&Job>| {
+            let view = actor(
+                ActorLoad {
+                    open: 5,
+                    reserved_mg,
+                },
+                job,
+            );
+            (view.open_jobs, view.reserved_mg)
+        };
+        assert_eq!(seen(500_000, None), (5, 500_000));
+        assert_eq!(seen(500_000, Some(&stored_job(false))), (4, 400_000));
+        assert_eq!(seen(500_000, Some(&stored_job(true))), (5, 500_000));
     }
 }

@@ -8,6 +8,7 @@ use super::{codec, keys, sums};
 use crate::command::{Actor, Labels};
 use crate::error::LocalFault;
 use crate::ids::{FilamentId, JobId, PrinterId, Revision};
+use crate::limits::FILAMENTS_MAX;
 
 /// Rows that [`list`] reads at once.
 const LIST_PAGE_ROWS: usize = 128;
@@ -235,10 +236,42 @@ pub fn open_by_state(rows: &dyn ReadRows) -> Result<Vec<StateCount>, LocalFault>
     }
 }
 
-/// How many open jobs an actor has created.
+/// Name of the table in errors.
+pub(super) const ACTOR_LOADS: &str = "loads of actors";
+
+/// What the jobs of one actor add up to: sums that are a row of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ActorLoad {
+    /// Jobs that they created and that are not in a terminal state.
+    #[n(0)]
+    pub open: u64,
+    /// What their jobs reserve of all filaments together, in milligrams: more than one weight holds.
+    #[n(1)]
+    pub reserved_mg: u64,
+}
+
+// No filament's reservations exceed the largest weight, so that no sum of them overflows.
+const _: () = assert!(FILAMENTS_MAX.checked_mul(Grams::MAX.mg()).is_some());
+
+/// The load of an actor; zero where they have none.
 ///
 /// # Errors
 /// A fault of this replica's store.
-pub fn open_by_actor(rows: &dyn ReadRows, actor: &Actor) -> Result<u64, LocalFault> {
-    Ok(codec::get(rows, "open jobs by actor", &keys::open_by_actor(actor))?.unwrap_or_default())
+pub fn actor_load(rows: &dyn ReadRows, actor: &Actor) -> Result<ActorLoad, LocalFault> {
+    Ok(codec::get(rows, ACTOR_LOADS, &keys::actor_load(actor))?.unwrap_or_default())
+}
+
+pub(super) fn put_actor_load(
+    rows: &mut dyn Rows,
+    actor: &Actor,
+    load: ActorLoad,
+) -> Result<(), LocalFault> {
+    let key = keys::actor_load(actor);
+    if load == ActorLoad::default() {
+        rows.delete(&key);
+    } else {
+        rows.put(key, codec::encode(&load)?);
+    }
+    Ok(())
 }

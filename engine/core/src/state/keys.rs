@@ -11,7 +11,7 @@
 //! | `22` | ledger | text filament id, revision | CBOR `LedgerEntry` |
 //! | `30` | jobs | text id | CBOR `Job` |
 //! | `31` | open jobs per state | state | CBOR `StateCount` |
-//! | `32` | open jobs per actor | actor | CBOR count |
+//! | `32` | load of an actor | actor | CBOR `ActorLoad` |
 //! | `40` | ruleset revisions | revision | CBOR `RulesetRevision` |
 //! | `50` | modules | 32 bytes SHA-256 | CBOR `ModuleInfo` |
 //! | `51` | bytes of modules | 32 bytes SHA-256 | the original bytes |
@@ -45,7 +45,7 @@ const PRINTER_LOAD: u8 = 0x11;
 const PRINTER_QUEUE: u8 = 0x12;
 const FILAMENT_RESERVED: u8 = 0x21;
 const LEDGER: u8 = 0x22;
-const OPEN_BY_ACTOR: u8 = 0x32;
+const ACTOR_LOAD: u8 = 0x32;
 const MODULE_BYTES: u8 = 0x51;
 const REQUESTS: u8 = 0x60;
 const DECISIONS_OF_JOB: u8 = 0x81;
@@ -146,8 +146,8 @@ pub(crate) fn open_by_state(state: &str) -> Vec<u8> {
     Key::table(OPEN_BY_STATE).state(state).0
 }
 
-pub(crate) fn open_by_actor(actor: &Actor) -> Vec<u8> {
-    Key::table(OPEN_BY_ACTOR).actor(actor).0
+pub(crate) fn actor_load(actor: &Actor) -> Vec<u8> {
+    Key::table(ACTOR_LOAD).actor(actor).0
 }
 
 pub(crate) fn ruleset(revision: Revision) -> Vec<u8> {

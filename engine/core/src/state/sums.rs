@@ -5,14 +5,45 @@
 
 use raft3d_sdk::Grams;
 
-use super::jobs::{Job, StateCount};
+use super::jobs::{self, Job, StateCount};
 use super::rows::Rows;
 use super::{codec, filaments, keys, printers};
 use crate::error::LocalFault;
 
+/// Which way a job's part goes.
+#[derive(Clone, Copy)]
+enum Way {
+    Enter,
+    Leave,
+}
+
+impl Way {
+    fn count(self, table: &'static str, jobs: u64) -> Result<u64, LocalFault> {
+        let jobs = match self {
+            Self::Enter => jobs.checked_add(1),
+            Self::Leave => jobs.checked_sub(1),
+        };
+        jobs.ok_or_else(|| out_of_range(table))
+    }
+
+    fn grams(self, sum: Grams, part: Grams) -> Option<Grams> {
+        match self {
+            Self::Enter => sum.checked_add(part),
+            Self::Leave => sum.checked_sub(part),
+        }
+    }
+
+    fn milligrams(self, sum: u64, part: u64) -> Option<u64> {
+        match self {
+            Self::Enter => sum.checked_add(part),
+            Self::Leave => sum.checked_sub(part),
+        }
+    }
+}
+
 /// Adds `job`, as it is, to the sums.
 pub(super) fn enter(rows: &mut dyn Rows, job: &Job) -> Result<(), LocalFault> {
-    change(rows, job, |count| count.checked_add(1), Grams::checked_add)?;
+    change(rows, job, Way::Enter)?;
     if !job.state.terminal {
         rows.put(queue_key(job), codec::encode(&job.id)?);
     }
@@ -21,7 +52,7 @@ pub(super) fn enter(rows: &mut dyn Rows, job: &Job) -> Result<(), LocalFault> {
 
 /// Takes `job`, as it was, out of the sums.
 pub(super) fn leave(rows: &mut dyn Rows, job: &Job) -> Result<(), LocalFault> {
-    change(rows, job, |count| count.checked_sub(1), Grams::checked_sub)?;
+    change(rows, job, Way::Leave)?;
     if !job.state.terminal {
         rows.delete(&queue_key(job));
     }
@@ -37,47 +68,45 @@ fn queue_key(job: &Job) -> Vec<u8> {
     )
 }
 
-fn change(
-    rows: &mut dyn Rows,
-    job: &Job,
-    count: impl Fn(u64) -> Option<u64>,
-    grams: impl Fn(Grams, Grams) -> Option<Grams>,
-) -> Result<(), LocalFault> {
-    let count = |table, value| count(value).ok_or_else(|| out_of_range(table));
+fn change(rows: &mut dyn Rows, job: &Job, way: Way) -> Result<(), LocalFault> {
     let mut load = printers::load(rows, &job.printer_id)?;
     if !job.state.terminal {
-        load.open = count("printer loads", load.open)?;
-        change_state(rows, &job.state.name, |jobs| {
-            count("open jobs by state", jobs)
-        })?;
-        let key = keys::open_by_actor(&job.created_by);
-        let jobs: Option<u64> = codec::get(rows, "open jobs by actor", &key)?;
-        match count("open jobs by actor", jobs.unwrap_or_default())? {
-            0 => rows.delete(&key),
-            jobs => rows.put(key, codec::encode(&jobs)?),
-        }
+        load.open = way.count("printer loads", load.open)?;
+        change_state(rows, &job.state.name, way)?;
     }
     if job.state.occupies {
-        load.occupying = count("printer loads", load.occupying)?;
+        load.occupying = way.count("printer loads", load.occupying)?;
     }
     printers::put_load(rows, &job.printer_id, load)?;
     let reservation = job.reservation();
     if reservation > Grams::ZERO {
         let reserved = filaments::reserved(rows, &job.filament_id)?;
-        let reserved = grams(reserved, reservation).ok_or_else(|| out_of_range("reserved"))?;
+        let reserved = way.grams(reserved, reservation);
+        let reserved = reserved.ok_or_else(|| out_of_range("reserved"))?;
         filaments::put_reserved(rows, &job.filament_id, reserved)?;
     }
-    Ok(())
+    change_actor(rows, job, way)
 }
 
-fn change_state(
-    rows: &mut dyn Rows,
-    state: &str,
-    count: impl Fn(u64) -> Result<u64, LocalFault>,
-) -> Result<(), LocalFault> {
+fn change_actor(rows: &mut dyn Rows, job: &Job, way: Way) -> Result<(), LocalFault> {
+    let reservation = job.reservation().mg();
+    if job.state.terminal && reservation == 0 {
+        return Ok(());
+    }
+    let mut load = jobs::actor_load(rows, &job.created_by)?;
+    if !job.state.terminal {
+        load.open = way.count(jobs::ACTOR_LOADS, load.open)?;
+    }
+    let reserved = way.milligrams(load.reserved_mg, reservation);
+    load.reserved_mg = reserved.ok_or_else(|| out_of_range(jobs::ACTOR_LOADS))?;
+    jobs::put_actor_load(rows, &job.created_by, load)
+}
+
+fn change_state(rows: &mut dyn Rows, state: &str, way: Way) -> Result<(), LocalFault> {
     let key = keys::open_by_state(state);
-    let now: Option<StateCount> = codec::get(rows, "open jobs by state", &key)?;
-    match count(now.map_or(0, |now| now.jobs))? {
+    let table = "open jobs by state";
+    let now: Option<StateCount> = codec::get(rows, table, &key)?;
+    match way.count(table, now.map_or(0, |now| now.jobs))? {
         0 => rows.delete(&key),
         jobs => rows.put(
             key,

@@ -600,14 +600,12 @@ impl Shop {
                 name: name.to_owned(),
                 verified: true,
             };
-            let mine = self
-                .prints
-                .values()
-                .filter(|p| p.actor == name && !p.terminal());
-            assert_eq!(
-                jobs::open_by_actor(rows, &actor).unwrap() as usize,
-                mine.count()
-            );
+            let mine = || self.prints.values().filter(|p| p.actor == name);
+            let load = jobs::actor_load(rows, &actor).unwrap();
+            let open = mine().filter(|p| !p.terminal()).count();
+            assert_eq!(load.open as usize, open, "open jobs of {name}");
+            let reserved = mine().map(Print::reserved).sum::<u64>();
+            assert_eq!(load.reserved_mg, reserved, "{name} reserves");
         }
     }
 }

@@ -15,6 +15,7 @@ mod dev_command;
 mod exactly_once;
 mod hostile_modules;
 mod leader_killed;
+mod library;
 mod membership;
 mod policies;
 mod refusals_to_start;

@@ -22,9 +22,9 @@ use raft3d_engine::raft::types::{
 };
 use raft3d_sdk::wire::{EMPTY_CONFIG, encode_call};
 use raft3d_sdk::{
-    AdmissionInput, Claim, ConfigVerdict, DeductionOutput, Deny, FilamentView, Grams, Hook,
-    HookSet, JobView, Label, Lifecycle, Manifest, PrinterStatus, PrinterView, Reported, RuleOutput,
-    State, TransitionInput,
+    ActorView, AdmissionInput, Claim, ConfigVerdict, DeductionOutput, Deny, FilamentView, Grams,
+    Hook, HookSet, JobView, Label, Lifecycle, Manifest, PrinterStatus, PrinterView, Reported,
+    RuleOutput, State, TransitionInput,
 };
 
 use super::{Seed, seed};
@@ -174,6 +174,13 @@ fn grams(grams: u64) -> Grams {
     Grams::from_grams(grams).expect("within the limit")
 }
 
+fn creator() -> ActorView {
+    ActorView {
+        open_jobs: 2,
+        reserved_mg: 70_000,
+    }
+}
+
 fn admission_input() -> AdmissionInput<'static> {
     AdmissionInput {
         now_ms: 1_700_000_000_001,
@@ -181,6 +188,7 @@ fn admission_input() -> AdmissionInput<'static> {
         job: job(),
         printer: printer(),
         filament: filament(),
+        creator: creator(),
     }
 }
 
@@ -197,6 +205,7 @@ fn transition_input() -> TransitionInput<'static> {
             reason: Some("jam"),
             wants_override: true,
         },
+        creator: creator(),
     }
 }
 

@@ -9,7 +9,17 @@ use anyhow::{Context, Result};
 use super::{Toolchain, build_with, workspace_dir};
 
 /// The policies that are checked in: folder under `policies/`, and name of the module there.
-pub const POLICIES: [&str; 2] = ["standard-lifecycle", "standard-deduction"];
+pub const POLICIES: [&str; 9] = [
+    "standard-lifecycle",
+    "standard-deduction",
+    "exclusive-printer",
+    "waste-factor",
+    "approval",
+    "material-match",
+    "quiet-hours",
+    "safety-margin",
+    "quota",
+];
 /// Beside the modules: the compiler that made them.
 const COMPILER: &str = "COMPILER";
 
