@@ -52,6 +52,8 @@ fn tell(out: &Path, bytes: &[u8], report: &ModuleReport) -> Result<()> {
     let fullest = report
         .limits_used
         .iter()
+        // Of what there may be one, every guest has one.
+        .filter(|used| used.max > 1)
         .max_by_key(|used| per_cent(used.value, used.max));
     if let Some(used) = fullest {
         eprintln!(
