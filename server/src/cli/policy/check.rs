@@ -41,13 +41,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let (verdict, gas) = desk.check_config(&config)?;
     match (verdict.problem, &args.config) {
         (None, _) => print(&format!("configuration: good ({gas} gas)\n"))?,
-        (Some(problem), Some(_)) => {
-            let at = verdict.pointer.filter(|at| !at.is_empty());
-            bail!(
-                "--config {}: {problem}",
-                at.unwrap_or_else(|| "(the whole)".into())
-            )
-        }
+        (Some(problem), Some(_)) => bail!(bad_config(&problem, verdict.pointer.as_deref())),
         (Some(problem), None) => {
             return print(&format!(
                 "it needs a configuration ({problem}): give --config JSON to run its hooks\n"
@@ -121,6 +115,17 @@ pub(super) fn config_or_empty(text: Option<&str>) -> Result<Vec<u8>> {
     config_to_cbor("", &raw).map_err(|problem| anyhow!("--config {}", problem.detail()))
 }
 
+/// What the module's own check found, with its place. The SDK begins its sentences with the place,
+/// others need not.
+pub(super) fn bad_config(problem: &str, pointer: Option<&str>) -> String {
+    match pointer {
+        Some(at) if !at.is_empty() && !problem.starts_with(at) => {
+            format!("--config {at}: {problem}")
+        }
+        _ => format!("--config: {problem}"),
+    }
+}
+
 fn about(report: &ModuleReport) -> String {
     let manifest = &report.manifest;
     let hooks: Vec<_> = manifest.hooks.iter().map(Hook::name).collect();
@@ -185,4 +190,39 @@ fn table(uses: &[LimitUse]) -> String {
         );
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_in_a_configuration_is_told_once() {
+        let told = [
+            ("/a is required", Some("/a"), "--config: /a is required"),
+            ("is required", Some("/a"), "--config /a: is required"),
+            ("must be an object", Some(""), "--config: must be an object"),
+            ("no", None, "--config: no"),
+        ];
+        for (problem, pointer, text) in told {
+            assert_eq!(bad_config(problem, pointer), text);
+        }
+    }
+
+    #[test]
+    fn the_table_has_each_figure_beside_its_limit() {
+        let uses = [LimitUse {
+            limit: "globals",
+            value: 3,
+            max: 64,
+        }];
+        let table = table(&uses);
+        let row: Vec<_> = table
+            .lines()
+            .last()
+            .into_iter()
+            .flat_map(str::split_whitespace)
+            .collect();
+        assert_eq!(row, ["globals", "3", "64", "5", "%"]);
+    }
 }

@@ -10,8 +10,7 @@ use raft3d_engine::sdk::limits::CODE_BYTES_MAX;
 pub(in crate::cli) struct Args {
     /// Folder to write; its name becomes the policy's
     dir: PathBuf,
-    /// Folder of the SDK [default: the one of the checkout that DIR stands in, or else the
-    /// repository's]
+    /// Folder of the SDK [default: the one of the checkout that DIR stands in]
     #[arg(long, value_name = "PATH")]
     sdk: Option<PathBuf>,
 }
@@ -24,8 +23,6 @@ const FILES: [(&str, &str); 5] = [
     ("README.md", include_str!("template/README.md.txt")),
     (".gitignore", include_str!("template/gitignore.txt")),
 ];
-/// Where the SDK is, outside of a checkout. There are no releases yet.
-const REPOSITORY: &str = "https://github.com/raft3d/raft3d";
 
 /// Writes the crate, into a folder that is not there yet or is empty.
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -137,12 +134,14 @@ fn dependency(dir: &Path, given: Option<&Path>) -> Result<String> {
             .map(|above| above.join("sdk"))
             .find(|sdk| is_sdk(sdk)),
     };
-    let Some(sdk) = sdk else {
-        return Ok(format!(
-            "# There are no releases yet: pin `rev` to the commit of the cluster's program.\n\
-             raft3d-sdk = {{ git = \"{REPOSITORY}\" }}"
-        ));
-    };
+    // Nothing is published yet: a name on a registry or a forge could be anybody's.
+    let sdk = sdk.with_context(|| {
+        format!(
+            "no folder above {} has the SDK (sdk/Cargo.toml of this program's sources): write the \
+             crate inside a checkout, or give --sdk PATH",
+            dir.display()
+        )
+    })?;
     let Some(path) = sdk.to_str() else {
         bail!(
             "{}: the SDK's path is not UTF-8, which Cargo.toml cannot hold",
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sdk_of_the_checkout_is_taken_and_the_repository_elsewhere() {
+    fn the_sdk_of_the_checkout_is_taken_and_must_be_named_elsewhere() {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let line = dependency(&here.join("new-one"), None).unwrap();
         let sdk = here.parent().unwrap().join("sdk");
@@ -195,11 +194,10 @@ mod tests {
             format!("raft3d-sdk = {{ path = {:?} }}", sdk.to_str().unwrap())
         );
         let elsewhere = tempfile::tempdir().unwrap();
-        assert!(
-            dependency(elsewhere.path(), None)
-                .unwrap()
-                .contains("git = ")
-        );
+        let error = dependency(elsewhere.path(), None).unwrap_err().to_string();
+        assert!(error.contains("--sdk PATH"), "{error}");
+        let named = dependency(elsewhere.path(), Some(&sdk)).unwrap();
+        assert_eq!(named, line);
         assert!(dependency(elsewhere.path(), Some(elsewhere.path())).is_err());
     }
 
@@ -207,9 +205,10 @@ mod tests {
     fn what_is_there_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("mine");
+        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk");
         let args = Args {
             dir: dir.clone(),
-            sdk: None,
+            sdk: Some(sdk),
         };
         run(&args).unwrap();
         std::fs::write(dir.join("src/lib.rs"), "my work").unwrap();

@@ -62,13 +62,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let config = check::config_or_empty(args.config.as_deref())?;
     let (verdict, _) = desk.check_config(&config)?;
     if let Some(problem) = verdict.problem {
-        bail!(
-            "--config {}: {problem}",
-            verdict
-                .pointer
-                .filter(|at| !at.is_empty())
-                .unwrap_or_else(|| "(the whole)".into())
-        );
+        bail!(check::bad_config(&problem, verdict.pointer.as_deref()));
     }
     let trial = desk.ask(args.hook, &sample::encode(args.hook, &input, &config)?)?;
     let answer = answer(args.hook, &trial);

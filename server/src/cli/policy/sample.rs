@@ -313,9 +313,9 @@ mod tests {
     #[test]
     fn without_a_word_it_is_the_sdks_sample() {
         let (from, to) = SAMPLE_MOVE;
-        let sample = encode_call(&testkit::admission(), EMPTY_CONFIG);
+        let sample = encode_call(testkit::admission(), EMPTY_CONFIG);
         assert_eq!(bytes(Hook::Admission, &nothing()), sample);
-        let sample = encode_call(&testkit::transition(from, to), EMPTY_CONFIG);
+        let sample = encode_call(testkit::transition(from, to), EMPTY_CONFIG);
         assert_eq!(bytes(Hook::Transition, &nothing()), sample);
         assert_eq!(bytes(Hook::Deduction, &nothing()), sample);
     }

@@ -179,6 +179,10 @@ pub(super) fn states(old: &[StateOf], new: &[StateOf]) -> Vec<StateChange> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::indexing_slicing,
+        reason = "a test may end where a value is missing"
+    )]
     use super::*;
     use serde_json::json;
 

@@ -308,7 +308,7 @@ fn state_of_manifest(state: &raft3d_engine::sdk::State) -> StateOf {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     fn parse(value: Value) -> Result<RulesetFile> {

@@ -103,6 +103,16 @@ fn the_tutorial_works_as_it_stands() {
     let (ended, said) = run("raft3d ruleset rollback 999999", &folder, &node);
     assert_eq!(ended, Some(1), "{said}");
     assert!(said.contains("nothing was changed"), "{said}");
+    // What is no module is refused with its file, before anything is sent.
+    let (ended, said) = run("raft3d policy push ruleset.json", &folder, &node);
+    assert_eq!(ended, Some(1), "{said}");
+    assert!(said.contains("ruleset.json: not_wasm: "), "{said}");
+    // A shipped module is written as it was built in.
+    let export = "raft3d policy library --export standard-deduction out.wasm
+        raft3d policy check out.wasm";
+    let (ended, said) = run(export, &folder, &node);
+    assert_eq!(ended, Some(0), "{said}");
+    assert!(said.contains("deduction   take on the sample"), "{said}");
     // A wrong configuration is refused with its field, and changes nothing.
     let wrong = "sed 's/50000/-1/' ruleset.json > wrong.json; raft3d ruleset apply wrong.json";
     let (ended, said) = run(wrong, &folder, &node);
