@@ -27,6 +27,12 @@ macro_rules! export {
                 $crate::guest::alloc(len)
             }
 
+            /// For authors: where the message of a panic stands.
+            #[unsafe(no_mangle)]
+            extern "C" fn raft3d_panic() -> u64 {
+                $crate::guest::last_panic()
+            }
+
             $(
                 #[unsafe(no_mangle)]
                 extern "C" fn $hook(ptr: u32, len: u32) -> u64 {

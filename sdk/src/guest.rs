@@ -8,8 +8,11 @@
 
 use alloc::vec::Vec;
 use core::alloc::{GlobalAlloc, Layout};
+use core::cell::UnsafeCell;
+use core::fmt::{self, Write as _};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::limits::PANIC_BYTES_MAX;
 use crate::policy::{self, CallError, Policy};
 use crate::wire;
 
@@ -101,10 +104,72 @@ unsafe impl GlobalAlloc for Bump {
     }
 }
 
-/// A panic ends the evaluation with the trap `unreachable`, which denies.
+/// What the last panic said, for the author: see [`last_panic`].
+struct Words {
+    len: AtomicUsize,
+    bytes: UnsafeCell<[u8; PANIC_BYTES_MAX]>,
+}
+
+// SAFETY: a guest has one thread.
+unsafe impl Sync for Words {}
+
+static WORDS: Words = Words {
+    len: AtomicUsize::new(0),
+    bytes: UnsafeCell::new([0; PANIC_BYTES_MAX]),
+};
+
+impl Words {
+    /// Adds as much of `text` as there is room for.
+    fn push(&self, text: &str) {
+        let len = self.len.load(Ordering::Relaxed);
+        let count = text.len().min(PANIC_BYTES_MAX.saturating_sub(len));
+        let start = self.bytes.get().cast::<u8>();
+        // SAFETY: `len + count` is at most `PANIC_BYTES_MAX`, nothing refers to the bytes while
+        // this runs, and a text never lies in them.
+        unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), start.add(len), count) };
+        self.len.store(len + count, Ordering::Relaxed);
+    }
+
+    /// Adds a number; the library's formatter would be 1.4 KB more in every module.
+    fn push_number(&self, number: u32) {
+        if number >= 10 {
+            self.push_number(number / 10);
+        }
+        let digit = (number % 10) as usize;
+        self.push("0123456789".get(digit..=digit).unwrap_or_default());
+    }
+}
+
+impl fmt::Write for &Words {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text);
+        Ok(())
+    }
+}
+
+/// A panic ends the evaluation with the trap `unreachable`, which denies. What it says is kept
+/// where `raft3d policy run` finds it; a replica never looks.
+///
+/// Nothing here allocates: it may be for want of memory that a guest panics.
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    // `PanicInfo`'s own form begins with the place, which the limit must not cut off the message.
+    let _ = write!(&WORDS, "{}", info.message());
+    if let Some(place) = info.location() {
+        for part in [" (", place.file(), ":"] {
+            WORDS.push(part);
+        }
+        WORDS.push_number(place.line());
+        WORDS.push(")");
+    }
     core::arch::wasm32::unreachable()
+}
+
+/// Body of the export `raft3d_panic`: the place of what the last panic said.
+#[must_use]
+pub fn last_panic() -> u64 {
+    let len = WORDS.len.load(Ordering::Relaxed);
+    wire::pack(WORDS.bytes.get() as u32, len as u32)
 }
 
 /// Body of the export `raft3d_alloc`.

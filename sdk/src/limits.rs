@@ -20,6 +20,8 @@ pub const POINTER_BYTES_MAX: usize = 256;
 pub const WARNINGS_MAX: usize = 8;
 /// Largest output of one evaluation, in bytes of CBOR.
 pub const OUTPUT_BYTES_MAX: usize = 16 * 1024;
+/// Longest message of a panic that a module keeps for its author, in bytes of UTF-8.
+pub const PANIC_BYTES_MAX: usize = 512;
 /// Largest configuration of one binding, in bytes of CBOR.
 pub const CONFIG_BYTES_MAX: usize = 16 * 1024;
 /// Most states in one lifecycle.

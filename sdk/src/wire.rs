@@ -21,6 +21,10 @@ pub const MEMORY: &str = "memory";
 /// Name of the exported function that checks a configuration: `(ptr: i32, len: i32) -> i64`.
 pub const CHECK_CONFIG: &str = "check_config";
 
+/// Name of the exported function, which a module may have, that tells after a panic what was wrong:
+/// `() -> i64`, the packed place of a text. No replica ever calls it.
+pub const PANIC: &str = "raft3d_panic";
+
 /// What a hook is called with: its input and the binding's configuration.
 ///
 /// `check_config` is called with the configuration's bytes alone.

@@ -9,12 +9,7 @@ use raft3d_engine::core::{BindingId, ClusterId};
 use raft3d_engine::policy::{ModuleProblem, ModuleReport};
 
 use crate::http::EMPTY_CONFIG;
-
-/// The default modules, in the order in which they are asked.
-const DEFAULT_MODULES: [&[u8]; 2] = [
-    include_bytes!("../../policies/prebuilt/standard-lifecycle.wasm"),
-    include_bytes!("../../policies/prebuilt/standard-deduction.wasm"),
-];
+use crate::library::DEFAULT_MODULES;
 
 /// The command that bootstraps the cluster `cluster_id`. Each module is bound under its own name,
 /// for all its hooks and all jobs, with its default configuration.

@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod http;
+mod library;
 pub mod node;
 pub mod peer;
 pub mod serve;

@@ -48,6 +48,14 @@ pub struct Evaluation {
     pub output: Result<Vec<u8>, PolicyError>,
 }
 
+impl Evaluation {
+    /// What comes of asking for an export that a module does not have.
+    pub const MISSING_EXPORT: Self = Self {
+        gas: 0,
+        output: Err(PolicyError::MissingExport),
+    };
+}
+
 /// Why a policy gave no usable answer. Failure is closed: each of these denies.
 ///
 /// The numbers are replicated (in stored responses) and never reused.

@@ -14,7 +14,7 @@ use raft3d_core::state::meta;
 use raft3d_core::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_core::{
     BindingId, ClusterId, Command, Envelope, Evaluation, FilamentId, JobId, LocalFault,
-    ModuleSource, PolicyCall, PolicyHost, PrinterId, RequestId,
+    ModuleDigest, ModuleSource, PolicyCall, PolicyHost, PrinterId, RequestId,
 };
 use raft3d_engine::policy::{EngineSettings, HostOptions, InProcessCompiler, WasmHost};
 use raft3d_engine::raft::machine::StateMachine;

@@ -4,7 +4,8 @@
 //! engine epoch does not take; [`instrument`] writes the gas and stack counters into it, priced
 //! by [`gas`]; [`compile`] turns that into native code, in a child process; [`cache`] keeps the
 //! code on disk; [`runtime`] makes one evaluation in a fresh instance; [`traps`] says what each
-//! trap comes to; [`host`] puts them together behind `raft3d_core::PolicyHost`.
+//! trap comes to; [`host`] puts them together behind `raft3d_core::PolicyHost`. [`workbench`] is for
+//! authors: the same evaluation, without a cluster.
 //!
 //! Architecture Invariant: whatever a replica answers for an evaluation depends on the module's
 //! original bytes and on the input alone. Everything that might differ between two machines
@@ -19,6 +20,7 @@ pub mod limits;
 pub mod runtime;
 pub mod traps;
 pub mod validate;
+pub mod workbench;
 
 pub use compile::{
     ChildCompiler, CompileError, CompileLimits, Compiler, InProcessCompiler, worker_main,
@@ -27,6 +29,7 @@ pub use host::{HostError, HostOptions, UploadError, WasmHost};
 pub use limits::{Limit, LimitUse};
 pub use runtime::EngineSettings;
 pub use validate::{ModuleProblem, ModuleReport, inspect};
+pub use workbench::{Trial, Workbench, WorkbenchError};
 
 use raft3d_core::ModuleDigest;
 use sha2::{Digest, Sha256};

@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use raft3d_core::{Evaluation, Export, LocalFault, PolicyError};
+use raft3d_sdk::limits::PANIC_BYTES_MAX;
 use raft3d_sdk::{Hook, wire};
 use wasmtime::{
     Config, Enabled, Engine, Global, Instance, InstanceAllocationStrategy, InstancePre, Linker,
@@ -107,12 +108,22 @@ pub(crate) struct ReadyModule {
     hooks: [Option<ModuleExport>; Hook::ALL.len()],
     gas: ModuleExport,
     stack: ModuleExport,
+    /// Tells what a panic was about, where the module has it.
+    panic: Option<ModuleExport>,
     /// An instance for the next evaluation: always empty, but for tests that must notice
     /// ([`Bug::GuestMemoryReused`]).
     kept: Mutex<Option<Running>>,
 }
 
 impl ReadyModule {
+    /// What answers a call; none where the module does not have it.
+    fn entry(&self, export: Export) -> Option<&ModuleExport> {
+        match export {
+            Export::CheckConfig => Some(&self.check_config),
+            Export::Hook(hook) => self.hooks.get(hook as usize).and_then(Option::as_ref),
+        }
+    }
+
     fn kept(&self) -> Option<Running> {
         armed(Bug::GuestMemoryReused).then(|| lock(&self.kept).take())?
     }
@@ -181,6 +192,7 @@ impl Runtime {
             hooks: Hook::ALL.map(|hook| module.get_export_index(hook.name())),
             gas: export(GAS_EXPORT)?,
             stack: export(STACK_EXPORT)?,
+            panic: module.get_export_index(wire::PANIC),
             kept: Mutex::default(),
         })
     }
@@ -194,15 +206,8 @@ impl Runtime {
         export: Export,
         input: &[u8],
     ) -> Result<Evaluation, LocalFault> {
-        let entry = match export {
-            Export::CheckConfig => Some(&module.check_config),
-            Export::Hook(hook) => module.hooks.get(hook as usize).and_then(Option::as_ref),
-        };
-        let Some(entry) = entry else {
-            return Ok(Evaluation {
-                gas: 0,
-                output: Err(PolicyError::MissingExport),
-            });
+        let Some(entry) = module.entry(export) else {
+            return Ok(Evaluation::MISSING_EXPORT);
         };
         let _slot = self.slots.take();
         let mut running = match module.kept() {
@@ -213,6 +218,28 @@ impl Runtime {
         let gas = running.gas_used();
         module.keep(running)?;
         Ok(Evaluation { gas, output })
+    }
+
+    /// As [`evaluate`](Self::evaluate), and what the guest said where it panicked. For authors:
+    /// what it says must never become part of an answer.
+    pub(crate) fn evaluate_aloud(
+        &self,
+        module: &ReadyModule,
+        export: Export,
+        input: &[u8],
+    ) -> Result<(Evaluation, Option<String>), LocalFault> {
+        let Some(entry) = module.entry(export) else {
+            return Ok((Evaluation::MISSING_EXPORT, None));
+        };
+        let _slot = self.slots.take();
+        let mut running = Running::start(&self.engine, module)?;
+        let output = running.run(module, entry, input)?;
+        let gas = running.gas_used();
+        let panic = match (&output, &module.panic) {
+            (Err(PolicyError::Unreachable), Some(panic)) => running.last_words(panic)?,
+            _ => None,
+        };
+        Ok((Evaluation { gas, output }, panic))
     }
 }
 
@@ -322,6 +349,31 @@ impl Running {
             .checked_add(len as usize)
             .and_then(|end| self.memory.data(&self.store).get(start..end));
         output.map(<[u8]>::to_vec).ok_or(bad_range)
+    }
+
+    /// What a guest that panicked has to say; none where it says nothing that can be read.
+    fn last_words(&mut self, panic: &ModuleExport) -> Result<Option<String>, LocalFault> {
+        // It may have used its gas up.
+        self.refuel()?;
+        let place = self
+            .function::<(), i64>(panic)
+            .and_then(|panic| self.call(&panic, ()));
+        let (ptr, len) = match place {
+            Ok(place) => wire::unpack(place as u64),
+            Err(Ended::Verdict(_)) => return Ok(None),
+            Err(Ended::Fault(fault)) => return Err(fault),
+        };
+        let start = ptr as usize;
+        let bytes = start
+            .checked_add((len as usize).min(PANIC_BYTES_MAX))
+            .and_then(|end| self.memory.data(&self.store).get(start..end))
+            .unwrap_or_default();
+        let text: String = String::from_utf8_lossy(bytes)
+            .chars()
+            // It goes to a terminal.
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        Ok((!text.is_empty()).then_some(text))
     }
 
     fn function<P: WasmParams, R: WasmResults>(

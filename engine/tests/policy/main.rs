@@ -19,3 +19,4 @@ mod loading;
 mod random;
 mod refused;
 mod support;
+mod workbench;

@@ -1,6 +1,9 @@
 //! The command line.
 
+mod client;
 mod dev;
+mod policy;
+mod ruleset;
 
 use std::process::ExitCode;
 
@@ -33,6 +36,11 @@ enum Subcommands {
     CompileWorker,
     /// Run a whole cluster on this machine, for trying things out (the default)
     Dev(dev::DevArgs),
+    /// Write, build, check, try out and upload policies
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Show and change which policies decide what
+    Ruleset(ruleset::Args),
 }
 
 /// Runs the program: what stands on the command line, to its end.
@@ -40,17 +48,32 @@ enum Subcommands {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Some(Subcommands::Serve(args)) => run_serve(*args),
+        Some(Subcommands::Serve(args)) => run_serve(*args).map(succeed),
         Some(Subcommands::CompileWorker) => return raft3d_engine::policy::worker_main(),
-        Some(Subcommands::Dev(args)) => dev::run(args),
-        None => dev::run(cli.dev),
+        Some(Subcommands::Dev(args)) => dev::run(args).map(succeed),
+        Some(Subcommands::Policy(command)) => policy::run(&command),
+        Some(Subcommands::Ruleset(args)) => ruleset::run(&args),
+        None => dev::run(cli.dev).map(succeed),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("raft3d: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn succeed((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+/// Prints to standard output. A reader that is gone (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::{ErrorKind, Write};
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

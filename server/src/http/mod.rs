@@ -46,6 +46,7 @@ use problem::{Kind, Problem};
 
 pub use listener::serve;
 pub use wire::config::EMPTY_CONFIG;
+pub(crate) use wire::config::to_cbor as config_to_cbor;
 
 /// What every handler gets: the node.
 #[derive(Clone)]

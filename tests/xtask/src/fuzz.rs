@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use raft3d_checkers::report::{Report, Table};
-use xtask::guest::workspace_dir;
+use xtask::workspace_dir;
 
 use crate::steps::{self, cargo, target_dir};
 use crate::tools;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use xtask::guest::{self, Comparison, Mode, prebuilt, workspace_dir};
+use xtask::prebuilt::{Comparison, Mode, prebuilt};
+use xtask::{build_policy, workspace_dir};
 
 use crate::tools;
 
@@ -57,7 +58,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
 
 /// Builds one policy; its path, alone on its line, is what goes to standard output.
 fn build_one(crate_dir: &Path, out: Option<&Path>) -> Result<()> {
-    let module = guest::build(crate_dir)?;
+    let module = build_policy(crate_dir)?;
     let out = match out {
         Some(out) => out.to_owned(),
         None => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use xtask::guest::workspace_dir;
+use xtask::workspace_dir;
 
 /// Where cargo puts what it builds.
 pub(crate) fn target_dir() -> Result<PathBuf> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use xtask::guest::Toolchain;
+use raft3d_guest_build::Toolchain;
 
 use crate::steps::{cargo, run, succeeds};
 

@@ -340,7 +340,7 @@ fn bounded(ty: MemoryType) -> MemoryType {
 /// Whether the host calls or reads an export; the others are left out.
 fn called_by_host(name: &str) -> bool {
     use raft3d_sdk::{Hook, wire};
-    [wire::MEMORY, wire::ALLOC, wire::CHECK_CONFIG].contains(&name)
+    [wire::MEMORY, wire::ALLOC, wire::CHECK_CONFIG, wire::PANIC].contains(&name)
         || Hook::from_name(name).is_some()
 }
 

@@ -29,6 +29,10 @@ pub(super) fn check(module: &Module<'_>, manifest: &Manifest) -> Result<(), Modu
             ));
         }
     }
+    // For authors alone, so a module need not have it.
+    if find(module, wire::PANIC).is_some() {
+        function(module, wire::PANIC, &[], &[I64])?;
+    }
     reserved(module)
 }
 
@@ -109,7 +113,7 @@ fn function(
 }
 
 fn reserved(module: &Module<'_>) -> Result<(), ModuleProblem> {
-    let known = [wire::ABI_MARKER, wire::ALLOC];
+    let known = [wire::ABI_MARKER, wire::ALLOC, wire::PANIC];
     let taken = |name: &str| name.starts_with(RESERVED_PREFIX) && !known.contains(&name);
     match module.exports.iter().find(|export| taken(export.0)) {
         None => Ok(()),

@@ -129,7 +129,7 @@ fn each_policy_of_the_library_allows_and_denies() {
 fn the_page_is_true(shop: &Shop) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/README.md");
     let page = std::fs::read_to_string(page).expect("the page");
-    for name in xtask::guest::POLICIES {
+    for name in xtask::prebuilt::POLICIES {
         let module = shop.upload(name);
         let (_, section) = page
             .split_once(&format!("\n## {name}\n"))
@@ -150,7 +150,7 @@ fn the_page_is_true(shop: &Shop) {
             serde_json::from_str(&format!("[{}]", example.join("\n"))).expect("JSON");
         for binding in &mut bindings {
             let id = binding["id"].as_str().expect("an id");
-            let known = xtask::guest::POLICIES.contains(&id);
+            let known = xtask::prebuilt::POLICIES.contains(&id);
             binding["module"] = sha256(if known { id } else { name });
         }
         let ids: Vec<_> = bindings.iter().map(|b| b["id"].clone()).collect();
@@ -319,7 +319,7 @@ fn quota(shop: &Shop) {
 fn paused_and_failed(shop: &Shop) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let name = "paused-and-failed";
-    let module = xtask::guest::build(&root.join("examples").join(name)).expect("it compiles");
+    let module = xtask::build_policy(&root.join("examples").join(name)).expect("it compiles");
     let module = shop.upload_bytes(name, &module);
     let config = json!({"failed_share_per_mille": 400});
     shop.put(&shop.with_lifecycle(name, &module, &config))

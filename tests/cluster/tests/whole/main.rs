@@ -21,3 +21,4 @@ mod policies;
 mod refusals_to_start;
 mod reservations;
 mod support;
+mod tutorial;

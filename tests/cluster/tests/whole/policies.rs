@@ -26,7 +26,7 @@ const ENTRIES_KEPT: u64 = 10;
 /// Compiles a policy crate of `examples/` through the SDK.
 fn compile(example: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    xtask::guest::build(&root.join("examples").join(example)).expect("the example compiles")
+    xtask::build_policy(&root.join("examples").join(example)).expect("the example compiles")
 }
 
 /// The active bindings with the example's in front.

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use raft3d_guest_build::{Toolchain, build};
 
-use super::{Toolchain, build_with, workspace_dir};
+use crate::{guests_dir, workspace_dir};
 
 /// The policies that are checked in: folder under `policies/`, and name of the module there.
 pub const POLICIES: [&str; 9] = [
@@ -60,7 +61,7 @@ pub fn prebuilt(mode: Mode) -> Result<Comparison> {
     let mut differing = Vec::new();
     for name in POLICIES {
         let crate_dir = root.join("policies").join(name);
-        let module = build_with(&toolchain, &crate_dir, &root.join("target/guests"))?;
+        let module = build(&toolchain, &crate_dir, Some(&guests_dir()?))?.bytes;
         let path = dir.join(format!("{name}.wasm"));
         match mode {
             Mode::Write => write(&path, &module)?,

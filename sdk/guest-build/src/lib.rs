@@ -10,12 +10,12 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
-use raft3d_sdk::manifest::{ABI_VERSION, Manifest, SECTION};
+use raft3d_sdk::manifest::SECTION;
 
 mod module;
-mod prebuilt;
+mod package;
 
-pub use prebuilt::{Comparison, Mode, POLICIES, prebuilt};
+use package::Package;
 
 /// The target of every guest.
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -133,7 +133,7 @@ impl Toolchain {
             command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
         }
         command.env("RUSTC", &self.rustc);
-        command.env("CARGO_ENCODED_RUSTFLAGS", self.remap_flags()?);
+        command.env("CARGO_ENCODED_RUSTFLAGS", self.remap_flags(package));
         command
             .arg("--")
             .arg(format!("-Clink-arg=-zstack-size={STACK_BYTES}"));
@@ -145,18 +145,25 @@ impl Toolchain {
     }
 
     /// Flags that keep this machine's folders out of the module. They are the same for every
-    /// policy, or `core` would be built anew for each.
-    fn remap_flags(&self) -> Result<OsString> {
+    /// policy of one workspace, or `core` would be built anew for each; the crate's own folder,
+    /// which differs, is given to its own compilation alone. Where several fit, the last counts.
+    fn remap_flags(&self, package: &Package) -> OsString {
         let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
         let cargo_home = cargo_home.or_else(|| Some(home()?.join(".cargo")));
+        let sdk_root = package.sdk_root();
+        let workspace = Some(&package.workspace).filter(|root| Some(*root) != sdk_root.as_ref());
         let mut flags = remap_flag(&self.sysroot, "/rust");
-        for (prefix, name) in [(cargo_home, "/cargo"), (Some(workspace_dir()?), "/raft3d")] {
+        for (prefix, name) in [
+            (cargo_home.as_ref(), "/cargo"),
+            (workspace, "/workspace"),
+            (sdk_root.as_ref(), "/raft3d"),
+        ] {
             if let Some(prefix) = prefix {
                 flags.push("\u{1f}");
-                flags.push(remap_flag(&prefix, name));
+                flags.push(remap_flag(prefix, name));
             }
         }
-        Ok(flags)
+        flags
     }
 }
 
@@ -168,100 +175,34 @@ fn remap_flag(prefix: &Path, name: &str) -> OsString {
     flag
 }
 
-/// A policy crate.
-struct Package {
-    dir: PathBuf,
-    name: String,
+/// A module that was built from a policy crate.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// Name of the crate's package.
+    pub package: String,
+    /// The module with its manifest.
+    pub bytes: Vec<u8>,
 }
 
-impl Package {
-    fn at(crate_dir: &Path) -> Result<Self> {
-        let dir = crate_dir
-            .canonicalize()
-            .with_context(|| format!("no policy crate at {}", crate_dir.display()))?;
-        let mut command = cargo();
-        command
-            .args(["pkgid", "--quiet", "--manifest-path"])
-            .arg(dir.join("Cargo.toml"));
-        let id = stdout_of(&mut command)?;
-        // `path+file:///folder#name@version`, or `path+file:///name#version`.
-        let (path, fragment) = id
-            .trim()
-            .rsplit_once('#')
-            .context("cargo pkgid: no fragment")?;
-        let name = match fragment.split_once('@') {
-            Some((name, _)) => name,
-            None => path.rsplit('/').next().unwrap_or(path),
-        };
-        Ok(Self {
-            name: name.to_string(),
-            dir,
-        })
-    }
-
-    fn cargo(&self, subcommand: &str, target_dir: &Path) -> Command {
-        let mut command = cargo();
-        command
-            .args([subcommand, "--quiet", "--manifest-path"])
-            .arg(self.dir.join("Cargo.toml"));
-        command.arg("--target-dir").arg(target_dir);
-        command
-    }
-
-    /// Builds and runs the manifest binary.
-    fn manifest(&self, target_dir: &Path) -> Result<Vec<u8>> {
-        let mut command = self.cargo("run", target_dir);
-        command
-            .args(["--features", "manifest", "--bin"])
-            .arg(format!("{}-manifest", self.name));
-        let bytes = output_of(&mut command)?;
-        let manifest: Manifest = minicbor::decode(&bytes)
-            .with_context(|| format!("{}-manifest did not print a manifest", self.name))?;
-        ensure!(
-            manifest.abi == ABI_VERSION,
-            "the SDK of {} speaks another ABI",
-            self.name
-        );
-        Ok(bytes)
-    }
-}
-
-/// Builds the policy crate at `crate_dir` with the compiler that [`Toolchain::find`] finds, and
-/// gives the module with its manifest. Needs no network once the dependencies are there.
+/// Builds the policy crate at `crate_dir`. Intermediate files go to `target_dir`, by default to
+/// `guests` in the target folder of the crate's workspace, apart from native builds with other
+/// flags. Needs no network once the dependencies are there.
 ///
 /// # Errors
-/// There is no such crate or compiler, or it does not compile.
-pub fn build(crate_dir: &Path) -> Result<Vec<u8>> {
-    build_with(
-        &Toolchain::find()?,
-        crate_dir,
-        &workspace_dir()?.join("target/guests"),
-    )
-}
-
-/// As [`build`], with this compiler and this folder for intermediate files.
-///
-/// # Errors
-/// There is no such crate, or it does not compile.
-pub fn build_with(toolchain: &Toolchain, crate_dir: &Path, target_dir: &Path) -> Result<Vec<u8>> {
+/// There is no such crate, or it does not compile; the compiler's words are in the error.
+pub fn build(toolchain: &Toolchain, crate_dir: &Path, target_dir: Option<&Path>) -> Result<Built> {
     let package = Package::at(crate_dir)?;
-    let compiled = toolchain.compile(&package, target_dir)?;
-    let mut module = module::without_custom_sections(&compiled)?;
-    module::push_custom_section(&mut module, SECTION, &package.manifest(target_dir)?);
-    Ok(module)
-}
-
-/// The root of this workspace.
-///
-/// # Errors
-/// This package does not stand where it did.
-pub fn workspace_dir() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here
-        .ancestors()
-        .nth(2)
-        .context("xtask stands two folders below the root")?;
-    Ok(root.to_path_buf())
+    let target_dir = match target_dir {
+        Some(dir) => dir.to_owned(),
+        None => package.target_dir.join("guests"),
+    };
+    let compiled = toolchain.compile(&package, &target_dir)?;
+    let mut bytes = module::without_custom_sections(&compiled)?;
+    module::push_custom_section(&mut bytes, SECTION, &package.manifest(&target_dir)?);
+    Ok(Built {
+        package: package.name,
+        bytes,
+    })
 }
 
 /// Cargo, free of what the cargo that runs us (or the shell) says about flags and targets.
