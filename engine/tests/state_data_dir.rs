@@ -74,7 +74,7 @@ fn a_folder_in_use_is_refused_in_one_line() {
 fn another_format_is_refused() {
     let dir = tempdir().unwrap();
     drop(DataDir::open(dir.path()).unwrap());
-    fs::write(dir.path().join("VERSION"), "raft3d-data 2\n").unwrap();
+    fs::write(dir.path().join("VERSION"), "raft3d-data 3\n").unwrap();
     let error = error(dir.path());
     assert!(
         matches!(&error, DataDirError::WrongVersion { found, .. } if found == "2"),
@@ -141,7 +141,7 @@ fn a_first_start_that_was_cut_short_is_completed() {
     fs::write(dir.path().join("VERSION.tmp"), "raft3").unwrap();
     let made = DataDir::open(dir.path()).unwrap().identity();
     let dir = tempdir().unwrap();
-    fs::write(dir.path().join("VERSION"), "raft3d-data 1\n").unwrap();
+    fs::write(dir.path().join("VERSION"), "raft3d-data 2\n").unwrap();
     fs::write(dir.path().join("identity.tmp"), "raft3").unwrap();
     let other = DataDir::open(dir.path()).unwrap().identity();
     assert_ne!(made.incarnation, other.incarnation);

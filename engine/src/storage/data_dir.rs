@@ -21,8 +21,9 @@ use thiserror::Error;
 use super::files::{create_dir, sync_dir, temporary_name, write_atomic};
 use crate::raft::types::{Incarnation, NodeId};
 
-/// Format of the data folder that this build reads and writes.
-pub const DATA_FORMAT_VERSION: u32 = 1;
+/// Format of the data folder that this build reads and writes. 2: decision records, and what an
+/// actor's jobs reserve.
+pub const DATA_FORMAT_VERSION: u32 = 2;
 
 /// Says in the folder of the state why it is not to be served.
 const FENCE_FILE: &str = "fenced";

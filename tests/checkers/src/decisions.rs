@@ -70,10 +70,10 @@ fn against_answers(
             _ => false,
         };
         let (revision, job, code) = match &call.fate {
-            Fate::Done { revision, facts } if asks => match facts {
-                Facts::Job(job) => (*revision, Some(&job.id), None),
-                _ => continue,
-            },
+            Fate::Done {
+                revision,
+                facts: Facts::Job(job),
+            } if asks => (*revision, Some(&job.id), None),
             Fate::Refused {
                 why: Refusal::PolicyDenied | Refusal::PolicyFailed,
                 code: Some(code),
