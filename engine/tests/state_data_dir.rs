@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use raft3d_core::ClusterId;
-use raft3d_engine::storage::data_dir::{DataDir, DataDirError};
+use raft3d_engine::storage::data_dir::{DATA_FORMAT_VERSION, DataDir, DataDirError};
 use tempfile::tempdir;
 
 fn error(path: &Path) -> DataDirError {
@@ -74,10 +74,11 @@ fn a_folder_in_use_is_refused_in_one_line() {
 fn another_format_is_refused() {
     let dir = tempdir().unwrap();
     drop(DataDir::open(dir.path()).unwrap());
-    fs::write(dir.path().join("VERSION"), "raft3d-data 3\n").unwrap();
+    let found = DATA_FORMAT_VERSION + 1;
+    fs::write(dir.path().join("VERSION"), format!("raft3d-data {found}\n")).unwrap();
     let error = error(dir.path());
     assert!(
-        matches!(&error, DataDirError::WrongVersion { found, .. } if found == "2"),
+        matches!(&error, DataDirError::WrongVersion { found, .. } if *found == (DATA_FORMAT_VERSION + 1).to_string()),
         "{error}"
     );
 }
@@ -141,7 +142,8 @@ fn a_first_start_that_was_cut_short_is_completed() {
     fs::write(dir.path().join("VERSION.tmp"), "raft3").unwrap();
     let made = DataDir::open(dir.path()).unwrap().identity();
     let dir = tempdir().unwrap();
-    fs::write(dir.path().join("VERSION"), "raft3d-data 2\n").unwrap();
+    let version = format!("raft3d-data {DATA_FORMAT_VERSION}\n");
+    fs::write(dir.path().join("VERSION"), version).unwrap();
     fs::write(dir.path().join("identity.tmp"), "raft3").unwrap();
     let other = DataDir::open(dir.path()).unwrap().identity();
     assert_ne!(made.incarnation, other.incarnation);
