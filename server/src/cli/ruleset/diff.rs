@@ -89,6 +89,13 @@ pub(super) fn bindings(old: &Value, new: &[Value]) -> Vec<Change> {
     changes
 }
 
+/// What `new` changes in what is kept of decisions.
+pub(super) fn decisions_kept(old: Option<&Value>, new: &Value) -> Vec<Change> {
+    let mut changes = Vec::new();
+    compare("decisions_kept", "", old, Some(new), &mut changes);
+    changes
+}
+
 fn id(binding: &Value) -> &str {
     binding
         .get("id")
@@ -228,6 +235,16 @@ mod tests {
                 "+ new (asked at place 3)",
             ]
         );
+    }
+
+    #[test]
+    fn fewer_decisions_kept_are_a_change() {
+        let old = json!({"count": 200_000, "days": 30});
+        assert_eq!(decisions_kept(Some(&old), &old), []);
+        let new = json!({"count": 5, "days": 30});
+        let changes = decisions_kept(Some(&old), &new);
+        let lines: Vec<_> = changes.iter().map(Change::to_string).collect();
+        assert_eq!(lines, ["~ decisions_kept /count: 200000 -> 5"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use raft3d_engine::core::ModuleDigest;
 use raft3d_engine::core::limits::{BINDINGS_ENFORCING_MAX, BINDINGS_SHADOW_MAX, MODULES_MAX};
+use raft3d_engine::core::state::rulesets::DecisionsKept;
 use raft3d_engine::policy::inspect;
 use serde_json::{Map, Value, json};
 
@@ -22,6 +23,7 @@ const POLICIES: &str = "/api/v1/policies";
 pub(super) struct RulesetFile {
     path: PathBuf,
     bindings: Vec<Value>,
+    decisions_kept: Value,
     force: bool,
     reason: Option<Value>,
     /// Modules that were given as files: digest, file, bytes.
@@ -72,6 +74,8 @@ impl RulesetFile {
             "/bindings: has {} items, above the limit of {max}",
             bindings.len()
         );
+        let kept = fields.remove("decisions_kept");
+        let decisions_kept = decisions_kept(kept).context("/decisions_kept")?;
         let force = match fields.remove("force") {
             None => false,
             Some(Value::Bool(force)) => force,
@@ -79,7 +83,10 @@ impl RulesetFile {
         };
         let reason = fields.remove("reason").filter(|reason| !reason.is_null());
         if let Some(unknown) = fields.keys().next() {
-            bail!("/{unknown}: is not a known field; there are bindings, force and reason");
+            bail!(
+                "/{unknown}: is not a known field; there are bindings, decisions_kept, force and \
+                 reason"
+            );
         }
         let bindings = bindings
             .into_iter()
@@ -89,6 +96,7 @@ impl RulesetFile {
         Ok(Self {
             path: path.to_owned(),
             bindings,
+            decisions_kept,
             force,
             reason,
             local: BTreeMap::new(),
@@ -98,6 +106,11 @@ impl RulesetFile {
     /// The bindings, each with all of its fields.
     pub(super) fn bindings(&self) -> &[Value] {
         &self.bindings
+    }
+
+    /// What is kept of their decisions, with all fields.
+    pub(super) fn decisions_kept(&self) -> &Value {
+        &self.decisions_kept
     }
 
     /// The same with every module as its digest.
@@ -184,7 +197,10 @@ impl RulesetFile {
 
     /// The body that activates it.
     pub(super) fn body(&self, force: bool, reason: Option<&str>) -> Value {
-        let mut body = json!({ "bindings": self.bindings, "force": force || self.force });
+        let mut body = json!({
+            "bindings": self.bindings, "decisions_kept": self.decisions_kept,
+            "force": force || self.force,
+        });
         let reason = reason.map(Value::from).or_else(|| self.reason.clone());
         if let (Some(fields), Some(reason)) = (body.as_object_mut(), reason) {
             fields.insert("reason".into(), reason);
@@ -207,25 +223,40 @@ fn normal(binding: Value) -> Result<Value> {
         given.get("hooks").is_some_and(Value::is_array),
         "/hooks: must be a list"
     );
-    let mut binding = Map::new();
     let known = json!({
         "id": null, "module": null, "hooks": null, "scope": "all", "mode": "enforce",
         "percentage": 100, "lifecycle": false, "config": {},
     });
-    if let Value::Object(known) = known {
-        binding = known;
+    overlaid(known, given)
+}
+
+/// What is kept of decisions, with what the server takes for what is left out.
+fn decisions_kept(given: Option<Value>) -> Result<Value> {
+    let DecisionsKept { count, days } = DecisionsKept::default();
+    let known = json!({ "count": count, "days": days });
+    match given {
+        None | Some(Value::Null) => Ok(known),
+        Some(Value::Object(given)) => overlaid(known, given),
+        Some(_) => bail!("must be an object"),
     }
+}
+
+/// The object `known` with the fields of `given` in place of its own; it has no others.
+fn overlaid(known: Value, given: Map<String, Value>) -> Result<Value> {
+    let Value::Object(mut fields) = known else {
+        return Ok(known);
+    };
     for (name, value) in given {
         ensure!(
-            binding.contains_key(&name),
+            fields.contains_key(&name),
             "/{name}: is not a known field; there are {}",
-            binding.keys().cloned().collect::<Vec<_>>().join(", ")
+            fields.keys().cloned().collect::<Vec<_>>().join(", ")
         );
         if !value.is_null() {
-            binding.insert(name, value);
+            fields.insert(name, value);
         }
     }
-    Ok(Value::Object(binding))
+    Ok(Value::Object(fields))
 }
 
 /// The digest of the one uploaded module that NAME or NAME@VERSION means.
@@ -325,6 +356,11 @@ mod tests {
                 "percentage": 100, "lifecycle": false, "config": {}})
             ]
         );
+        let default = json!({"count": 200_000, "days": 30});
+        assert_eq!(file.decisions_kept(), &default);
+        let fewer = parse(json!({"bindings": [], "decisions_kept": {"count": 9}})).unwrap();
+        let expected = json!({"count": 9, "days": 30});
+        assert_eq!(fewer.body(false, None)["decisions_kept"], expected);
     }
 
     #[test]
@@ -340,6 +376,14 @@ mod tests {
                 "/revision: is not a known field",
             ),
             (json!({"bindings": [], "force": 1}), "/force: "),
+            (
+                json!({"bindings": [], "decisions_kept": {"weeks": 1}}),
+                "/decisions_kept: /weeks: is not a known field",
+            ),
+            (
+                json!({"bindings": [], "decisions_kept": 5}),
+                "/decisions_kept: must be an object",
+            ),
             (
                 json!({"bindings": [good, misspelt]}),
                 "/bindings/1: /percent: is not a known",

@@ -101,7 +101,9 @@ fn revision_of(ruleset: &Value) -> Result<u64> {
 fn show(node: &Node) -> Result<()> {
     let (active, _) = active(node)?;
     eprintln!("{}", summary(&active));
-    let file = json!({ "bindings": active.get("bindings") });
+    let file = json!({
+        "bindings": active.get("bindings"), "decisions_kept": active.get("decisions_kept"),
+    });
     print(&format!("{}\n", serde_json::to_string_pretty(&file)?))
 }
 
@@ -141,7 +143,8 @@ fn changes(node: &Node, active: &Value, file: &RulesetFile) -> Result<Vec<String
         active.get("bindings").unwrap_or(&Value::Null),
         file.bindings(),
     );
-    let mut lines: Vec<_> = found.iter().map(Change::to_string).collect();
+    let kept = diff::decisions_kept(active.get("decisions_kept"), file.decisions_kept());
+    let mut lines: Vec<_> = found.iter().chain(&kept).map(Change::to_string).collect();
     let old = file::states_of(active.get("lifecycle").unwrap_or(&Value::Null));
     // A file without a lifecycle is refused by the server, which says so better.
     if let Some(new) = file.lifecycle(node)? {
