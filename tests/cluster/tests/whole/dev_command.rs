@@ -130,7 +130,9 @@ fn nodes_of_dev_do_not_outlive_it_and_fresh_starts_with_nothing() {
         dev.client(0).get("/printers").expect(200).text().trim(),
         "{}"
     );
+    let nodes = children(dev.process.id());
     drop(dev);
+    wait_all_gone(&nodes);
     std::fs::remove_dir_all(folder).expect("the folder");
 }
 
