@@ -34,9 +34,10 @@ impl Crowd {
     pub(super) fn round(&mut self, now: Instant, took: Duration, writes: usize, forwarded: bool) {
         self.expected = writes.max(self.expected * 7 / 8);
         self.round = (self.round * 3 + took) / 4;
-        let part = match forwarded {
-            true => PART_OF_FORWARDED_ROUND,
-            false => PART_OF_ROUND,
+        let part = if forwarded {
+            PART_OF_FORWARDED_ROUND
+        } else {
+            PART_OF_ROUND
         };
         self.held_until = Some(now + (self.round / part).min(HELD_MAX));
     }

@@ -3,54 +3,57 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use raft3d_engine::core::state::{decisions, jobs};
-use raft3d_engine::core::{JobId, Revision};
+use raft3d_engine::core::state::decisions::{self, DecisionRecord};
+use raft3d_engine::core::state::jobs;
+use raft3d_engine::core::{JobId, ReadRows, Revision};
 
-use super::extract::{Page, Params, PathId};
+use super::extract::{Params, PathId};
 use super::fields::Door;
 use super::problem::Problem;
 use super::wire::decision::{DecisionRecordV1, InputShown};
 use super::{App, page_of};
 
 /// Oldest first; whoever asks again after the last one that it saw follows what is decided.
-pub(super) async fn list(State(app): State<App>, mut params: Params) -> Result<Response, Problem> {
-    let (options, page) = (params.read_options()?, params.page()?);
-    let input = InputShown::take(&mut params)?;
-    let after = after(&mut params, &page)?;
-    params.finish(Door::V1)?;
-    let limit = page.limit + 1;
-    let read = app.read(options, move |rows| {
+pub(super) async fn list(State(app): State<App>, params: Params) -> Result<Response, Problem> {
+    page_by_page(&app, params, |rows, after, limit| {
         Ok(decisions::list(rows, after, limit)?)
-    });
-    let (revision, records) = read.await?;
-    let items: Vec<_> = records
-        .iter()
-        .map(|row| DecisionRecordV1::new(row, input))
-        .collect();
-    page_of(&params, &page, revision, items, |item| {
-        item.revision.to_string()
     })
+    .await
 }
 
 /// Those about one job, oldest first. A job that was not admitted has records, too.
 pub(super) async fn of_job(
     State(app): State<App>,
     PathId(id): PathId,
-    mut params: Params,
+    params: Params,
 ) -> Result<Response, Problem> {
-    let (options, page) = (params.read_options()?, params.page()?);
-    let input = InputShown::take(&mut params)?;
-    let after = after(&mut params, &page)?;
-    params.finish(Door::V1)?;
-    let limit = page.limit + 1;
-    let read = app.read(options, move |rows| {
+    page_by_page(&app, params, move |rows, after, limit| {
         let job = JobId::new(id.as_str());
         let records = decisions::of_job(rows, &job, after, limit)?;
         if records.is_empty() && after.is_none() && jobs::get(rows, &job)?.is_none() {
             return Err(Problem::not_found("print job", id));
         }
         Ok(records)
-    });
+    })
+    .await
+}
+
+/// Shows a page of what `records` finds after a revision, up to a limit.
+async fn page_by_page(
+    app: &App,
+    mut params: Params,
+    records: impl FnOnce(&dyn ReadRows, Option<Revision>, usize) -> Result<Vec<DecisionRecord>, Problem>
+    + Send
+    + 'static,
+) -> Result<Response, Problem> {
+    let (options, page) = (params.read_options()?, params.page()?);
+    let input = InputShown::take(&mut params)?;
+    let after = params.take("after")?.map(|text| text.parse()).transpose();
+    let after = after.map_err(|_| Problem::parameter("after", "must be a revision"))?;
+    let after = page.after_key()?.or(after).map(Revision);
+    params.finish(Door::V1)?;
+    let limit = page.limit + 1;
+    let read = app.read(options, move |rows| records(rows, after, limit));
     let (revision, records) = read.await?;
     let items: Vec<_> = records
         .iter()
@@ -59,13 +62,4 @@ pub(super) async fn of_job(
     page_of(&params, &page, revision, items, |item| {
         item.revision.to_string()
     })
-}
-
-/// The revision after which to begin: that of the page's token, or the parameter `after`.
-fn after(params: &mut Params, page: &Page) -> Result<Option<Revision>, Problem> {
-    let after = params.take("after")?.map(|text| text.parse()).transpose();
-    let after = after.map_err(|_| Problem::parameter("after", "must be a revision"))?;
-    let token = page.after.as_deref().map(str::parse).transpose();
-    let token = token.map_err(|_| Problem::parameter("page_token", "is of another list"))?;
-    Ok(token.or(after).map(Revision))
 }

@@ -1,5 +1,7 @@
 //! What handlers take from a request: who asks, how to read, the body.
 
+use core::str::FromStr;
+
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::{CONTENT_TYPE, EXPECT, IF_MATCH};
@@ -152,6 +154,14 @@ pub(crate) struct Page {
     pub(crate) limit: usize,
     /// The key of the last entry of the page before.
     pub(crate) after: Option<String>,
+}
+
+impl Page {
+    /// The key of the last entry of the page before, in a list whose keys are of type `K`.
+    pub(crate) fn after_key<K: FromStr>(&self) -> Result<Option<K>, Problem> {
+        let key = self.after.as_deref().map(str::parse).transpose();
+        key.map_err(|_| Problem::parameter("page_token", "is of another list"))
+    }
 }
 
 impl FromRequestParts<App> for Params {

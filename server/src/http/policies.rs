@@ -57,13 +57,7 @@ pub(super) async fn upload(
 pub(super) async fn list(State(app): State<App>, mut params: Params) -> Result<Response, Problem> {
     let (options, page) = (params.read_options()?, params.page()?);
     params.finish(Door::V1)?;
-    let after = page
-        .after
-        .as_deref()
-        .map(ModuleDigest::from_str)
-        .transpose();
-    let after = after.map_err(|_| Problem::parameter("page_token", "is of another list"))?;
-    let limit = page.limit + 1;
+    let (limit, after) = (page.limit + 1, page.after_key::<ModuleDigest>()?);
     let read = app.read(options, move |rows| Ok(modules::list(rows, after, limit)?));
     let (revision, modules) = read.await?;
     let items: Vec<_> = modules.iter().map(ModuleV1::from).collect();

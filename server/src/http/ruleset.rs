@@ -91,9 +91,7 @@ pub(super) async fn history(
 ) -> Result<Response, Problem> {
     let (options, page) = (params.read_options()?, params.page()?);
     params.finish(Door::V1)?;
-    let before = page.after.as_deref().map(str::parse).transpose();
-    let before = before.map_err(|_| Problem::parameter("page_token", "is of another list"))?;
-    let (limit, before) = (page.limit + 1, before.map(Revision));
+    let (limit, before) = (page.limit + 1, page.after_key()?.map(Revision));
     let read = app.read(options, move |rows| {
         Ok(rulesets::history(rows, before, limit)?)
     });

@@ -53,14 +53,6 @@ pub enum Verdict {
     Failed(#[n(0)] PolicyError),
 }
 
-impl Verdict {
-    /// Whether it stands against what was asked.
-    #[must_use]
-    pub const fn denies(&self) -> bool {
-        matches!(self, Self::Deny { .. } | Self::Failed(_))
-    }
-}
-
 /// One evaluation.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
