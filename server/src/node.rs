@@ -1,17 +1,17 @@
 //! Puts a node together: data folder, policy host, stores, peers, Raft.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
-use raft3d_engine::core::limits::ENGINE_EPOCH;
+use raft3d_engine::core::epoch::EPOCHS;
 use raft3d_engine::core::{ClusterId, ModuleDigest};
 use raft3d_engine::policy::{self, ChildCompiler, EngineSettings, HostOptions, WasmHost};
 use raft3d_engine::raft::bootstrap::{BootstrapError, InitialMember, join};
-use raft3d_engine::raft::machine::ApplyObserver;
+use raft3d_engine::raft::machine::{ApplyObserver, ApplyOptions};
 use raft3d_engine::raft::node::{NodeOptions, Timing};
 use raft3d_engine::raft::parts::Parts;
 use raft3d_engine::raft::transport::Transport;
@@ -70,12 +70,15 @@ impl RunningNode {
         );
         let host = policy_host(&data_dir)?;
         let observer: Arc<dyn ApplyObserver> = Arc::new(Prefetcher::start(Arc::clone(&host))?);
-        let deny_at: BTreeSet<u64> = config.deny_at.iter().copied().collect();
+        let apply = ApplyOptions {
+            epochs: EPOCHS,
+            deny_at: config.deny_at.iter().copied().collect(),
+        };
         let opened = Parts::open(
             Arc::clone(&data_dir),
             Arc::clone(&host) as _,
             Some(observer),
-            deny_at,
+            apply,
         );
         let parts = opened.await.map_err(said)?;
         let transport: Arc<dyn Transport> = peer::transport();
@@ -104,7 +107,6 @@ impl RunningNode {
             bootstrap: bootstrap_command(config, &data_dir)?,
             clock: Arc::new(now_ms),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            engine_epoch: ENGINE_EPOCH,
         };
         let node = Node::start(options, parts, transport).await.map_err(said)?;
         let peers = tokio::spawn(peer::serve(peer, Arc::new(node.clone())));

@@ -11,6 +11,7 @@ use futures_util::future::{BoxFuture, ready};
 use http_body_util::BodyExt;
 use raft3d_engine::core::apply::apply_alone;
 use raft3d_engine::core::command::{Actor, ENVELOPE_VERSION, RequestOrigin};
+use raft3d_engine::core::epoch::EPOCHS;
 use raft3d_engine::core::state::digest::Digest;
 use raft3d_engine::core::state::memory::MemoryRows;
 use raft3d_engine::core::state::rulesets::DecodedRuleset;
@@ -187,6 +188,7 @@ impl Fake {
         let judge = Judge {
             host: &self.host,
             ruleset: &mut DecodedRuleset::default(),
+            epochs: EPOCHS,
         };
         let applied = apply_alone(rows, digest, index, &envelope, judge).unwrap();
         WriteOutcome {
@@ -258,6 +260,8 @@ impl Backend for Fake {
             purged_index: 0,
             version: "0.0.0-test".to_owned(),
             engine_epoch: 1,
+            engine_epoch_oldest: 1,
+            engine_epoch_newest: 1,
             not_ready: inner.not_ready.clone(),
         }
     }
