@@ -5,6 +5,7 @@ mod deny;
 mod fuzz;
 mod mutants;
 mod nemesis;
+mod next_epoch;
 mod policies;
 mod report;
 mod simulate;
@@ -42,6 +43,8 @@ enum Command {
         )]
         args: Vec<String>,
     },
+    /// Builds the program once more, supporting the next engine epoch too: for the test of an upgrade
+    NextEpoch,
     /// Faults on real processes: kills, cuts, bad disks, wrong clocks; judges what clients saw
     Nemesis(nemesis::Args),
     /// Simulates clusters under faults, by seed; `--seed N` replays one
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Test => test::run(),
         Command::Policies(command) => policies::run(&command),
+        Command::NextEpoch => next_epoch::run(),
         Command::Nemesis(args) => nemesis::run(&args),
         Command::Bench { args } => bench::run(&args),
         Command::Simulate { arguments } => simulate::run(&arguments),

@@ -22,3 +22,4 @@ mod refusals_to_start;
 mod reservations;
 mod support;
 mod tutorial;
+mod upgrade;
