@@ -5,7 +5,7 @@
 //! by [`gas`]; [`compile`] turns that into native code, in a child process; [`cache`] keeps the
 //! code on disk; [`runtime`] makes one evaluation in a fresh instance; [`traps`] says what each
 //! trap comes to; [`host`] puts them together behind `raft3d_core::PolicyHost`. [`workbench`] is for
-//! authors: the same evaluation, without a cluster.
+//! authors: the same evaluation, without a cluster. [`tally`] counts what came of it, for metrics.
 //!
 //! Architecture Invariant: whatever a replica answers for an evaluation depends on the module's
 //! original bytes and on the input alone. Everything that might differ between two machines
@@ -18,6 +18,7 @@ pub mod host;
 pub mod instrument;
 pub mod limits;
 pub mod runtime;
+pub mod tally;
 pub mod traps;
 pub mod validate;
 pub mod workbench;

@@ -19,6 +19,7 @@ use raft3d_core::{
     ModuleDigest, ModuleSource, Outcome, PolicyCall, PolicyError, PolicyHost, PrinterId, RequestId,
     Response, Revision,
 };
+use raft3d_engine::policy::tally::PolicyTallies;
 use raft3d_engine::policy::{ModuleReport, inspect};
 use raft3d_engine::raft::api::{
     ClusterStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role, WriteError,
@@ -321,6 +322,10 @@ impl Backend for ShopNode {
             engine_epoch_newest: 1,
             not_ready: None,
         }
+    }
+
+    fn policy_tallies(&self) -> PolicyTallies {
+        PolicyTallies::default()
     }
 
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {

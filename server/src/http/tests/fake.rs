@@ -19,6 +19,7 @@ use raft3d_engine::core::{
     ClusterId, Command, Envelope, Evaluation, Judge, LocalFault, ModuleDigest, ModuleSource,
     PolicyCall, PolicyError, PolicyHost, RequestId, Revision,
 };
+use raft3d_engine::policy::tally::PolicyTallies;
 use raft3d_engine::policy::{ModuleProblem, ModuleReport};
 use raft3d_engine::raft::api::{
     ClusterStatus, MemberStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role,
@@ -119,6 +120,7 @@ struct Inner {
     not_ready: Option<String>,
     not_compiled: Option<(ModuleDigest, NotCompiled)>,
     membership: Vec<String>,
+    tallies: PolicyTallies,
 }
 
 /// The node.
@@ -141,6 +143,7 @@ impl Fake {
             not_ready: None,
             not_compiled: None,
             membership: Vec::new(),
+            tallies: PolicyTallies::default(),
         };
         let fake = Self {
             host: NativeHost { lifecycle },
@@ -264,6 +267,10 @@ impl Backend for Fake {
             engine_epoch_newest: 1,
             not_ready: inner.not_ready.clone(),
         }
+    }
+
+    fn policy_tallies(&self) -> PolicyTallies {
+        self.inner.lock().unwrap().tallies.clone()
     }
 
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {
@@ -493,6 +500,10 @@ impl Shop {
         let voters = vec![LackingVoter { node_id: 3, why }];
         let lacking = (module, NotCompiled { voters });
         self.node.inner.lock().unwrap().not_compiled = Some(lacking);
+    }
+
+    pub(crate) fn set_tallies(&self, tallies: PolicyTallies) {
+        self.node.inner.lock().unwrap().tallies = tallies;
     }
 
     pub(crate) fn set_not_ready(&self, reason: &str) {

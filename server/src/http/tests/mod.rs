@@ -13,6 +13,7 @@ mod decisions;
 mod docs;
 mod fake;
 mod listener;
+mod metrics;
 mod resources;
 mod rulesets;
 mod writes;
