@@ -16,6 +16,7 @@ use crate::support::{Source, TestHost, guest};
 const SETTINGS: EngineSettings = EngineSettings {
     optimise: true,
     copy_on_write: true,
+    interpret: false,
     slots: 1,
 };
 

@@ -107,6 +107,7 @@ impl Host {
         let settings = EngineSettings {
             optimise,
             copy_on_write: optimise,
+            interpret: false,
             slots: 1,
         };
         let host = WasmHost::new(HostOptions {

@@ -1,0 +1,13 @@
+//! Modules that mean harm, random modules and random inputs: no module can hurt a cluster, and no
+//! setting of an engine changes an answer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a driver of tests panics where something is not as it must be"
+)]
+
+pub mod corpus;
+pub mod engines;
+pub mod guest;
