@@ -8,6 +8,7 @@
     reason = "a driver of tests panics where something is not as it must be"
 )]
 
+pub mod arena;
 pub mod corpus;
 pub mod engines;
 pub mod guest;
