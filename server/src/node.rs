@@ -346,6 +346,8 @@ impl ApplyObserver for Prefetcher {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     const MODULE: ModuleDigest = ModuleDigest([200; 32]);
@@ -362,7 +364,7 @@ mod tests {
             assert!(prefetcher.enqueue(ModuleDigest([other; 32]), &|| None));
         }
         assert!(!prefetcher.enqueue(MODULE, &bytes));
-        let (first, _) = taken.try_recv().expect("the first one");
+        let (first, _) = taken.try_recv().unwrap();
         lock(&prefetcher.asked).waiting.remove(&first);
         assert!(!prefetcher.enqueue(MODULE, &|| None), "it cannot be read");
         prefetcher.module_wanted(MODULE, &bytes);

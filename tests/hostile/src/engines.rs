@@ -207,6 +207,15 @@ pub fn read(hook: Hook, evaluation: &Evaluation) -> (&'static str, Option<String
     }
 }
 
+/// What [`read`] gives, in short: the kind, and the code of a failure. Codes of denials are many.
+#[must_use]
+pub fn summary((kind, code): (&str, Option<String>)) -> String {
+    match code {
+        Some(code) if kind == "failed" => format!("{kind} {code}"),
+        _ => kind.to_owned(),
+    }
+}
+
 /// Holds what came against what must come.
 ///
 /// # Errors
@@ -235,4 +244,50 @@ pub fn expect(
     Err(format!(
         "{what}: expected {expected:?}, came {kind} {code:?} {taken:?} for {gas} gas"
     ))
+}
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use raft3d_engine::sabotage::{Bug, arm, disarm_all};
+
+    use super::*;
+    use crate::corpus;
+
+    /// With a bug that keeps a guest's memory: every module that tries to keep something succeeds,
+    /// and an engine that was asked more often answers something else than one that was not.
+    #[test]
+    fn what_is_kept_and_what_differs_is_noticed() {
+        arm(Bug::GuestMemoryReused);
+        let engines = Engines::and([COMPILED[2]]);
+        let kept = [
+            "keep-in-memory",
+            "keep-in-data",
+            "keep-in-global",
+            "keep-in-size",
+        ];
+        let looked = ["look-at-fresh-memory", "look-at-16-mib"];
+        let (export, input) = (Export::Hook(Hook::Admission), plain_input(Hook::Admission));
+        let mut noticed = 0;
+        for entry in corpus::all() {
+            let name = entry.name.as_str();
+            if !kept.iter().chain(&looked).any(|known| *known == name) {
+                continue;
+            }
+            let module = Module::new(entry.bytes.clone());
+            let outcome = entry.outcome().expect("it is asked");
+            let first = engines.0[0].evaluate(&module, export, &input);
+            expect(name, Hook::Admission, &first, outcome).expect("nothing to see the first time");
+            let second = engines.0[0].evaluate(&module, export, &input);
+            let again = expect(name, Hook::Admission, &second, outcome);
+            again.expect_err("it sees its own mark");
+            // The other engine is asked for the first time now.
+            let differ = std::panic::AssertUnwindSafe(|| engines.agree(&module, export, &input));
+            let panic = std::panic::catch_unwind(differ).expect_err("the engines differ");
+            let said = panic.downcast_ref::<String>().expect("words");
+            assert!(said.contains(COMPILED[2].0), "{said}");
+            noticed += 1;
+        }
+        disarm_all();
+        assert_eq!(noticed, kept.len() + looked.len());
+    }
 }

@@ -6,7 +6,7 @@
 mod background;
 mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use raft3d_cluster_tests::cluster::{PATIENCE, process_lives};
@@ -149,9 +149,40 @@ impl Arena {
     #[must_use]
     pub fn activate_alone(&mut self, trial: &Trial) -> Answer {
         self.rounds += 1;
-        let mut bindings = vec![trial.binding(Place::Enforced(0))];
-        bindings.extend(self.standard.iter().cloned());
-        self.activate(&bindings)
+        self.activate(&self.bindings(std::slice::from_ref(trial), &[]))
+    }
+
+    /// Asks for the activation of these modules, and answers the names of those whose `check_config`
+    /// stands in its way; none where they are active now.
+    ///
+    /// # Panics
+    /// It is refused for something else.
+    #[must_use]
+    pub fn refused_together(&mut self, trials: &[Trial]) -> Option<BTreeSet<String>> {
+        let (enforced, shadowed) = trials.split_at(trials.len().min(ENFORCED));
+        self.rounds += 1;
+        let answer = self.activate(&self.bindings(enforced, shadowed));
+        if answer.status == 200 {
+            return None;
+        }
+        let text = answer.text();
+        let named = |trial: &&Trial| text.contains(&format!("('{}')", trial.name));
+        let refused: BTreeSet<_> = trials
+            .iter()
+            .filter(named)
+            .map(|t| t.name.clone())
+            .collect();
+        assert!(!refused.is_empty(), "{answer}");
+        Some(refused)
+    }
+
+    fn bindings(&self, enforced: &[Trial], shadowed: &[Trial]) -> Vec<Value> {
+        assert!(enforced.len() <= ENFORCED && shadowed.len() <= SHADOWED);
+        let enforced = enforced.iter().zip((0..).map(Place::Enforced));
+        let enforced = enforced.map(|(trial, place)| trial.binding(place));
+        let shadowed = shadowed.iter().map(|trial| trial.binding(Place::Shadowed));
+        let standard = self.standard.iter().cloned();
+        enforced.chain(standard).chain(shadowed).collect()
     }
 
     /// Activates these modules, at most [`ENFORCED`] and [`SHADOWED`] of them, has each asked by
@@ -161,22 +192,16 @@ impl Arena {
     /// The ruleset is refused, a request gets no answer that it may get, or two nodes differ.
     #[must_use]
     pub fn round(&mut self, enforced: &[Trial], shadowed: &[Trial]) -> Recorded {
-        assert!(enforced.len() <= ENFORCED && shadowed.len() <= SHADOWED);
         self.rounds += 1;
-        let places = (0..).map(Place::Enforced);
-        let mut bindings: Vec<_> = enforced
-            .iter()
-            .zip(places)
-            .map(|(trial, place)| trial.binding(place))
-            .collect();
-        bindings.extend(self.standard.iter().cloned());
-        bindings.extend(shadowed.iter().map(|trial| trial.binding(Place::Shadowed)));
-        self.activate(&bindings).expect(200);
+        self.activate(&self.bindings(enforced, shadowed))
+            .expect(200);
         let mut recorded = Recorded::new();
         let places = (0..enforced.len()).map(Place::Enforced);
         for (turn, place) in places.chain([Place::Shadowed]).enumerate() {
             self.ask(turn, place, &mut recorded);
         }
+        let standard = |binding: &str| self.standard.iter().any(|known| known["id"] == binding);
+        recorded.retain(|(binding, _), _| !standard(binding));
         recorded
     }
 
@@ -378,5 +403,61 @@ fn again_while_busy(request: impl Fn() -> Answer) -> Answer {
         }
         assert!(Instant::now() < until, "after {PATIENCE:?}: {answer}");
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen() -> Seen {
+        let told = Told {
+            answered: 10,
+            slowest: Duration::from_millis(100),
+            ..Told::default()
+        };
+        Seen {
+            normal: told.clone(),
+            meanwhile: told,
+            peaks: Peaks {
+                nodes: vec![(60 << 20, 90 << 20); NODES],
+                child: 100 << 20,
+                children_seen: 5,
+            },
+        }
+    }
+
+    /// Whether what is changed so is noticed.
+    fn noticed(change: impl FnOnce(&mut Seen)) -> bool {
+        let mut seen = seen();
+        change(&mut seen);
+        std::panic::catch_unwind(move || seen.check()).is_err()
+    }
+
+    #[test]
+    fn whatever_a_cluster_must_not_do_is_noticed() {
+        assert!(!noticed(|_| {}));
+        assert!(!noticed(|seen| seen.meanwhile.slowest += SLOWER_MAX));
+        let late = SLOWER_MAX + Duration::from_millis(1);
+        assert!(noticed(|seen| seen.meanwhile.slowest += late));
+        assert!(noticed(|seen| seen.meanwhile.answered = 0));
+        assert!(noticed(|seen| seen.meanwhile.wrong.push("404".to_owned())));
+        assert!(noticed(
+            |seen| seen.peaks.nodes[2].1 = (60 << 20) + GROWTH_BYTES_MAX + 1
+        ));
+        assert!(noticed(|seen| seen.peaks.nodes[1] = (0, 0)));
+        assert!(noticed(|seen| seen.peaks.children_seen = 0));
+        assert!(noticed(|seen| seen.peaks.child = 2 << 30));
+    }
+
+    #[test]
+    fn a_decision_is_read_as_it_is_shown() {
+        let mut recorded = Recorded::new();
+        let decision = json!({"binding": "b", "hook": "admission", "gas": 7,
+            "verdict": {"kind": "failed", "code": "out_of_gas"}});
+        note(&decision, &mut recorded);
+        let key = ("b".to_owned(), "admission".to_owned());
+        let code = Some("out_of_gas".to_owned());
+        assert_eq!(recorded.get(&key), Some(&("failed".to_owned(), code, 7)));
     }
 }

@@ -8,3 +8,6 @@
 )]
 
 mod corpus;
+mod inputs;
+mod random_modules;
+mod settings;
