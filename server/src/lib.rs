@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod http;
 mod library;
+mod module;
 pub mod node;
 pub mod peer;
 pub mod serve;

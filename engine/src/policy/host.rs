@@ -307,8 +307,20 @@ impl PolicyHost for WasmHost {
     }
 
     /// It is known in memory, or sound on disk. One that is refused needs no compiler either.
+    ///
+    /// Never waits for a compiler: one that some thread gets ready just now is not compiled yet.
+    /// Invariant: test `who_asks_whether_a_module_is_compiled_does_not_wait_for_the_compiler`.
     fn is_compiled(&self, module: ModuleDigest) -> bool {
-        self.ready_from_disk(module).is_some()
+        if self.recall(module).is_some() {
+            return true;
+        }
+        if !lock(&self.in_flight).insert(module) {
+            return false;
+        }
+        let _landing = Landing { host: self, module };
+        self.recall(module)
+            .or_else(|| self.load_from_disk(module))
+            .is_some()
     }
 }
 

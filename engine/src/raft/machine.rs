@@ -60,6 +60,10 @@ pub trait ApplyObserver: Send + Sync + 'static {
     /// A module was uploaded: a good time to compile it.
     fn module_uploaded(&self, _module: ModuleDigest, _bytes: &[u8]) {}
 
+    /// Somebody asked whether this module of the state is compiled here, and it is not. `bytes` reads
+    /// it. Called again and again while an activation waits for it.
+    fn module_wanted(&self, _module: ModuleDigest, _bytes: &dyn Fn() -> Option<Vec<u8>>) {}
+
     /// Events that are new. Not called for what a snapshot brought.
     fn events(&self, _events: &[Event]) {}
 
@@ -117,7 +121,7 @@ impl StateMachine {
         let ApplyOptions { epochs, deny_at } = options.apply;
         let (state, snapshots) = recovery::open(&options.data_dir, options.purged_index)?;
         epochs.check(meta::epoch(&state.view())?)?;
-        let shared = Arc::new(Shared::new(state, snapshots));
+        let shared = Arc::new(Shared::new(state, snapshots, observer.clone()));
         let background = Background::start(&shared);
         Ok(Self {
             shared,

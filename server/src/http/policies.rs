@@ -16,6 +16,7 @@ use super::problem::{Kind, Problem};
 use super::wire::policy::{ModuleDetail, ModuleV1};
 use super::{App, page_of, reply};
 use crate::backend::CheckError;
+use crate::module::check_schema;
 
 const COLLECTION: &str = "/api/v1/policies";
 
@@ -35,6 +36,7 @@ pub(super) async fn upload(
             CheckError::Busy => Problem::new(Kind::Overloaded, error.to_string()),
             CheckError::Fault(fault) => Problem::internal(fault),
         })?;
+    check_schema(&report.manifest)?;
     let command = Command::UploadModule(UploadModule {
         digest: report.digest,
         bytes: bytes.into(),

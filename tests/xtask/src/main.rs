@@ -3,6 +3,7 @@
 mod bench;
 mod deny;
 mod fuzz;
+mod hostile;
 mod mutants;
 mod nemesis;
 mod next_epoch;
@@ -58,6 +59,13 @@ enum Command {
     Deny,
     /// Fuzzes every place where bytes from outside are read, with libFuzzer
     Fuzz(fuzz::Options),
+    /// Plays random modules on engines and real clusters, and random calls of the shipped policies
+    #[command(disable_help_flag = true)]
+    Hostile {
+        /// For what plays them: `--help` shows them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Mutates what applies entries, and runs the core's tests against each mutant (hours)
     Mutants(mutants::Options),
     /// Makes one page of everything that was run and written to `target/report`
@@ -74,6 +82,7 @@ fn main() -> ExitCode {
         Command::Simulate { arguments } => simulate::run(&arguments),
         Command::Deny => deny::run(),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Hostile { arguments } => hostile::run(&arguments),
         Command::Mutants(options) => mutants::run(&options),
         Command::Report => report::run(),
     };
