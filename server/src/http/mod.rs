@@ -7,6 +7,7 @@ mod classic;
 mod cluster;
 mod decisions;
 mod docs;
+mod evaluate;
 mod extract;
 mod fields;
 mod filaments;
@@ -138,6 +139,7 @@ pub(crate) fn calls() -> Vec<Call> {
         read("/api/v1/decisions", get(decisions::list)),
         write("/api/v1/policies", Wasm, post(policies::upload)),
         read("/api/v1/policies", get(policies::list)),
+        write("/api/v1/policies/evaluate", Json, post(evaluate::evaluate)),
         read("/api/v1/policies/{id}", get(policies::show)),
         read("/api/v1/policies/{id}/module", get(policies::module)),
         remove("/api/v1/policies/{id}", delete(policies::remove)),

@@ -18,7 +18,7 @@ use raft3d_engine::core::{
     ClusterId, Command, Envelope, Evaluation, Judge, LocalFault, ModuleDigest, ModuleSource,
     PolicyCall, PolicyError, PolicyHost, RequestId, Revision,
 };
-use raft3d_engine::policy::{ModuleProblem, ModuleReport};
+use raft3d_engine::policy::{AloudHost, ModuleProblem, ModuleReport, Trial};
 use raft3d_engine::raft::api::{
     ClusterStatus, MemberStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role,
     WriteError, WriteOutcome, WriteRequest,
@@ -32,9 +32,10 @@ use raft3d_engine::sdk::policy::Policy;
 use sha2::Digest as _;
 use standard_deduction::StandardDeduction;
 use standard_lifecycle::StandardLifecycle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
-use crate::backend::{Backend, CheckError, View};
+use crate::backend::{Backend, CheckError, DRY_RUNS_MAX, DryRun, View};
 
 /// Answers for the two default modules without WebAssembly.
 #[derive(Debug)]
@@ -64,6 +65,22 @@ impl PolicyHost for NativeHost {
         true
     }
 }
+
+/// A panic is told in words of its own.
+impl AloudHost for NativeHost {
+    fn evaluate_aloud(
+        &self,
+        call: &PolicyCall<'_>,
+        modules: &dyn ModuleSource,
+    ) -> Result<Trial, LocalFault> {
+        let evaluation = self.evaluate(call, modules)?;
+        let panic = evaluation.output.is_err().then(|| PANIC.to_owned());
+        Ok(Trial { evaluation, panic })
+    }
+}
+
+/// What a native guest says when it panics.
+const PANIC: &str = "a native guest panicked";
 
 /// The digest of `bytes`.
 fn sha256(bytes: &[u8]) -> ModuleDigest {
@@ -123,7 +140,8 @@ struct Inner {
 /// The node.
 #[derive(Debug)]
 pub(crate) struct Fake {
-    host: NativeHost,
+    host: Arc<NativeHost>,
+    dry_runs: Arc<Semaphore>,
     inner: Mutex<Inner>,
 }
 
@@ -142,7 +160,8 @@ impl Fake {
             membership: Vec::new(),
         };
         let fake = Self {
-            host: NativeHost { lifecycle },
+            host: Arc::new(NativeHost { lifecycle }),
+            dry_runs: Arc::new(Semaphore::new(DRY_RUNS_MAX as usize)),
             inner: Mutex::new(inner),
         };
         let bootstrap = fake.apply(WriteRequest {
@@ -185,7 +204,7 @@ impl Fake {
         let index = Revision(inner.index);
         let Inner { rows, digest, .. } = &mut *inner;
         let judge = Judge {
-            host: &self.host,
+            host: &*self.host,
             ruleset: &mut DecodedRuleset::default(),
         };
         let applied = apply_alone(rows, digest, index, &envelope, judge).unwrap();
@@ -241,6 +260,12 @@ impl Backend for Fake {
         let lacking = self.inner.lock().unwrap().not_compiled.clone();
         let lacking = lacking.filter(|(module, _)| modules.contains(module));
         async move { lacking.map_or(Ok(()), |(_, lacking)| Err(lacking)) }.boxed()
+    }
+
+    fn dry_run(&self) -> Option<DryRun> {
+        let permit = Arc::clone(&self.dry_runs).try_acquire_owned().ok()?;
+        let host = Arc::clone(&self.host) as Arc<dyn AloudHost>;
+        Some(DryRun { host, permit })
     }
 
     fn status(&self) -> NodeStatus {
@@ -489,6 +514,16 @@ impl Shop {
         let voters = vec![LackingVoter { node_id: 3, why }];
         let lacking = (module, NotCompiled { voters });
         self.node.inner.lock().unwrap().not_compiled = Some(lacking);
+    }
+
+    /// Takes the place of one dry run for as long as the answer lives; none where all are taken.
+    pub(crate) fn occupy_dry_run(&self) -> Option<OwnedSemaphorePermit> {
+        self.node.dry_run().map(|leave| leave.permit)
+    }
+
+    /// The digest of all rows.
+    pub(crate) fn digest(&self) -> Digest {
+        self.node.inner.lock().unwrap().digest
     }
 
     pub(crate) fn set_not_ready(&self, reason: &str) {

@@ -80,7 +80,7 @@ fn recorded(row: &DecisionRecord) -> Result<HookInput, Problem> {
 }
 
 #[derive(Debug, Serialize)]
-struct DecisionOut<'a> {
+pub(crate) struct DecisionOut<'a> {
     binding: &'a str,
     module: String,
     abi: u32,
