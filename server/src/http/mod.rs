@@ -48,7 +48,7 @@ use problem::{Kind, Problem};
 pub(crate) use fields::Fields;
 pub use listener::serve;
 pub use wire::config::EMPTY_CONFIG;
-pub(crate) use wire::config::to_cbor as config_to_cbor;
+pub(crate) use wire::config::{to_cbor as config_to_cbor, to_json as config_to_json};
 pub(crate) use wire::hook_input::HookInput;
 
 /// What every handler gets: the node.

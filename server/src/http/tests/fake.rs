@@ -100,7 +100,7 @@ fn manifest<P: Policy>() -> Manifest {
 }
 
 /// Stands in for the static check. What begins with `bad` is refused; what holds the name of the
-/// standard lifecycle is one.
+/// standard lifecycle is one; what stands behind `schema:` is its schema.
 fn inspect(bytes: &[u8]) -> Result<ModuleReport, ModuleProblem> {
     if bytes.starts_with(b"bad") {
         let (code, message) = ("not_wasm", "it does not begin as a module does".to_owned());
@@ -113,11 +113,15 @@ fn inspect(bytes: &[u8]) -> Result<ModuleReport, ModuleProblem> {
     }
     let name = StandardLifecycle::NAME.as_bytes();
     let is_lifecycle = bytes.windows(name.len()).any(|part| part == name);
-    let manifest = if is_lifecycle {
+    let mut manifest = if is_lifecycle {
         manifest::<StandardLifecycle>()
     } else {
         manifest::<StandardDeduction>()
     };
+    let text = core::str::from_utf8(bytes).unwrap_or_default();
+    if let Some((_, schema)) = text.split_once("schema:") {
+        manifest.config_schema = Some(schema.to_owned());
+    }
     Ok(ModuleReport {
         digest: sha256(bytes),
         manifest,
