@@ -22,7 +22,7 @@ pub const MEMORY: &str = "memory";
 pub const CHECK_CONFIG: &str = "check_config";
 
 /// Name of the exported function, which a module may have, that tells after a panic what was wrong:
-/// `() -> i64`, the packed place of a text. No replica ever calls it.
+/// `() -> i64`, the packed place of a text. Nothing that decides ever calls it.
 pub const PANIC: &str = "raft3d_panic";
 
 /// What a hook is called with: its input and the binding's configuration.

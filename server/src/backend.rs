@@ -9,17 +9,23 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use raft3d_engine::core::{ModuleDigest, ReadRows, Revision};
 use raft3d_engine::policy::tally::PolicyTallies;
-use raft3d_engine::policy::{CompileError, ModuleProblem, ModuleReport, UploadError, WasmHost};
+use raft3d_engine::policy::{
+    AloudHost, CompileError, ModuleProblem, ModuleReport, UploadError, WasmHost,
+};
 use raft3d_engine::raft::api::{
     ClusterStatus, MembershipError, NodeStatus, ReadError, ReadOptions, WriteError, WriteOutcome,
     WriteRequest,
 };
 use raft3d_engine::raft::readiness::NotCompiled;
 use raft3d_engine::raft::{Member, Node, NodeId};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Uploads that one node compiles or lets wait. They are compiled one after the other.
 const UPLOADS_MAX: usize = 4;
+/// Questions that change nothing (`/policies/evaluate`) which one node answers at once; more are
+/// told to come again. Two, so that a long one does not shut out a short one, and most processors are
+/// left to what decides.
+pub const DRY_RUNS_MAX: u32 = 2;
 /// How long an activation waits for the voters to compile its modules. Half of what a client waits
 /// for a write: what is left is for the write.
 const COMPILED_PATIENCE: Duration = Duration::from_secs(5);
@@ -52,6 +58,14 @@ pub enum CheckError {
     Fault(String),
 }
 
+/// Leave to ask policies something that changes nothing.
+pub struct DryRun {
+    /// Whom to ask. It blocks.
+    pub host: Arc<dyn AloudHost>,
+    /// Given back when the answer is there.
+    pub permit: OwnedSemaphorePermit,
+}
+
 /// A node, as the handlers see it.
 pub trait Backend: Send + Sync + 'static {
     /// Makes a write and waits for its outcome.
@@ -65,6 +79,10 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Waits until the voters that decide have compiled `modules`.
     fn await_compiled(&self, modules: Vec<ModuleDigest>) -> BoxFuture<'_, Result<(), NotCompiled>>;
+
+    /// Leave for one question to policies that changes nothing; none while as many are answered as
+    /// may be at once.
+    fn dry_run(&self) -> Option<DryRun>;
 
     /// This node, without asking anybody.
     fn status(&self) -> NodeStatus;
@@ -101,14 +119,18 @@ pub(crate) struct NodeBackend {
     node: Node,
     host: Arc<WasmHost>,
     uploads: Semaphore,
+    aloud: Arc<dyn AloudHost>,
+    dry_runs: Arc<Semaphore>,
 }
 
 impl NodeBackend {
-    pub(crate) fn new(node: Node, host: Arc<WasmHost>) -> Self {
+    pub(crate) fn new(node: Node, host: Arc<WasmHost>, aloud: Arc<dyn AloudHost>) -> Self {
         Self {
             node,
             host,
             uploads: Semaphore::new(UPLOADS_MAX),
+            aloud,
+            dry_runs: Arc::new(Semaphore::new(DRY_RUNS_MAX as usize)),
         }
     }
 
@@ -174,6 +196,12 @@ impl Backend for NodeBackend {
             compiled.await
         };
         compiled.boxed()
+    }
+
+    fn dry_run(&self) -> Option<DryRun> {
+        let permit = Arc::clone(&self.dry_runs).try_acquire_owned().ok()?;
+        let host = Arc::clone(&self.aloud);
+        Some(DryRun { host, permit })
     }
 
     fn status(&self) -> NodeStatus {

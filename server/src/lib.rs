@@ -7,6 +7,7 @@ pub mod backend;
 pub mod bootstrap;
 pub mod cli;
 pub mod config;
+mod config_schema;
 pub mod http;
 mod library;
 mod module;

@@ -10,7 +10,9 @@ use anyhow::{Context, anyhow};
 use raft3d_engine::core::epoch::EPOCHS;
 use raft3d_engine::core::limits::MODULES_MAX;
 use raft3d_engine::core::{ClusterId, ModuleDigest};
-use raft3d_engine::policy::{self, ChildCompiler, EngineSettings, HostOptions, WasmHost};
+use raft3d_engine::policy::{
+    self, ChildCompiler, DryRunHost, EngineSettings, HostOptions, WasmHost,
+};
 use raft3d_engine::raft::bootstrap::{BootstrapError, InitialMember, join};
 use raft3d_engine::raft::machine::{ApplyObserver, ApplyOptions};
 use raft3d_engine::raft::node::{NodeOptions, Timing};
@@ -21,7 +23,7 @@ use raft3d_engine::storage::data_dir::DataDir;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::backend::{Backend, NodeBackend};
+use crate::backend::{Backend, DRY_RUNS_MAX, NodeBackend};
 use crate::cli::COMPILE_WORKER;
 use crate::config::{self, NODE_ID_DEFAULT, ServeConfig, Start};
 use crate::{bootstrap, peer};
@@ -70,6 +72,11 @@ impl RunningNode {
                 .map_err(said)?,
         );
         let host = policy_host(&data_dir)?;
+        let dry_runs = DryRunHost::new(
+            data_dir.modules_cache_dir(),
+            Arc::new(compiler()?),
+            DRY_RUNS_MAX,
+        );
         let observer: Arc<dyn ApplyObserver> = Arc::new(Prefetcher::start(Arc::clone(&host))?);
         let apply = ApplyOptions {
             epochs: EPOCHS,
@@ -112,7 +119,7 @@ impl RunningNode {
         let node = Node::start(options, parts, transport).await.map_err(said)?;
         let peers = tokio::spawn(peer::serve(peer, Arc::new(node.clone())));
         let founding = tokio::spawn(found(node.clone(), initial_members(config, &node, &at)));
-        let backend = Arc::new(NodeBackend::new(node.clone(), host));
+        let backend = Arc::new(NodeBackend::new(node.clone(), host, Arc::new(dry_runs)));
         Ok(Self {
             backend,
             node,
@@ -162,13 +169,16 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn policy_host(data_dir: &DataDir) -> anyhow::Result<Arc<WasmHost>> {
+fn compiler() -> anyhow::Result<ChildCompiler> {
     let program = std::env::current_exe().context("this program does not find itself")?;
     let (option, value) = CHILD_ALLOCATOR;
-    let compiler = ChildCompiler::new(program, [COMPILE_WORKER.into()]).with_env(option, value);
+    Ok(ChildCompiler::new(program, [COMPILE_WORKER.into()]).with_env(option, value))
+}
+
+fn policy_host(data_dir: &DataDir) -> anyhow::Result<Arc<WasmHost>> {
     let options = HostOptions {
         cache_dir: data_dir.modules_cache_dir(),
-        compiler: Arc::new(compiler),
+        compiler: Arc::new(compiler()?),
         settings: EngineSettings::default(),
     };
     WasmHost::new(options).map(Arc::new).map_err(said)

@@ -93,6 +93,16 @@ impl CodeCache {
         Ok(cache)
     }
 
+    /// Opens the folder of another cache, to read. Where that has no key yet, nothing in it is taken.
+    pub(crate) fn open_to_read(dir: &Path) -> io::Result<Self> {
+        let mut unknown = [0; KEY_BYTES];
+        getrandom::fill(&mut unknown).map_err(io::Error::other)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            secret: read_secret(&dir.join(KEY_FILE))?.unwrap_or(unknown),
+        })
+    }
+
     fn clear(&self) -> io::Result<()> {
         let mut kept = Vec::new();
         for entry in fs::read_dir(&self.dir)? {

@@ -13,12 +13,14 @@ use raft3d_core::{
 use thiserror::Error;
 use wasmtime::Module;
 
+use super::aloud::AloudHost;
 use super::cache::{self, CodeCache, CodeKey};
 use super::compile::{CompileError, CompileLimits, Compiler};
 use super::module_digest;
 use super::runtime::{EngineSettings, ReadyModule, Runtime, lock};
 use super::tally::{PolicyTallies, Tally};
 use super::validate::{ModuleProblem, ModuleReport, inspect};
+use super::workbench::Trial;
 use crate::runtime;
 
 /// Modules kept ready in memory. Twenty bindings are active at most; the rest is for activations
@@ -71,6 +73,7 @@ pub enum UploadError {
 pub struct WasmHost {
     runtime: Runtime,
     cache: CodeCache,
+    purpose: Purpose,
     compiler: Arc<dyn Compiler>,
     known: Mutex<Known>,
     /// Modules that some thread is getting ready just now.
@@ -79,6 +82,24 @@ pub struct WasmHost {
     tally: Tally,
     /// One upload compiles at a time: their limits are per process, not for all of them.
     uploads: Mutex<()>,
+}
+
+/// What a host is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// It decides: what it compiles is kept, and it compiles whatever the cluster has taken.
+    Apply,
+    /// Nothing depends on it, so it writes nothing and spends no more than an upload may.
+    DryRun,
+}
+
+impl Purpose {
+    const fn limits(self) -> CompileLimits {
+        match self {
+            Self::Apply => CompileLimits::APPLY,
+            Self::DryRun => CompileLimits::UPLOAD,
+        }
+    }
 }
 
 /// What is known of a module.
@@ -101,16 +122,33 @@ impl WasmHost {
     /// # Errors
     /// See [`HostError`].
     pub fn new(options: HostOptions) -> Result<Self, HostError> {
+        Self::open(options, Purpose::Apply)
+    }
+
+    /// The same for dry runs: native code is read in the folder of another host, and none written.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub(super) fn for_dry_runs(options: HostOptions) -> Result<Self, HostError> {
+        Self::open(options, Purpose::DryRun)
+    }
+
+    fn open(options: HostOptions, purpose: Purpose) -> Result<Self, HostError> {
         let HostOptions {
             cache_dir,
             compiler,
             settings,
         } = options;
-        let cache = CodeCache::open(&cache_dir).map_err(|source| HostError::Cache {
+        let cache = match purpose {
+            Purpose::Apply => CodeCache::open(&cache_dir),
+            Purpose::DryRun => CodeCache::open_to_read(&cache_dir),
+        };
+        let cache = cache.map_err(|source| HostError::Cache {
             path: cache_dir,
             source,
         })?;
         Ok(Self {
+            purpose,
             runtime: Runtime::new(settings).map_err(HostError::Engine)?,
             cache,
             compiler,
@@ -192,7 +230,7 @@ impl WasmHost {
                 detail,
             });
         }
-        match self.obtain(module, &bytes, CompileLimits::APPLY) {
+        match self.obtain(module, &bytes, self.purpose.limits()) {
             Ok(loaded) => Ok(Some(loaded)),
             Err(LoadError::Compile(CompileError::Refused(_))) => {
                 lock(&self.known).insert(module, Loaded::Invalid);
@@ -228,7 +266,9 @@ impl WasmHost {
             .compile(bytes, limits)
             .map_err(LoadError::Compile)?;
         let engine = self.runtime.engine();
-        if let Err(error) = self.cache.store(CodeKey::new(module, engine), &code) {
+        if self.purpose == Purpose::Apply
+            && let Err(error) = self.cache.store(CodeKey::new(module, engine), &code)
+        {
             // A cache that cannot be written costs time after the next restart, nothing else.
             tracing::warn!(%module, %error, "compiled policy not kept on disk");
         }
@@ -283,12 +323,7 @@ impl PolicyHost for WasmHost {
         call: &PolicyCall<'_>,
         modules: &dyn ModuleSource,
     ) -> Result<Evaluation, LocalFault> {
-        let denied = |error| {
-            Ok(Evaluation {
-                gas: 0,
-                output: Err(error),
-            })
-        };
+        let denied = |error| Ok(not_asked(error));
         match self.load(call.module, || modules.module_bytes(call.module))? {
             None => denied(PolicyError::UnknownModule),
             Some(Loaded::Invalid) => denied(PolicyError::InvalidModule),
@@ -321,6 +356,38 @@ impl PolicyHost for WasmHost {
         self.recall(module)
             .or_else(|| self.load_from_disk(module))
             .is_some()
+    }
+}
+
+impl AloudHost for WasmHost {
+    fn evaluate_aloud(
+        &self,
+        call: &PolicyCall<'_>,
+        modules: &dyn ModuleSource,
+    ) -> Result<Trial, LocalFault> {
+        let denied = |error| Trial {
+            evaluation: not_asked(error),
+            panic: None,
+        };
+        Ok(
+            match self.load(call.module, || modules.module_bytes(call.module))? {
+                None => denied(PolicyError::UnknownModule),
+                Some(Loaded::Invalid) => denied(PolicyError::InvalidModule),
+                Some(Loaded::Ready(ready)) => {
+                    let asked = self.runtime.evaluate_aloud(&ready, call.export, call.input);
+                    let (evaluation, panic) = asked?;
+                    Trial { evaluation, panic }
+                }
+            },
+        )
+    }
+}
+
+/// What comes of asking a module that cannot be asked.
+const fn not_asked(error: PolicyError) -> Evaluation {
+    Evaluation {
+        gas: 0,
+        output: Err(error),
     }
 }
 

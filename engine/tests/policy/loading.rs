@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
+use raft3d_core::state::decisions::call_digest;
 use raft3d_core::{Export, LocalFault, PolicyCall, PolicyError, PolicyHost};
 use raft3d_engine::policy::{
-    CompileError, CompileLimits, Compiler, EngineSettings, HostOptions, InProcessCompiler,
-    UploadError, WasmHost, module_digest,
+    AloudHost, CompileError, CompileLimits, Compiler, DryRunHost, EngineSettings, HostOptions,
+    InProcessCompiler, Listener, Trial, UploadError, WasmHost, module_digest,
 };
 use raft3d_sdk::Hook;
 
@@ -207,4 +208,62 @@ fn who_asks_whether_a_module_is_compiled_does_not_wait_for_the_compiler() {
         compiling.join().unwrap().unwrap();
     });
     assert!(host.is_compiled(digest));
+}
+
+fn dry_run(host: &DryRunHost, bytes: &[u8]) -> Trial {
+    let call = PolicyCall {
+        module: module_digest(bytes),
+        export: Export::Hook(Hook::Admission),
+        input: b"",
+    };
+    let source = Source(Some(bytes.to_vec()));
+    host.evaluate_aloud(&call, &source).unwrap()
+}
+
+#[test]
+fn a_dry_run_takes_what_apply_compiled_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache_dir = dir.path().join("modules-cache");
+    let files = || match std::fs::read_dir(&cache_dir) {
+        Ok(files) => files.count(),
+        Err(_) => 0,
+    };
+    let bytes = guest("(i64.const 0)", "");
+    // Where apply has compiled nothing yet, not even its key is there.
+    let compiler = Arc::new(Counting::default());
+    let early = DryRunHost::new(cache_dir.clone(), compiler.clone(), 1);
+    let evaluation = dry_run(&early, &bytes).evaluation;
+    assert_eq!(dry_run(&early, &bytes).evaluation, evaluation);
+    assert_eq!((compiler.0.load(Ordering::Relaxed), files()), (1, 0));
+
+    let applies = host(dir.path(), Arc::new(InProcessCompiler::new(SETTINGS)));
+    let source = Source(Some(bytes.clone()));
+    assert_eq!(answer(&applies, &bytes, &source), evaluation.output);
+    let kept = files();
+    let compiler = Arc::new(Counting::default());
+    let later = DryRunHost::new(cache_dir.clone(), compiler.clone(), 1);
+    assert_eq!(dry_run(&later, &bytes).evaluation, evaluation);
+    assert_eq!((compiler.0.load(Ordering::Relaxed), files()), (0, kept));
+}
+
+#[test]
+fn a_listener_keeps_the_words_beside_the_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let compiler = Arc::new(InProcessCompiler::new(SETTINGS));
+    let host = DryRunHost::new(dir.path().to_owned(), compiler, 1);
+    let words = r#"(func (export "raft3d_panic") (result i64) (i64.const 0x4000000004))"#;
+    let body = "(i32.store (i32.const 64) (i32.const 0x37207461)) (unreachable)";
+    let bytes = guest(body, words);
+    let module = module_digest(&bytes);
+    let listener = Listener::new(&host);
+    let call = PolicyCall {
+        module,
+        export: Export::Hook(Hook::Admission),
+        input: b"asked",
+    };
+    let evaluation = listener.evaluate(&call, &Source(Some(bytes))).unwrap();
+    assert_eq!(evaluation.output, Err(PolicyError::Unreachable));
+    let said = |input: &[u8]| listener.panic_of(module, &call_digest(input));
+    assert_eq!(said(b"asked").as_deref(), Some("at 7"));
+    assert_eq!(said(b"other"), None);
 }

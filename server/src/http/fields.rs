@@ -180,6 +180,28 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// A whole number that must be there.
+    pub(crate) fn required_integer<T: FromStr>(
+        &mut self,
+        name: &str,
+        range: &str,
+    ) -> Result<T, Problem> {
+        let value = self.integer(name, range)?;
+        self.required(name, value)
+    }
+
+    /// An object inside this one.
+    pub(crate) fn optional_nested(&mut self, name: &str) -> Result<Option<Self>, Problem> {
+        let at = self.pointer(name);
+        self.raw(name).map(|raw| Self::nested(at, raw)).transpose()
+    }
+
+    /// An object inside this one that must be there.
+    pub(crate) fn required_nested(&mut self, name: &str) -> Result<Self, Problem> {
+        let value = self.optional_nested(name)?;
+        self.required(name, value)
+    }
+
     /// A truth value; false where it is left out.
     pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Problem> {
         match self.raw(name).map(RawValue::get) {
@@ -226,8 +248,10 @@ impl<'a> Fields<'a> {
     pub(crate) fn finish(self, door: Door) -> Result<(), Problem> {
         match self.fields.first() {
             Some((name, _)) if door == Door::V1 => {
-                let detail = format!("{name}: is not a field of this request");
-                Err(Problem::new(Kind::UnknownField, detail).at(&self.pointer(name)))
+                let pointer = self.pointer(name);
+                let place = pointer.strip_prefix('/').unwrap_or(&pointer);
+                let detail = format!("{place}: is not a field of this request");
+                Err(Problem::new(Kind::UnknownField, detail).at(&pointer))
             }
             _ => Ok(()),
         }

@@ -7,6 +7,7 @@ mod classic;
 mod cluster;
 mod decisions;
 mod docs;
+mod evaluate;
 mod extract;
 mod fields;
 mod filaments;
@@ -45,9 +46,11 @@ use limits::WRITE_TIME_MAX;
 use pace::Pace;
 use problem::{Kind, Problem};
 
+pub(crate) use fields::Fields;
 pub use listener::serve;
 pub use wire::config::EMPTY_CONFIG;
-pub(crate) use wire::config::to_cbor as config_to_cbor;
+pub(crate) use wire::config::{to_cbor as config_to_cbor, to_json as config_to_json};
+pub(crate) use wire::hook_input::HookInput;
 
 /// What every handler gets: the node.
 #[derive(Clone)]
@@ -137,6 +140,7 @@ pub(crate) fn calls() -> Vec<Call> {
         read("/api/v1/decisions", get(decisions::list)),
         write("/api/v1/policies", Wasm, post(policies::upload)),
         read("/api/v1/policies", get(policies::list)),
+        write("/api/v1/policies/evaluate", Json, post(evaluate::evaluate)),
         read("/api/v1/policies/{id}", get(policies::show)),
         read("/api/v1/policies/{id}/module", get(policies::module)),
         remove("/api/v1/policies/{id}", delete(policies::remove)),

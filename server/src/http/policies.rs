@@ -36,7 +36,9 @@ pub(super) async fn upload(
             CheckError::Busy => Problem::new(Kind::Overloaded, error.to_string()),
             CheckError::Fault(fault) => Problem::internal(fault),
         })?;
-    check_schema(&report.manifest)?;
+    let manifest = report.manifest.clone();
+    let checked = tokio::task::spawn_blocking(move || check_schema(&manifest));
+    checked.await.map_err(Problem::internal)??;
     let command = Command::UploadModule(UploadModule {
         digest: report.digest,
         bytes: bytes.into(),

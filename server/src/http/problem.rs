@@ -119,7 +119,8 @@ impl Problem {
         self.kind.row().status
     }
 
-    fn body(&self) -> Vec<u8> {
+    /// The body that a client gets.
+    pub(crate) fn value(&self) -> Value {
         let row = self.kind.row();
         let mut body = self.members.clone();
         body.insert(
@@ -129,7 +130,7 @@ impl Problem {
         body.insert("title".to_owned(), row.title.into());
         body.insert("status".to_owned(), row.status.as_u16().into());
         body.insert("detail".to_owned(), self.detail.clone().into());
-        Value::Object(body).to_string().into_bytes()
+        Value::Object(body)
     }
 }
 
@@ -137,7 +138,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
         tracing::debug!(status = status.as_u16(), kind = ?self.kind, detail = %self.detail);
-        let mut response = Response::new(Body::from(self.body()));
+        let mut response = Response::new(Body::from(self.value().to_string()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use raft3d_engine::core::state::modules;
-use raft3d_engine::core::state::rulesets::{self, Ruleset};
+use raft3d_engine::core::state::modules::{self, ModuleInfo};
+use raft3d_engine::core::state::rulesets::{self, Binding, Ruleset};
 use raft3d_engine::core::{Accepted, Command, ModuleDigest, Revision};
 use raft3d_engine::raft::api::{Consistency, ReadOptions};
 
@@ -14,8 +14,10 @@ use super::extract::{Caller, IfMatch, JsonBody, Params};
 use super::fields::Door;
 use super::limits::READ_TIME_MAX;
 use super::problem::{Kind, Problem};
+use super::wire::config;
 use super::wire::ruleset::{RulesetV1, read_activate, read_rollback};
 use super::{App, page_of, reply};
+use crate::config_schema::{ConfigSchema, FAILURES_MAX, Failure};
 
 pub(super) async fn show(State(app): State<App>, mut params: Params) -> Result<Response, Problem> {
     let options = params.read_options()?;
@@ -40,7 +42,7 @@ pub(super) async fn activate(
         Problem::new(Kind::PreconditionRequired, detail).with("field", "If-Match")
     })?;
     let activate = read_activate(body.fields(Door::V1)?, if_match.expected())?;
-    await_compiled(&app, &activate.ruleset).await?;
+    prepare(&app, &activate.ruleset).await?;
     answer(&app, caller, Command::ActivateRuleset(activate)).await
 }
 
@@ -54,25 +56,59 @@ pub(super) async fn rollback(
     answer(&app, caller, Command::RollbackRuleset(rollback)).await
 }
 
-/// No replica is to compile in the middle of apply. A module that this node does not know is left
-/// to apply, which says so.
-async fn await_compiled(app: &App, ruleset: &Ruleset) -> Result<(), Problem> {
-    let bound = ruleset.bindings.iter().map(|binding| binding.module);
-    let bound: BTreeSet<ModuleDigest> = bound.collect();
+/// Compares configurations with their modules' schemas, and waits for the modules: no replica is to
+/// compile in the middle of apply. A module that this node does not know is left to apply, which
+/// says so.
+async fn prepare(app: &App, ruleset: &Ruleset) -> Result<(), Problem> {
+    let bindings = ruleset.bindings.clone();
     let options = ReadOptions {
         consistency: Consistency::Linearizable,
         min_revision: None,
         timeout: READ_TIME_MAX,
     };
     let known = app.read(options, move |rows| {
-        let mut known = Vec::new();
-        for module in bound {
-            known.extend(modules::get(rows, module)?.map(|_| module));
+        let mut known = BTreeSet::new();
+        let mut failures = Vec::new();
+        for (place, binding) in bindings.iter().enumerate() {
+            if let Some(info) = modules::get(rows, binding.module)? {
+                known.insert(binding.module);
+                failures.extend(config_failures(place, binding, &info));
+            }
         }
-        Ok(known)
+        match refused(failures) {
+            Some(problem) => Err(problem),
+            None => Ok(known.into_iter().collect::<Vec<ModuleDigest>>()),
+        }
     });
     let (_, known) = known.await?;
     Ok(app.backend.await_compiled(known).await?)
+}
+
+/// What the schema of a binding's module says against its configuration. A schema that this server
+/// would not take today says nothing.
+fn config_failures(place: usize, binding: &Binding, info: &ModuleInfo) -> Vec<Failure> {
+    let schema = info.manifest.config_schema.as_deref();
+    let Some(schema) = schema.and_then(|text| ConfigSchema::parse(text).ok()) else {
+        return Vec::new();
+    };
+    let failures = schema.failures(&config::to_json(&binding.config));
+    let whole = failures.into_iter().map(|failure| Failure {
+        pointer: format!("/bindings/{place}/config{}", failure.pointer),
+        message: format!("{} (binding '{}')", failure.message, binding.id),
+    });
+    whole.collect()
+}
+
+/// All failures as one problem: the first is its field, `details` lists as many as are told.
+fn refused(failures: Vec<Failure>) -> Option<Problem> {
+    let first = failures.first()?;
+    let problem = Problem::field(&first.pointer, &first.message);
+    let details: Vec<_> = failures
+        .iter()
+        .take(FAILURES_MAX)
+        .map(Failure::to_string)
+        .collect();
+    Some(problem.with("details", details))
 }
 
 async fn answer(app: &App, caller: Caller, command: Command) -> Result<Response, Problem> {

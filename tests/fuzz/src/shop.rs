@@ -1,6 +1,6 @@
 //! A print shop in memory, and what must hold of its rows whatever was applied to them.
 
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -20,7 +20,7 @@ use raft3d_core::{
     Response, Revision,
 };
 use raft3d_engine::policy::tally::PolicyTallies;
-use raft3d_engine::policy::{ModuleReport, inspect};
+use raft3d_engine::policy::{AloudHost, ModuleReport, Trial, inspect};
 use raft3d_engine::raft::api::{
     ClusterStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role, WriteError,
     WriteOutcome, WriteRequest,
@@ -29,9 +29,10 @@ use raft3d_engine::raft::readiness::NotCompiled;
 use raft3d_engine::raft::{Incarnation, Member, NodeId};
 use raft3d_sdk::Grams;
 use raft3d_sdk::native::call_native;
-use raft3d_server::backend::{Backend, CheckError, View};
+use raft3d_server::backend::{Backend, CheckError, DryRun, View};
 use standard_deduction::StandardDeduction;
 use standard_lifecycle::StandardLifecycle;
+use tokio::sync::Semaphore;
 
 /// Rows of one kind that are looked at: an input writes far fewer.
 const ROWS_MAX: usize = 10_000;
@@ -72,6 +73,20 @@ impl PolicyHost for NativeHost {
 
     fn is_compiled(&self, _: ModuleDigest) -> bool {
         true
+    }
+}
+
+impl AloudHost for NativeHost {
+    fn evaluate_aloud(
+        &self,
+        call: &PolicyCall<'_>,
+        modules: &dyn ModuleSource,
+    ) -> Result<Trial, LocalFault> {
+        let evaluation = self.evaluate(call, modules)?;
+        Ok(Trial {
+            evaluation,
+            panic: None,
+        })
     }
 }
 
@@ -301,6 +316,13 @@ impl Backend for ShopNode {
 
     fn await_compiled(&self, _: Vec<ModuleDigest>) -> BoxFuture<'_, Result<(), NotCompiled>> {
         ready(Ok(())).boxed()
+    }
+
+    fn dry_run(&self) -> Option<DryRun> {
+        // One input makes one request after the other.
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().ok()?;
+        let host = Arc::new(NativeHost);
+        Some(DryRun { host, permit })
     }
 
     fn status(&self) -> NodeStatus {

@@ -46,8 +46,8 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &CreateJob, host: &dyn PolicyHost) -
         recorder: &tx.recorder,
         ruleset: &active.ruleset,
         job: &job.id,
-        printer: &printer,
-        filament: &filament,
+        printer_labels: &printer.labels,
+        material: &filament.material,
     };
     // No binding for `admission` in scope means that nothing stands against the job.
     panel.rule(Hook::Admission)?;

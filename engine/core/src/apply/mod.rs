@@ -11,6 +11,7 @@ mod create_filament;
 mod create_job;
 mod create_printer;
 mod delete_module;
+pub mod dry_run;
 mod lifecycle;
 mod policies;
 mod raise_epoch;

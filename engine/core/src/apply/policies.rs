@@ -7,6 +7,7 @@ use raft3d_sdk::{
 
 use super::recorder::Recorder;
 use super::tx::Stop;
+use crate::command::Labels;
 use crate::error::LocalFault;
 use crate::event::EventKind;
 use crate::ids::{BindingId, JobId, ModuleDigest};
@@ -15,9 +16,7 @@ use crate::policy::{
 };
 use crate::rejection::{PolicyRefusal, Rejection, RejectionKind};
 use crate::state::decisions::Verdict;
-use crate::state::filaments::Filament;
 use crate::state::modules;
-use crate::state::printers::Printer;
 use crate::state::rows::ReadRows;
 use crate::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
 
@@ -116,8 +115,10 @@ pub(super) struct Panel<'a> {
     pub(super) recorder: &'a Recorder,
     pub(super) ruleset: &'a Ruleset,
     pub(super) job: &'a JobId,
-    pub(super) printer: &'a Printer,
-    pub(super) filament: &'a Filament,
+    /// Labels of the printer.
+    pub(super) printer_labels: &'a Labels,
+    /// Material of the filament.
+    pub(super) material: &'a str,
 }
 
 impl<'a> Panel<'a> {
@@ -198,8 +199,8 @@ impl<'a> Panel<'a> {
     fn bound(&self, hook: Hook, mode: Mode) -> impl Iterator<Item = &'a Binding> {
         let in_scope = |scope: &Scope| match scope {
             Scope::All => true,
-            Scope::PrinterLabel { key, value } => self.printer.labels.get(key) == Some(value),
-            Scope::FilamentType(material) => self.filament.material.eq_ignore_ascii_case(material),
+            Scope::PrinterLabel { key, value } => self.printer_labels.get(key) == Some(value),
+            Scope::FilamentType(material) => self.material.eq_ignore_ascii_case(material),
         };
         self.ruleset.bindings.iter().filter(move |binding| {
             binding.mode == mode

@@ -3,14 +3,12 @@
 use std::cell::RefCell;
 
 use minicbor::Encode;
-use minicbor::encode::{Encoder, Error, Write};
 use raft3d_sdk::manifest::ABI_VERSION;
-use raft3d_sdk::wire::Call;
 use raft3d_sdk::{Hook, Warning};
 
 use crate::error::LocalFault;
 use crate::ids::{JobId, Revision};
-use crate::state::decisions::{Decision, DecisionRecord, Verdict};
+use crate::state::decisions::{self, Decision, DecisionRecord, Verdict};
 use crate::state::encode;
 use crate::state::rulesets::{Binding, DecisionsKept, RulesetRevision};
 
@@ -21,8 +19,8 @@ pub(super) struct Asked {
     /// What the active ruleset keeps of records.
     pub(super) kept: DecisionsKept,
     /// CBOR of the hooks' input: the same for every binding and hook that is asked.
-    input: Vec<u8>,
-    decisions: Vec<Decision>,
+    pub(super) input: Vec<u8>,
+    pub(super) decisions: Vec<Decision>,
 }
 
 impl Asked {
@@ -53,14 +51,19 @@ impl Recorder {
         active: &RulesetRevision,
         input: &T,
     ) -> Result<(), LocalFault> {
+        self.question_encoded(job, active, encode(input)?);
+        Ok(())
+    }
+
+    /// Begins with an input that is CBOR already.
+    pub(super) fn question_encoded(&self, job: &JobId, active: &RulesetRevision, input: Vec<u8>) {
         *self.0.borrow_mut() = Some(Asked {
             job: job.clone(),
             ruleset: active.revision,
             kept: active.ruleset.decisions_kept,
-            input: encode(input)?,
+            input,
             decisions: Vec::new(),
         });
-        Ok(())
     }
 
     /// What the binding's module is sent.
@@ -68,10 +71,7 @@ impl Recorder {
         let asked = self.0.borrow();
         // Invariant: the question comes first (every command that asks begins with it).
         let input = asked.as_ref().map(|asked| asked.input.as_slice());
-        encode(&Call {
-            input: Encoded(input.unwrap_or_default()),
-            config: &binding.config,
-        })
+        decisions::call(input.unwrap_or_default(), &binding.config)
     }
 
     /// Notes one evaluation; `call` is what the module was sent.
@@ -91,7 +91,7 @@ impl Recorder {
             abi: ABI_VERSION,
             hook,
             mode: binding.mode,
-            input_digest: *blake3::hash(call).as_bytes(),
+            input_digest: decisions::call_digest(call),
             verdict,
             warnings,
             gas,
@@ -100,16 +100,12 @@ impl Recorder {
 
     /// What was noted; none where no policy was asked.
     pub(super) fn into_asked(self) -> Option<Asked> {
-        let asked = self.0.into_inner();
+        let asked = self.into_question();
         asked.filter(|asked| !asked.decisions.is_empty())
     }
-}
 
-/// A value that is encoded already.
-struct Encoded<'a>(&'a [u8]);
-
-impl<C> Encode<C> for Encoded<'_> {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), Error<W::Error>> {
-        e.writer_mut().write_all(self.0).map_err(Error::write)
+    /// The question and what was noted; none where it did not come to a question.
+    pub(super) fn into_question(self) -> Option<Asked> {
+        self.0.into_inner()
     }
 }

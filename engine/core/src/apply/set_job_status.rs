@@ -64,8 +64,8 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost
         recorder: &tx.recorder,
         ruleset: &active.ruleset,
         job: &job.id,
-        printer: &printer,
-        filament: &filament,
+        printer_labels: &printer.labels,
+        material: &filament.material,
     };
     let stranded = !active
         .lifecycle
@@ -74,8 +74,7 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost
         .any(|state| is_same(state, &job));
     let asks_rules = !(stranded && command.wants_override && to.terminal);
     if asks_rules && panel.rule(Hook::Transition)? == 0 {
-        let message = "no policy is bound that could allow this transition";
-        return Err(Rejection::new(RejectionKind::NoPolicyBound, message).into());
+        return Err(no_policy_bound().into());
     }
     let (taken, why) = panel.deduction()?.unwrap_or_default();
     let (moved, left) = moved(tx, &job, to, &filament, taken)?;
@@ -102,6 +101,12 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost
     }
     verdicts.into_iter().for_each(|verdict| tx.emit(verdict));
     Ok(Accepted::Job(moved))
+}
+
+/// What nobody allows is denied.
+pub(super) fn no_policy_bound() -> Rejection {
+    let message = "no policy is bound that could allow this transition";
+    Rejection::new(RejectionKind::NoPolicyBound, message)
 }
 
 /// A state is its name, without regard to case; an alias is not enough, because policies compare

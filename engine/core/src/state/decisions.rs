@@ -4,7 +4,9 @@
 //! for all of them, so it is kept once. The newest are kept, as many and for as long as the active
 //! ruleset says.
 
+use minicbor::encode::{Encoder, Error, Write};
 use minicbor::{Decode, Encode};
+use raft3d_sdk::wire::Call;
 use raft3d_sdk::{DenyClass, Grams, Hook, Warning};
 
 use super::meta::{self, Totals};
@@ -114,6 +116,30 @@ pub struct DecisionRecord {
     /// The evaluations.
     #[n(6)]
     pub decisions: Vec<Decision>,
+}
+
+/// What a module with this configuration is called with, for the input of a record.
+///
+/// # Errors
+/// A fault of this program: encoding into memory does not fail.
+pub fn call(input: &[u8], config: &[u8]) -> Result<Vec<u8>, LocalFault> {
+    let input = Encoded(input);
+    codec::encode(&Call { input, config })
+}
+
+/// Names what a module was sent: [`Decision::input_digest`].
+#[must_use]
+pub fn call_digest(call: &[u8]) -> [u8; 32] {
+    *blake3::hash(call).as_bytes()
+}
+
+/// A value that is encoded already.
+struct Encoded<'a>(&'a [u8]);
+
+impl<C> Encode<C> for Encoded<'_> {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), Error<W::Error>> {
+        e.writer_mut().write_all(self.0).map_err(Error::write)
+    }
 }
 
 /// Up to `limit` records after the revision `after`, oldest first.

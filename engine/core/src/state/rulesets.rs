@@ -243,6 +243,17 @@ pub(crate) fn activate(
     Ok(())
 }
 
+/// Makes `ruleset` the active one among rows that nobody keeps.
+pub(crate) fn pretend_active(
+    rows: &mut dyn Rows,
+    ruleset: &RulesetRevision,
+) -> Result<(), LocalFault> {
+    rows.put(keys::ruleset(ruleset.revision), codec::encode(ruleset)?);
+    let active = codec::encode(&ruleset.revision)?;
+    rows.put(keys::ACTIVE_RULESET.to_vec(), active);
+    Ok(())
+}
+
 /// Up to `limit` revisions before `before`, newest first.
 ///
 /// # Errors

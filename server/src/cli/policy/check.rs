@@ -1,9 +1,9 @@
 //! `raft3d policy check`: what an upload would say, and more, without a cluster.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use raft3d_engine::core::limits::GAS_PER_EVALUATION_MAX;
 use raft3d_engine::policy::{LimitUse, ModuleReport};
 use raft3d_engine::sdk::{Hook, Lifecycle};
@@ -14,7 +14,8 @@ use super::ask::{Desk, compile_limited, failure};
 use super::run::{self, FAILED, json_argument};
 use super::{per_cent, read_module, sample};
 use crate::cli::print;
-use crate::http::{EMPTY_CONFIG, config_to_cbor};
+use crate::config_schema::{BAD_SCHEMA, ConfigSchema};
+use crate::http::{EMPTY_CONFIG, config_to_cbor, config_to_json};
 
 /// What `check` may be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,12 +34,22 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let report = desk.report();
     print(&about(report))?;
     print(&table(&report.limits_used))?;
+    let schema = config_schema(&args.file, report)?;
     let code_bytes = compile_limited(&args.file, &bytes)?;
     print(&format!(
         "\ncompiles within the limits of an upload, to {code_bytes} bytes\n"
     ))?;
     let config = config_or_empty(args.config.as_deref())?;
+    if let (Some(schema), Some(_)) = (&schema, &args.config) {
+        against_schema(schema, &config)?;
+    }
     let (verdict, gas) = desk.check_config(&config)?;
+    if let (None, Some(schema)) = (&verdict.problem, &schema) {
+        // The module takes it: a schema that does not would refuse what is good.
+        against_schema(schema, &config).context(
+            "check_config takes a configuration that the schema in the manifest refuses",
+        )?;
+    }
     match (verdict.problem, &args.config) {
         (None, _) => print(&format!("configuration: good ({gas} gas)\n"))?,
         (Some(problem), Some(_)) => bail!(bad_config(&problem, verdict.pointer.as_deref())),
@@ -49,6 +60,26 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
     }
     run_hooks(&desk, &config)
+}
+
+/// The schema of the module's configuration, which an upload would take.
+fn config_schema(file: &Path, report: &ModuleReport) -> Result<Option<ConfigSchema>> {
+    let text = report.manifest.config_schema.as_deref();
+    let schema = text.map(ConfigSchema::parse).transpose();
+    schema.map_err(|error| anyhow!("{}: {BAD_SCHEMA}: {error}", file.display()))
+}
+
+/// Refuses a configuration with every place that the schema does not allow.
+fn against_schema(schema: &ConfigSchema, config: &[u8]) -> Result<()> {
+    let failures = schema.failures(&config_to_json(config));
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<_> = failures
+        .iter()
+        .map(|failure| format!("--config {failure}"))
+        .collect();
+    bail!("{}", lines.join("\n"))
 }
 
 /// Asks every hook with its sample, and says what came.

@@ -3,13 +3,11 @@
 //! The sample is the shape: a field that it does not have is unknown. Names and units are those of
 //! the HTTP API.
 
-use anyhow::{Context, Result, bail};
-use raft3d_engine::sdk::testkit;
-use raft3d_engine::sdk::{
-    ActorView, AdmissionInput, FilamentView, Grams, Hook, JobView, Label, PrinterStatus,
-    PrinterView, Reported, TransitionInput, wire,
-};
-use serde_json::{Map, Value, json};
+use anyhow::{Result, anyhow, bail};
+use raft3d_engine::sdk::{Hook, testkit};
+use serde_json::{Map, Value};
+
+use crate::http::{Fields, HookInput};
 
 /// Where a sample job moves from and to: the beginning of the default lifecycle's last step, which
 /// deducts.
@@ -20,60 +18,12 @@ const DEPTH_MAX: usize = 4;
 /// The sample input of a hook.
 pub(super) fn sample(hook: Hook) -> Value {
     let (from, to) = SAMPLE_MOVE;
-    let input = testkit::transition(from, to);
-    let mut fields = json!({
-        "now_ms": input.now_ms,
-        "actor": input.actor,
-        "job": job(&input.job),
-        "printer": printer(&input.printer),
-        "filament": filament(&input.filament),
-        "creator": {
-            "open_jobs": input.creator.open_jobs, "reserved_in_mg": input.creator.reserved_mg,
-        },
-        "to": input.to,
-        "reported": {"used_weight_in_grams": null, "reason": null, "override": false},
-    });
-    if hook == Hook::Admission
-        && let Some(fields) = fields.as_object_mut()
-    {
-        // A job that is to be created is in the lifecycle's first state, and moves nowhere.
-        fields.remove("to");
-        fields.remove("reported");
-        fields.insert("job".into(), job(&testkit::job()));
-    }
-    fields
-}
-
-fn job(job: &JobView<'_>) -> Value {
-    json!({
-        "id": job.id, "printer_id": job.printer_id, "filament_id": job.filament_id,
-        "filepath": job.filepath, "print_weight_in_grams": grams(job.print_weight),
-        "status": job.status, "priority": job.priority, "labels": {},
-        "created_by": job.created_by, "created_at_ms": job.created_at_ms,
-        "deducted_weight_in_grams": grams(job.deducted),
-    })
-}
-
-fn printer(printer: &PrinterView<'_>) -> Value {
-    json!({
-        "id": printer.id, "company": printer.company, "model": printer.model, "status": "active",
-        "labels": {}, "open_jobs": printer.open_jobs, "occupying_jobs": printer.occupying_jobs,
-    })
-}
-
-fn filament(filament: &FilamentView<'_>) -> Value {
-    json!({
-        "id": filament.id, "type": filament.material, "color": filament.color,
-        "total_weight_in_grams": grams(filament.total),
-        "remaining_weight_in_grams": grams(filament.remaining),
-        "reserved_by_others_in_grams": grams(filament.reserved_by_others),
-        "archived": filament.archived,
-    })
-}
-
-/// A weight as JSON: its text is a number.
-fn grams(weight: Grams) -> Value {
-    serde_json::from_str(&weight.to_string()).unwrap_or_default()
+    let input = match hook {
+        Hook::Admission => HookInput::from(&testkit::admission()),
+        Hook::Transition | Hook::Deduction => HookInput::from(&testkit::transition(from, to)),
+    };
+    // It holds nothing that JSON has not: a test reads each sample back.
+    serde_json::to_value(input).unwrap_or_default()
 }
 
 /// The sample of `hook` with the fields of `given` in place of its own.
@@ -119,179 +69,10 @@ fn place(at: &str) -> &str {
 /// # Errors
 /// A field with a value of another type, or out of range, by its JSON Pointer.
 pub(super) fn encode(hook: Hook, input: &Value, config: &[u8]) -> Result<Vec<u8>> {
-    let root = Part {
-        at: String::new(),
-        value: input,
-    };
-    let (job, printer, filament) = (
-        root.part("job")?,
-        root.part("printer")?,
-        root.part("filament")?,
-    );
-    let (job, printer, filament) = (
-        read_job(&job)?,
-        read_printer(&printer)?,
-        read_filament(&filament)?,
-    );
-    let (now_ms, actor) = (root.number("now_ms")?, root.text("actor")?);
-    let creator = root.part("creator")?;
-    let creator = ActorView {
-        open_jobs: creator.number("open_jobs")?,
-        reserved_mg: creator.number("reserved_in_mg")?,
-    };
-    if hook == Hook::Admission {
-        let input = AdmissionInput {
-            now_ms,
-            actor,
-            job,
-            printer,
-            filament,
-            creator,
-        };
-        return Ok(wire::encode_call(&input, config));
-    }
-    let reported = root.part("reported")?;
-    let input = TransitionInput {
-        now_ms,
-        actor,
-        job,
-        printer,
-        filament,
-        to: root.text("to")?,
-        reported: Reported {
-            used: reported
-                .given("used_weight_in_grams")
-                .then(|| reported.weight("used_weight_in_grams"))
-                .transpose()?,
-            reason: reported
-                .given("reason")
-                .then(|| reported.text("reason"))
-                .transpose()?,
-            wants_override: reported.flag("override")?,
-        },
-        creator,
-    };
-    Ok(wire::encode_call(&input, config))
-}
-
-fn read_job<'a>(job: &Part<'a>) -> Result<JobView<'a>> {
-    Ok(JobView {
-        id: job.text("id")?,
-        printer_id: job.text("printer_id")?,
-        filament_id: job.text("filament_id")?,
-        filepath: job.text("filepath")?,
-        print_weight: job.weight("print_weight_in_grams")?,
-        status: job.text("status")?,
-        priority: job.number("priority")?,
-        labels: job.labels("labels")?,
-        created_by: job.text("created_by")?,
-        created_at_ms: job.number("created_at_ms")?,
-        deducted: job.weight("deducted_weight_in_grams")?,
-    })
-}
-
-fn read_printer<'a>(printer: &Part<'a>) -> Result<PrinterView<'a>> {
-    Ok(PrinterView {
-        id: printer.text("id")?,
-        company: printer.text("company")?,
-        model: printer.text("model")?,
-        status: match printer.text("status")? {
-            "active" => PrinterStatus::Active,
-            "maintenance" => PrinterStatus::Maintenance,
-            "retired" => PrinterStatus::Retired,
-            _ => bail!(printer.wrong("status", "must be active, maintenance or retired")),
-        },
-        labels: printer.labels("labels")?,
-        open_jobs: printer.number("open_jobs")?,
-        occupying_jobs: printer.number("occupying_jobs")?,
-    })
-}
-
-fn read_filament<'a>(filament: &Part<'a>) -> Result<FilamentView<'a>> {
-    Ok(FilamentView {
-        id: filament.text("id")?,
-        material: filament.text("type")?,
-        color: filament.text("color")?,
-        total: filament.weight("total_weight_in_grams")?,
-        remaining: filament.weight("remaining_weight_in_grams")?,
-        reserved_by_others: filament.weight("reserved_by_others_in_grams")?,
-        archived: filament.flag("archived")?,
-    })
-}
-
-/// An object of the input, and its place there.
-struct Part<'a> {
-    at: String,
-    value: &'a Value,
-}
-
-impl<'a> Part<'a> {
-    fn get(&self, name: &str) -> &'a Value {
-        self.value.get(name).unwrap_or(&Value::Null)
-    }
-
-    fn given(&self, name: &str) -> bool {
-        !self.get(name).is_null()
-    }
-
-    fn wrong(&self, name: &str, why: &str) -> String {
-        format!("input {}/{name}: {why}, not {}", self.at, self.get(name))
-    }
-
-    fn part(&self, name: &str) -> Result<Self> {
-        let at = format!("{}/{name}", self.at);
-        let value = self.get(name);
-        value
-            .is_object()
-            .then_some(Self { at, value })
-            .with_context(|| self.wrong(name, "must be an object"))
-    }
-
-    fn text(&self, name: &str) -> Result<&'a str> {
-        let text = self.get(name).as_str();
-        text.with_context(|| self.wrong(name, "must be text"))
-    }
-
-    fn flag(&self, name: &str) -> Result<bool> {
-        let flag = self.get(name).as_bool();
-        flag.with_context(|| self.wrong(name, "must be true or false"))
-    }
-
-    fn number<N: TryFrom<i128>>(&self, name: &str) -> Result<N> {
-        let value = self.get(name);
-        let number = value
-            .as_i64()
-            .map(i128::from)
-            .or_else(|| value.as_u64().map(i128::from));
-        number
-            .and_then(|number| N::try_from(number).ok())
-            .with_context(|| self.wrong(name, "must be a whole number in range"))
-    }
-
-    /// Grams, as a number or as text, read without floats where they have at most three decimals.
-    fn weight(&self, name: &str) -> Result<Grams> {
-        let text = match self.get(name) {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => bail!(self.wrong(name, "must be a number of grams")),
-        };
-        text.parse::<Grams>()
-            .map_err(|error| anyhow::anyhow!(self.wrong(name, &error.to_string())))
-    }
-
-    /// Labels, sorted by key as a guest gets them (a JSON object's keys are sorted here).
-    fn labels(&self, name: &str) -> Result<Vec<Label<'a>>> {
-        let why = "must be an object of texts";
-        let labels = self
-            .get(name)
-            .as_object()
-            .with_context(|| self.wrong(name, why))?;
-        let label = |(key, value): (&'a String, &'a Value)| {
-            let value = value.as_str().with_context(|| self.wrong(name, why))?;
-            Ok(Label { key, value })
-        };
-        labels.iter().map(label).collect()
-    }
+    let text = input.to_string();
+    let read = Fields::parse(text.as_bytes()).and_then(|fields| HookInput::read(hook, fields));
+    let input = read.map_err(|problem| anyhow!("input /{}", problem.detail()))?;
+    Ok(input.call(config))
 }
 
 /// Names of a record's fields, for help texts.
@@ -309,6 +90,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use raft3d_engine::sdk::wire::{EMPTY_CONFIG, encode_call};
+    use raft3d_engine::sdk::{
+        ActorView, FilamentView, Grams, JobView, Label, PrinterStatus, PrinterView, Reported,
+        TransitionInput,
+    };
+    use serde_json::json;
 
     fn bytes(hook: Hook, given: &Value) -> Vec<u8> {
         encode(hook, &overlaid(hook, given).unwrap(), EMPTY_CONFIG).unwrap()
@@ -417,7 +203,10 @@ mod tests {
                 json!({"job": {"priority": 3_000_000_000_u64}}),
                 "input /job/priority: ",
             ),
-            (json!({"job": {"labels": {"a": 1}}}), "input /job/labels: "),
+            (
+                json!({"job": {"labels": {"a": 1}}}),
+                "input /job/labels/a: ",
+            ),
             (
                 json!({"printer": {"status": "broken"}}),
                 "input /printer/status: ",
@@ -426,10 +215,8 @@ mod tests {
                 json!({"filament": {"archived": "no"}}),
                 "input /filament/archived: ",
             ),
-            (
-                json!({"actor": null}),
-                "input /actor: must be text, not null",
-            ),
+            (json!({"actor": null}), "input /actor: is required"),
+            (json!({"actor": 5}), "input /actor: must be a string"),
             (json!([]), "input (the whole): must be an object"),
         ] {
             let text = refusal(Hook::Admission, &given);

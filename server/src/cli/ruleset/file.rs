@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::client::Node;
 use crate::cli::policy;
+use crate::config_schema::{ConfigSchema, FAILURES_MAX, Failure};
 use crate::module::inspect;
 
 /// Largest ruleset file, in bytes: what a request's body may hold.
@@ -193,6 +194,36 @@ impl RulesetFile {
             .get("lifecycle")
             .filter(|it| !it.is_null())
             .map(states_of))
+    }
+
+    /// What the modules' schemas say against the configurations, a line each. A module that the node
+    /// does not have is left to `apply`.
+    pub(super) fn config_failures(&self, node: &Node) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (at, binding) in self.bindings.iter().enumerate() {
+            let config = binding.get("config").unwrap_or(&Value::Null);
+            let Some(schema) = self.schema_of(binding, node) else {
+                continue;
+            };
+            for Failure { pointer, message } in schema.failures(config) {
+                lines.push(format!("/bindings/{at}/config{pointer}: {message}"));
+            }
+        }
+        lines.truncate(FAILURES_MAX);
+        lines
+    }
+
+    fn schema_of(&self, binding: &Value, node: &Node) -> Option<ConfigSchema> {
+        let digest = binding.get("module").and_then(Value::as_str)?;
+        let text = match self.local.get(digest) {
+            Some((_, bytes)) => inspect(bytes).ok()?.manifest.config_schema?,
+            None => {
+                let module = node.get(&format!("{POLICIES}/{digest}")).ok()?;
+                let schema = module.get("config_schema");
+                schema.filter(|schema| !schema.is_null())?.to_string()
+            }
+        };
+        ConfigSchema::parse(&text).ok()
     }
 
     /// The body that activates it.

@@ -204,6 +204,9 @@ fn show_diff(node: &Node, file: &RulesetFile) -> Result<ExitCode> {
         "changes to revision {revision}:\n{}\n",
         lines.join("\n")
     ))?;
+    for failure in file.config_failures(node) {
+        print(&format!("! apply would be refused: {failure}\n"))?;
+    }
     Ok(ExitCode::from(EXIT_CHANGES))
 }
 

@@ -84,7 +84,7 @@ async fn every_call_refuses_bad_bodies() {
 }
 
 /// A body with everything that is required, for each call of `/api/v1` that takes one.
-const GOOD: [(&str, &str); 8] = [
+const GOOD: [(&str, &str); 9] = [
     ("/api/v1/printers", r#""company":"a","model":"b""#),
     (
         "/api/v1/filaments",
@@ -95,6 +95,10 @@ const GOOD: [(&str, &str); 8] = [
         r#""printer_id":"p1","filament_id":"f1","filepath":"x","print_weight_in_grams":1"#,
     ),
     ("/api/v1/print_jobs/{id}/status", r#""status":"running""#),
+    (
+        "/api/v1/policies/evaluate",
+        r#""job_id":"j1","status":"running""#,
+    ),
     ("/api/v1/ruleset", r#""bindings":[]"#),
     ("/api/v1/ruleset/rollback", r#""reason":"x""#),
     (

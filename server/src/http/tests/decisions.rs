@@ -53,6 +53,17 @@ async fn a_job_shows_which_policies_decided_what() {
     assert_eq!(first["binding"], active["bindings"][0]["id"]);
     assert_eq!(first["module"], active["bindings"][0]["module"]);
     assert!(first["gas"].is_u64() && shown[0].get("input_cbor").is_none());
+    let (asked, moved) = (&shown[0]["input"], &shown[2]["input"]);
+    assert_eq!(asked["job"]["print_weight_in_grams"], 120);
+    assert_eq!(asked["filament"]["remaining_weight_in_grams"], 800);
+    assert!(asked.get("to").is_none(), "{asked}");
+    assert_eq!(
+        (&moved["to"], &moved["job"]["status"]),
+        (&json!("Done"), &json!("Running"))
+    );
+    assert_eq!(moved["reported"]["used_weight_in_grams"], 99.5);
+    let without = shop.get(&format!("{JOBS}/j1/decisions?input=none")).await;
+    assert!(without.json()[0].get("input").is_none(), "{without:?}");
 }
 
 #[tokio::test]
@@ -91,7 +102,10 @@ async fn all_records_are_listed_page_by_page_with_what_was_asked() {
     let seen = first.json()[0]["revision"].clone();
     let later = shop.get(&format!("/api/v1/decisions?after={seen}")).await;
     assert_eq!(ids(&later.json()), ["b", "c"]);
-    for bad in ["input=json", "after=a", "page_token=!"] {
+    assert!(later.json()[0].get("input").is_none(), "left out of a list");
+    let shown = shop.get("/api/v1/decisions?input=json&limit=1").await;
+    assert_eq!(shown.json()[0]["input"]["job"]["id"], "a");
+    for bad in ["input=hex", "after=a", "page_token=!"] {
         let refused = shop.get(&format!("/api/v1/decisions?{bad}")).await;
         assert_eq!(refused.status, 400, "{refused:?}");
     }

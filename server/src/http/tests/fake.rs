@@ -20,7 +20,7 @@ use raft3d_engine::core::{
     PolicyCall, PolicyError, PolicyHost, RequestId, Revision,
 };
 use raft3d_engine::policy::tally::PolicyTallies;
-use raft3d_engine::policy::{ModuleProblem, ModuleReport};
+use raft3d_engine::policy::{AloudHost, ModuleProblem, ModuleReport, Trial};
 use raft3d_engine::raft::api::{
     ClusterStatus, MemberStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role,
     WriteError, WriteOutcome, WriteRequest,
@@ -34,9 +34,10 @@ use raft3d_engine::sdk::policy::Policy;
 use sha2::Digest as _;
 use standard_deduction::StandardDeduction;
 use standard_lifecycle::StandardLifecycle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
-use crate::backend::{Backend, CheckError, View};
+use crate::backend::{Backend, CheckError, DRY_RUNS_MAX, DryRun, View};
 
 /// Answers for the two default modules without WebAssembly.
 #[derive(Debug)]
@@ -67,6 +68,22 @@ impl PolicyHost for NativeHost {
     }
 }
 
+/// A panic is told in words of its own.
+impl AloudHost for NativeHost {
+    fn evaluate_aloud(
+        &self,
+        call: &PolicyCall<'_>,
+        modules: &dyn ModuleSource,
+    ) -> Result<Trial, LocalFault> {
+        let evaluation = self.evaluate(call, modules)?;
+        let panic = evaluation.output.is_err().then(|| PANIC.to_owned());
+        Ok(Trial { evaluation, panic })
+    }
+}
+
+/// What a native guest says when it panics.
+const PANIC: &str = "a native guest panicked";
+
 /// The digest of `bytes`.
 fn sha256(bytes: &[u8]) -> ModuleDigest {
     ModuleDigest(sha2::Sha256::digest(bytes).into())
@@ -85,7 +102,7 @@ fn manifest<P: Policy>() -> Manifest {
 }
 
 /// Stands in for the static check. What begins with `bad` is refused; what holds the name of the
-/// standard lifecycle is one.
+/// standard lifecycle is one; what stands behind `schema:` is its schema.
 fn inspect(bytes: &[u8]) -> Result<ModuleReport, ModuleProblem> {
     if bytes.starts_with(b"bad") {
         let (code, message) = ("not_wasm", "it does not begin as a module does".to_owned());
@@ -98,11 +115,15 @@ fn inspect(bytes: &[u8]) -> Result<ModuleReport, ModuleProblem> {
     }
     let name = StandardLifecycle::NAME.as_bytes();
     let is_lifecycle = bytes.windows(name.len()).any(|part| part == name);
-    let manifest = if is_lifecycle {
+    let mut manifest = if is_lifecycle {
         manifest::<StandardLifecycle>()
     } else {
         manifest::<StandardDeduction>()
     };
+    let text = core::str::from_utf8(bytes).unwrap_or_default();
+    if let Some((_, schema)) = text.split_once("schema:") {
+        manifest.config_schema = Some(schema.to_owned());
+    }
     Ok(ModuleReport {
         digest: sha256(bytes),
         manifest,
@@ -126,7 +147,8 @@ struct Inner {
 /// The node.
 #[derive(Debug)]
 pub(crate) struct Fake {
-    host: NativeHost,
+    host: Arc<NativeHost>,
+    dry_runs: Arc<Semaphore>,
     inner: Mutex<Inner>,
 }
 
@@ -146,7 +168,8 @@ impl Fake {
             tallies: PolicyTallies::default(),
         };
         let fake = Self {
-            host: NativeHost { lifecycle },
+            host: Arc::new(NativeHost { lifecycle }),
+            dry_runs: Arc::new(Semaphore::new(DRY_RUNS_MAX as usize)),
             inner: Mutex::new(inner),
         };
         let bootstrap = fake.apply(WriteRequest {
@@ -189,7 +212,7 @@ impl Fake {
         let index = Revision(inner.index);
         let Inner { rows, digest, .. } = &mut *inner;
         let judge = Judge {
-            host: &self.host,
+            host: &*self.host,
             ruleset: &mut DecodedRuleset::default(),
             epochs: EPOCHS,
         };
@@ -246,6 +269,12 @@ impl Backend for Fake {
         let lacking = self.inner.lock().unwrap().not_compiled.clone();
         let lacking = lacking.filter(|(module, _)| modules.contains(module));
         async move { lacking.map_or(Ok(()), |(_, lacking)| Err(lacking)) }.boxed()
+    }
+
+    fn dry_run(&self) -> Option<DryRun> {
+        let permit = Arc::clone(&self.dry_runs).try_acquire_owned().ok()?;
+        let host = Arc::clone(&self.host) as Arc<dyn AloudHost>;
+        Some(DryRun { host, permit })
     }
 
     fn status(&self) -> NodeStatus {
@@ -504,6 +533,16 @@ impl Shop {
 
     pub(crate) fn set_tallies(&self, tallies: PolicyTallies) {
         self.node.inner.lock().unwrap().tallies = tallies;
+    }
+
+    /// Takes the place of one dry run for as long as the answer lives; none where all are taken.
+    pub(crate) fn occupy_dry_run(&self) -> Option<OwnedSemaphorePermit> {
+        self.node.dry_run().map(|leave| leave.permit)
+    }
+
+    /// The digest of all rows.
+    pub(crate) fn digest(&self) -> Digest {
+        self.node.inner.lock().unwrap().digest
     }
 
     pub(crate) fn set_not_ready(&self, reason: &str) {

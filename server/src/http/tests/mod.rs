@@ -11,6 +11,7 @@ mod bad_input;
 mod classic;
 mod decisions;
 mod docs;
+mod evaluate;
 mod fake;
 mod listener;
 mod metrics;

@@ -230,3 +230,66 @@ async fn scopes_and_shares_are_shown_as_they_were_given() {
     assert_eq!(done.status, 200, "{done:?}");
     assert_eq!(done.json()["bindings"], bindings);
 }
+
+#[tokio::test]
+async fn configurations_are_compared_with_their_modules_schemas() {
+    let shop = Shop::stocked().await;
+    let schema = json!({"type": "object", "additionalProperties": false, "properties": {
+        "limits": {"type": "array", "items": {"type": "integer", "maximum": 9}},
+        "materials": {"type": "array"}}});
+    let bytes = format!("a lifecycle: standard-lifecycle schema:{schema}");
+    let uploaded = shop.call("POST", "/api/v1/policies", &WASM, bytes).await;
+    assert_eq!(uploaded.status, 201, "{uploaded:?}");
+    let active = shop.get(RULESET).await;
+    let tag = active.header("etag").unwrap().to_owned();
+    let bindings = active.json()["bindings"].clone();
+    let mut other = bindings[0].clone();
+    other["id"] = json!("other");
+    other["lifecycle"] = json!(false);
+    other["module"] = uploaded.json()["sha256"].clone();
+    let second = bindings.as_array().unwrap().len();
+    let before = shop.log_index();
+    let with = |config: Value| {
+        let mut other = other.clone();
+        other["config"] = config;
+        let mut all = bindings.clone();
+        all.as_array_mut().unwrap().push(other);
+        json!({ "bindings": all })
+    };
+    let bad = json!({"limits": [10, 5, "x"], "colour": 1});
+    let refused = put(&shop, &tag, &with(bad)).await;
+    let at = format!("bindings/{second}/config");
+    let kind = ("invalid-field".to_owned(), Some(format!("{at}/colour")));
+    assert_eq!((refused.status.as_u16(), refused.problem()), (400, kind));
+    let details = refused.json()["details"].clone();
+    let details: Vec<_> = details.as_array().unwrap().iter().collect();
+    assert_eq!(details.len(), 3, "{refused:?}");
+    let first = details[1].as_str().unwrap();
+    assert!(first.starts_with(&format!("/{at}/limits/0: ")), "{first}");
+    assert!(first.ends_with("(binding 'other')"), "{first}");
+    assert_eq!(shop.log_index(), before, "nothing was proposed");
+
+    // What the schema lets through, the module still decides.
+    let blocked = put(&shop, &tag, &with(json!({"materials": [5]}))).await;
+    assert_eq!(blocked.problem().0, "activation-blocked", "{blocked:?}");
+    let done = put(&shop, &tag, &with(json!({}))).await;
+    assert_eq!(done.status, 200, "{done:?}");
+}
+
+#[tokio::test]
+async fn a_module_whose_schema_cannot_be_used_is_refused() {
+    let shop = Shop::new();
+    let before = shop.log_index();
+    for (schema, named) in [
+        ("{", "not JSON"),
+        ("{\"type\":\"integr\"}", "no valid JSON Schema"),
+        ("{\"$ref\":\"http://127.0.0.1:1/\"}", "/$ref"),
+    ] {
+        let bytes = format!("schema:{schema}");
+        let refused = shop.call("POST", "/api/v1/policies", &WASM, bytes).await;
+        assert_eq!(refused.problem().0, "module-refused", "{refused:?}");
+        assert_eq!(refused.json()["code"], "bad_config_schema");
+        assert!(refused.text.contains(named), "{refused:?}");
+    }
+    assert_eq!(shop.log_index(), before);
+}

@@ -2,10 +2,11 @@
 
 use raft3d_engine::core::state::decisions::{Decision, DecisionRecord, Verdict};
 use raft3d_engine::core::state::rulesets::Mode;
-use raft3d_engine::sdk::DenyClass;
+use raft3d_engine::sdk::{DenyClass, Hook};
 use serde::Serialize;
 
 use super::GramsOut;
+use super::hook_input::HookInput;
 use super::time::TimeOut;
 use crate::http::extract::Params;
 use crate::http::problem::Problem;
@@ -15,17 +16,21 @@ use crate::http::problem::Problem;
 pub(crate) enum InputShown {
     /// Not at all.
     Left,
+    /// With the names and units of this API.
+    Json,
     /// As the policies were sent it, in hex: for programs that ask other policies the same.
     Cbor,
 }
 
 impl InputShown {
     /// Takes the parameter `input`.
-    pub(crate) fn take(params: &mut Params) -> Result<Self, Problem> {
+    pub(crate) fn take(params: &mut Params, default: Self) -> Result<Self, Problem> {
         match params.take("input")?.as_deref() {
-            None => Ok(Self::Left),
+            None => Ok(default),
+            Some("none") => Ok(Self::Left),
+            Some("json") => Ok(Self::Json),
             Some("cbor") => Ok(Self::Cbor),
-            Some(_) => Err(Problem::parameter("input", "must be cbor")),
+            Some(_) => Err(Problem::parameter("input", "must be none, json or cbor")),
         }
     }
 }
@@ -40,25 +45,42 @@ pub(crate) struct DecisionRecordV1<'a> {
     job_id: &'a str,
     decisions: Vec<DecisionOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<HookInput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     input_cbor: Option<String>,
 }
 
 impl<'a> DecisionRecordV1<'a> {
-    pub(crate) fn new(row: &'a DecisionRecord, input: InputShown) -> Self {
-        Self {
+    pub(crate) fn new(row: &'a DecisionRecord, input: InputShown) -> Result<Self, Problem> {
+        Ok(Self {
             revision: row.revision.0,
             at: TimeOut(row.at_ms),
             engine_epoch: row.epoch,
             ruleset: row.ruleset.0,
             job_id: row.job.as_str(),
             decisions: row.decisions.iter().map(DecisionOut::from).collect(),
+            input: (input == InputShown::Json)
+                .then(|| recorded(row))
+                .transpose()?,
             input_cbor: (input == InputShown::Cbor).then(|| hex::encode(&row.input)),
-        }
+        })
     }
 }
 
+/// The input of a record: every hook that was asked got the same.
+fn recorded(row: &DecisionRecord) -> Result<HookInput, Problem> {
+    // A record without a decision is never written.
+    let hook = row.decisions.first().map_or(Hook::Admission, |d| d.hook);
+    HookInput::from_cbor(hook, &row.input).map_err(|error| {
+        let revision = row.revision;
+        Problem::internal(format!(
+            "the input recorded at {revision} is damaged: {error}"
+        ))
+    })
+}
+
 #[derive(Debug, Serialize)]
-struct DecisionOut<'a> {
+pub(crate) struct DecisionOut<'a> {
     binding: &'a str,
     module: String,
     abi: u32,

@@ -3,7 +3,9 @@
 pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod decision;
+pub(crate) mod evaluate;
 pub(crate) mod filament;
+pub(crate) mod hook_input;
 pub(crate) mod job;
 pub(crate) mod policy;
 pub(crate) mod printer;

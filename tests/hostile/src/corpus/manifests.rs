@@ -226,8 +226,8 @@ fn schemas() -> Vec<Entry> {
     let large = format!(r#"{{"description":"{}"}}"#, many(60_000, "x"));
     let deep = format!(
         "{}{}",
-        many(60, "{\"not\":"),
-        "{}".to_owned() + &many(60, "}")
+        many(40, "{\"not\":"),
+        "{}".to_owned() + &many(40, "}")
     );
     let too_deep = format!(
         "{}{}",
@@ -236,7 +236,7 @@ fn schemas() -> Vec<Entry> {
     );
     vec![
         with("schema-of-60-kb", "has an enormous schema", large, allows),
-        with("schema-of-60-levels", "has a deep schema", deep, allows),
+        with("schema-of-40-levels", "has a deep schema", deep, allows),
         with(
             "schema-of-7500-levels",
             "has a schema that readers of JSON cannot read",
