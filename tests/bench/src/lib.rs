@@ -1,7 +1,7 @@
 //! Measures this system beside etcd: one machine, one run, the same work.
 //!
 //! A program that prints figures, never a test that fails on a busy machine. Each part
-//! ([`writes`], [`reads`], [`large`], [`failover`]) starts clusters of three real processes
+//! ([`writes`], [`reads`], [`large`], [`failover`], [`uploads`]) starts clusters of three real processes
 //! ([`systems`]), puts load on them from a process of its own ([`load`]), and counts what each
 //! process uses meanwhile ([`usage`], [`measure`]).
 
@@ -11,6 +11,7 @@ pub mod large;
 pub mod load;
 pub mod machine;
 pub mod measure;
+mod moments;
 pub mod plots;
 pub mod policies;
 pub mod reads;
@@ -19,5 +20,6 @@ pub mod stats;
 pub mod systems;
 pub mod table;
 pub mod targets;
+pub mod uploads;
 pub mod usage;
 pub mod writes;

@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use raft3d_bench::setting::{Setting, remove, scratch};
 use raft3d_bench::table::markdown;
 use raft3d_bench::targets::{Target, targets_table};
-use raft3d_bench::{failover, large, load, machine, plots, policies, reads, writes};
+use raft3d_bench::{failover, large, load, machine, plots, policies, reads, uploads, writes};
 use raft3d_checkers::report::{FOLDER, Report, Table};
 
 /// Environment variable: the engine's example of that name, for the share of a write that
@@ -60,13 +60,21 @@ enum Part {
     Large,
     /// Leaders killed
     Failover,
+    /// Large modules uploaded and activated under load
+    Uploads,
     /// All of that
     All,
 }
 
 impl Part {
     /// All parts, in the order in which they run.
-    const EACH: [Self; 4] = [Self::Writes, Self::Reads, Self::Failover, Self::Large];
+    const EACH: [Self; 5] = [
+        Self::Writes,
+        Self::Reads,
+        Self::Failover,
+        Self::Uploads,
+        Self::Large,
+    ];
 
     /// Its name on the command line.
     fn name(self) -> &'static str {
@@ -75,6 +83,7 @@ impl Part {
             Self::Reads => "reads",
             Self::Large => "large",
             Self::Failover => "failover",
+            Self::Uploads => "uploads",
             Self::All => "all",
         }
     }
@@ -154,6 +163,14 @@ fn measure_part(part: Part, args: &Args, setting: &Setting, target: &Path) -> Re
                 ..Findings::default()
             }
         }
+        Part::Uploads => {
+            let found = uploads::run(setting)?;
+            Findings {
+                tables: found.tables(),
+                targets: found.targets(),
+                ..Findings::default()
+            }
+        }
         Part::Large => {
             let results = large::run(setting, args.jobs, args.refill)?;
             Findings {
@@ -184,13 +201,15 @@ fn measure_part(part: Part, args: &Args, setting: &Setting, target: &Path) -> Re
 fn measure_writes(args: &Args, setting: &Setting, images: &Path) -> Result<Findings> {
     let results = writes::run(setting, &args.clients)?;
     let mut tables = writes::tables(&results);
+    let mut targets = writes::targets(&results);
     if let Some(program) = std::env::var_os(EVALUATE_COST) {
         let cost_us = policies::evaluation_us(Path::new(&program))?;
         tables.push(policies::table(cost_us, &results));
+        targets.push(policies::target(cost_us));
     }
     Ok(Findings {
         tables,
-        targets: writes::targets(&results),
+        targets,
         images: plots::writes(&results, images)?,
     })
 }

@@ -11,9 +11,14 @@ use crate::measure::Measured;
 use crate::stats::short;
 use crate::systems::System;
 use crate::table;
+use crate::targets::Target;
 
 /// The line of the engine's example `evaluate_cost` about the policy that new jobs must pass.
 const ADMISSION: &str = "standard-lifecycle admission";
+/// What an evaluation may cost, in microseconds.
+const EVALUATION_MOST_US: f64 = 20.0;
+/// What it should cost, in microseconds.
+const EVALUATION_GOAL_US: f64 = 10.0;
 /// Replicas that evaluate it.
 const REPLICAS: f64 = 3.0;
 
@@ -39,6 +44,17 @@ pub fn evaluation_us(evaluate_cost: &Path) -> Result<f64> {
 fn median_of(text: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(ADMISSION))?;
     line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// What must be reached.
+#[must_use]
+pub fn target(evaluation_us: f64) -> Target {
+    Target::new(
+        "one evaluation in a fresh instance, median",
+        format!("at most {EVALUATION_MOST_US} us, goal {EVALUATION_GOAL_US} us"),
+        format!("{} us", short(evaluation_us)),
+        evaluation_us <= EVALUATION_MOST_US,
+    )
 }
 
 /// The share of a whole write, for each number of clients.
