@@ -14,12 +14,14 @@ use raft3d_core::{
     Accepted, BindingId, ClusterId, Command, Epochs, Evaluation, LocalFault, ModuleDigest,
     ModuleSource, PolicyCall, PolicyHost, PrinterId, RequestId, Response, Revision,
 };
-use raft3d_engine::policy::{EngineSettings, HostOptions, InProcessCompiler, WasmHost, inspect};
+use raft3d_engine::policy::{
+    EngineSettings, HostOptions, InProcessCompiler, WasmHost, inspect, module_digest,
+};
 use raft3d_engine::raft::api::{
     Consistency, ReadError, ReadOptions, Role, WriteError, WriteOutcome, WriteRequest,
 };
 use raft3d_engine::raft::bootstrap::{self, BootstrapError, InitialMember};
-use raft3d_engine::raft::machine::ApplyOptions;
+use raft3d_engine::raft::machine::{ApplyObserver, ApplyOptions};
 use raft3d_engine::raft::node::{NodeOptions, Timing};
 use raft3d_engine::raft::parts::{OpenError, Parts};
 use raft3d_engine::raft::{Member, Node, NodeId};
@@ -107,6 +109,24 @@ pub struct Tune {
     pub power: Option<Arc<Power>>,
     /// Nodes that say of every module that they are still compiling it.
     pub compiling: Arc<Mutex<BTreeSet<NodeId>>>,
+    /// Which node was asked for which module that it said it lacks, and whether its state holds it.
+    pub wanted: Arc<Mutex<BTreeSet<(NodeId, ModuleDigest, bool)>>>,
+}
+
+/// Notes what a node's observer is told to compile.
+struct Wanted {
+    node: NodeId,
+    wanted: Arc<Mutex<BTreeSet<(NodeId, ModuleDigest, bool)>>>,
+}
+
+impl ApplyObserver for Wanted {
+    fn module_wanted(&self, module: ModuleDigest, bytes: &dyn Fn() -> Option<Vec<u8>>) {
+        let is_there = bytes().is_some_and(|bytes| module_digest(&bytes) == module);
+        self.wanted
+            .lock()
+            .unwrap()
+            .insert((self.node, module, is_there));
+    }
 }
 
 /// The host of all nodes, as one of them sees it.
@@ -141,6 +161,7 @@ impl Default for Tune {
             checkpoint_ms: 10_000,
             power: None,
             compiling: Arc::default(),
+            wanted: Arc::default(),
         }
     }
 }
@@ -243,11 +264,15 @@ impl Cluster {
         let slot = &self.slots[at];
         let host = HOST.1.clone();
         let data_dir = Arc::new(DataDir::open(&slot.dir).unwrap());
+        let observer: Option<Arc<dyn ApplyObserver>> = Some(Arc::new(Wanted {
+            node: slot.id.lock().unwrap().expect("the node has no id yet"),
+            wanted: Arc::clone(&self.tune.wanted),
+        }));
         match &self.tune.power {
-            None => Parts::open(data_dir, host, None, apply).await,
+            None => Parts::open(data_dir, host, observer, apply).await,
             Some(power) => {
                 let (options, disk) = (Power::log_options(), Arc::clone(power));
-                Parts::open_on(data_dir, host, None, apply, options, disk).await
+                Parts::open_on(data_dir, host, observer, apply, options, disk).await
             }
         }
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use raft3d_core::ModuleDigest;
+use raft3d_core::state::rulesets;
 use raft3d_engine::raft::NodeId;
+use raft3d_engine::raft::api::{Consistency, ReadOptions};
 
 use crate::cluster::{Cluster, PATIENCE, Tune};
 
@@ -81,4 +83,30 @@ async fn who_waits_goes_on_when_the_modules_are_compiled() {
     assert!(!waiting.is_finished());
     set_compiling(&cluster, &[]);
     assert_eq!(waiting.await.unwrap(), Ok(()));
+}
+
+/// A module that came with a snapshot, or with too many others at once, is compiled nowhere: whoever
+/// is asked for it begins with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lacks_a_module_is_told_to_compile_it() {
+    let cluster = Cluster::started(3, Tune::default()).await;
+    let (leader, others) = places(&cluster).await;
+    let node = cluster.node(leader);
+    let options = ReadOptions {
+        consistency: Consistency::Linearizable,
+        min_revision: None,
+        timeout: PATIENCE,
+    };
+    let view = node.read(options).await.unwrap();
+    let active = rulesets::active(&view).unwrap().expect("a ruleset");
+    let there = active.ruleset.bindings[0].module;
+    let missing = MODULES[0];
+    let asked = [there, missing];
+    node.await_compiled(&asked, SHORT).await.unwrap();
+    assert!(cluster.tune.wanted.lock().unwrap().is_empty());
+    let lacking = set_compiling(&cluster, &others);
+    node.await_compiled(&asked, SHORT).await.unwrap_err();
+    let of = |id: &NodeId| [(*id, missing, false), (*id, there, true)];
+    let expected: BTreeSet<_> = lacking.iter().flat_map(of).collect();
+    assert_eq!(*cluster.tune.wanted.lock().unwrap(), expected);
 }

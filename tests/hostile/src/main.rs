@@ -1,11 +1,11 @@
 //! Plays hostile modules and random calls for as long as it is told: `cargo xtask hostile`.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -128,11 +128,7 @@ impl Run {
         self.report.figure("of these run on three engines", all.run);
         self.report.violations.extend(found);
         self.table("Answers of random modules", &all.answers);
-        let refused = all.refused.iter().map(|(code, n)| ((*code).to_owned(), *n));
-        self.table(
-            "Random modules that were refused",
-            refused.collect::<Vec<_>>().iter().map(|(a, b)| (a, b)),
-        );
+        self.table("Random modules that were refused", &all.refused);
         Ok(())
     }
 
@@ -206,14 +202,12 @@ impl Run {
         Ok(())
     }
 
-    fn table<'a>(&mut self, title: &str, counts: impl IntoIterator<Item = (&'a String, &'a u64)>) {
+    fn table<K: ToString>(&mut self, title: &str, counts: &BTreeMap<K, u64>) {
+        let row = |(what, times): (&K, &u64)| vec![what.to_string(), times.to_string()];
         self.report.tables.push(Table {
             title: title.to_owned(),
             head: vec!["what".to_owned(), "times".to_owned()],
-            rows: counts
-                .into_iter()
-                .map(|(what, times)| vec![what.clone(), times.to_string()])
-                .collect(),
+            rows: counts.iter().map(row).collect(),
         });
     }
 

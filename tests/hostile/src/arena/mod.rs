@@ -137,6 +137,13 @@ impl Arena {
         again_while_busy(|| client.upload(module))
     }
 
+    /// Asks for the end of a module.
+    #[must_use]
+    pub fn delete(&self, trial: &Trial) -> Answer {
+        let path = format!("/api/v1/policies/{}", trial.sha256);
+        self.client(self.uploads).delete(&path)
+    }
+
     fn activate(&self, bindings: &[Value]) -> Answer {
         let client = self.client(self.rounds);
         again_while_busy(|| {

@@ -41,6 +41,16 @@ fn no_module_of_the_table_hurts_a_cluster() {
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // What was never active goes; what a revision names stays as long as that does.
+    for (entry, trial) in &unbound {
+        let answer = arena.delete(trial);
+        assert!(
+            (200..300).contains(&answer.status),
+            "{}: {answer}",
+            entry.name
+        );
+    }
+    arena.delete(&bound[0].1).expect(409);
     let _ = arena.close();
 }
 
