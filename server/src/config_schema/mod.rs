@@ -9,7 +9,9 @@ mod bounds;
 use core::fmt;
 use std::collections::BTreeSet;
 
-use boon::{Compiler, Draft, ErrorKind, SchemaIndex, Schemas, UrlLoader, ValidationError};
+use boon::{
+    CompileError, Compiler, Draft, ErrorKind, SchemaIndex, Schemas, UrlLoader, ValidationError,
+};
 use serde_json::Value;
 
 use bounds::Cost;
@@ -90,13 +92,11 @@ impl ConfigSchema {
         compiler.set_default_draft(Draft::V2020_12);
         compiler.use_loader(Box::new(Nowhere));
         let mut schemas = Schemas::new();
-        let compiled = compiler
+        compiler
             .add_resource(LOCATION, schema)
-            .and_then(|()| compiler.compile(LOCATION, &mut schemas));
-        let root = compiled.map_err(|error| {
-            let text = format!("{error:#}").replace(LOCATION, "");
-            SchemaError::Invalid(cut(&one_line(&text)))
-        })?;
+            .map_err(|error| invalid(&error))?;
+        let root = compiler.compile(LOCATION, &mut schemas);
+        let root = root.map_err(|error| invalid(&error))?;
         Ok(Self {
             schemas,
             root,
@@ -117,6 +117,11 @@ impl ConfigSchema {
         collect(&error, &mut failures);
         failures.into_iter().take(FAILURES_MAX).collect()
     }
+}
+
+fn invalid(error: &CompileError) -> SchemaError {
+    let text = format!("{error:#}").replace(LOCATION, "");
+    SchemaError::Invalid(cut(&one_line(&text)))
 }
 
 /// The innermost failures of a tree.

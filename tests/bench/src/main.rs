@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use raft3d_bench::setting::{Setting, remove, scratch};
 use raft3d_bench::table::markdown;
 use raft3d_bench::targets::{Target, targets_table};
-use raft3d_bench::{failover, large, load, machine, plots, policies, reads, writes};
+use raft3d_bench::{backtest, failover, large, load, machine, plots, policies, reads, writes};
 use raft3d_checkers::report::{FOLDER, Report, Table};
 
 /// Environment variable: the engine's example of that name, for the share of a write that
@@ -38,6 +38,9 @@ struct Args {
     /// Fill the large cluster anew, although a filled one was kept
     #[arg(long)]
     refill: bool,
+    /// Recorded decisions of the backtest
+    #[arg(long, default_value_t = backtest::RECORDS, value_name = "N")]
+    records: u64,
     /// Leaders to kill
     #[arg(long, default_value_t = 20, value_name = "N")]
     kills: usize,
@@ -60,13 +63,21 @@ enum Part {
     Large,
     /// Leaders killed
     Failover,
+    /// Recorded decisions asked again, without a cluster
+    Backtest,
     /// All of that
     All,
 }
 
 impl Part {
     /// All parts, in the order in which they run.
-    const EACH: [Self; 4] = [Self::Writes, Self::Reads, Self::Failover, Self::Large];
+    const EACH: [Self; 5] = [
+        Self::Writes,
+        Self::Reads,
+        Self::Failover,
+        Self::Backtest,
+        Self::Large,
+    ];
 
     /// Its name on the command line.
     fn name(self) -> &'static str {
@@ -75,6 +86,7 @@ impl Part {
             Self::Reads => "reads",
             Self::Large => "large",
             Self::Failover => "failover",
+            Self::Backtest => "backtest",
             Self::All => "all",
         }
     }
@@ -159,6 +171,14 @@ fn measure_part(part: Part, args: &Args, setting: &Setting, target: &Path) -> Re
             Findings {
                 tables: results.tables(),
                 targets: results.targets(),
+                ..Findings::default()
+            }
+        }
+        Part::Backtest => {
+            let results = backtest::run(args.records, args.rounds)?;
+            Findings {
+                tables: backtest::tables(&results),
+                targets: backtest::targets(&results),
                 ..Findings::default()
             }
         }

@@ -34,7 +34,7 @@ enum Command {
     Policies(policies::Command),
     /// Measures a release build beside etcd: writes, reads, a million jobs, failover
     Bench {
-        /// What to measure (writes, reads, large, failover, all) and how: see `-- --help`
+        /// What to measure (writes, reads, large, failover, backtest, all) and how: see `-- --help`
         #[arg(
             trailing_var_arg = true,
             allow_hyphen_values = true,

@@ -9,7 +9,7 @@ use raft3d_cluster_tests::process::binary;
 use raft3d_cluster_tests::{Cluster, Options};
 
 /// What each step must end with, and what it must say: (exit code, all of these).
-const EXPECTED: [(i32, &[&str]); 14] = [
+const EXPECTED: [(i32, &[&str]); 16] = [
     (0, &["wrote the policy spare-filament"]),
     (0, &["3 passed"]),
     (0, &["hooks: admission", "spare-filament.wasm"]),
@@ -40,6 +40,15 @@ const EXPECTED: [(i32, &[&str]); 14] = [
     (0, &["\"MK4\"", "too_little_left"]),
     (0, &["(back to ", "\"Queued\""]),
     (0, &["keep-some", "no more stubs of filament"]),
+    (0, &["\"accepted\":true", "\"kind\":\"allow\""]),
+    (
+        2,
+        &[
+            "binding 'keep-some'",
+            "admission, now allowed:",
+            "1 of 1 answers would be others",
+        ],
+    ),
 ];
 
 /// The fenced `sh` blocks, in order.
