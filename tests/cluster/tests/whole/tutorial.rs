@@ -127,5 +127,17 @@ fn the_tutorial_works_as_it_stands() {
     let (ended, said) = run(wrong, &folder, &node);
     assert_eq!(ended, Some(1), "{said}");
     assert!(said.contains("keep_in_mg"), "{said}");
+    // The schema names every place at once, before the cluster is asked.
+    let (ended, said) = run("raft3d ruleset diff wrong.json", &folder, &node);
+    assert_eq!(ended, Some(2), "{said}");
+    let refused = "! apply would be refused: /bindings/0/config/keep_in_mg: ";
+    assert!(said.contains(refused), "{said}");
+    let check = "raft3d policy check spare-filament/spare-filament.wasm \
+        --config '{\"keep_in_mg\":-1,\"colour\":1}'";
+    let (ended, said) = run(check, &folder, &node);
+    assert_eq!(ended, Some(1), "{said}");
+    for place in ["--config /colour: ", "--config /keep_in_mg: "] {
+        assert!(said.contains(place), "{place}: {said}");
+    }
     std::fs::remove_dir_all(&folder).expect("the folder goes");
 }
