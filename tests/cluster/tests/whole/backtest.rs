@@ -301,8 +301,10 @@ fn a_candidate_is_judged_by_what_was_recorded() {
         client.create_printer(&format!("more-{n}")).expect(201);
     }
     let stopped = cluster.follower();
-    let file = snapshot_of(cluster.data(stopped), decided);
+    snapshot_of(cluster.data(stopped), decided);
     cluster.stop(stopped);
+    // Its last act may have been a newer one.
+    let file = snapshot_of(cluster.data(stopped), decided);
     let file = file.display().to_string();
     // The oldest are read first; the small jobs come after them.
     let decided = (JOBS.len() + 2).to_string();
