@@ -42,8 +42,8 @@ impl Change {
     }
 }
 
-/// What `after` in place of `before` would change; none where it is the same. Why an amount is taken
-/// is not compared, only how much.
+/// What `after` in place of `before` would change; none where it is the same. Why an amount is
+/// taken is not compared, only how much.
 #[must_use]
 pub fn change(before: &Verdict, after: &Verdict) -> Option<Change> {
     match (before, after) {

@@ -104,8 +104,8 @@ impl ConfigSchema {
         })
     }
 
-    /// What the schema does not allow, by place: at most [`FAILURES_MAX`]. Empty where it allows all,
-    /// and where comparing would cost too much: the module itself is asked in any case.
+    /// What the schema does not allow, by place: at most [`FAILURES_MAX`]. Empty where it allows
+    /// all, and where comparing would cost too much: the module itself is asked in any case.
     pub(crate) fn failures(&self, config: &Value) -> Vec<Failure> {
         if !self.cost.allows(config) {
             return Vec::new();

@@ -60,8 +60,8 @@ pub(super) async fn upload(
     Ok(written.mark(reply::with_etag(response, info.revision)))
 }
 
-/// A schema that cannot be used would leave those in the dark who write configurations. Entries that
-/// hold one are applied all the same: to a replica it is a text.
+/// A schema that cannot be used would leave those in the dark who write configurations. Entries
+/// that hold one are applied all the same: to a replica it is a text.
 async fn check_schema(schema: String) -> Result<(), Problem> {
     let parsed = tokio::task::spawn_blocking(move || ConfigSchema::parse(&schema).map(drop));
     let parsed = parsed.await.map_err(Problem::internal)?;

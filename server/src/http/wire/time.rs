@@ -85,7 +85,8 @@ pub(crate) fn parse_time(text: &str) -> Option<u64> {
 
 /// Days since the epoch of a day from 1970 on; none where the calendar has no such day.
 ///
-/// The way back of [`civil_from_days`], tried out: a day of the calendar is the one that is shown so.
+/// The way back of [`civil_from_days`], tried out: a day of the calendar is the one that is shown
+/// so.
 fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
     // Never too late: a year has at least 365 days, a month at least 28.
     let first = year.checked_sub(1970)? * 365 + month.checked_sub(1)? * 28;

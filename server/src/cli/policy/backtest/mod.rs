@@ -47,9 +47,9 @@ pub(in crate::cli) struct Args {
     /// it is compared with, as it is active; otherwise {}]
     #[arg(long, value_name = "JSON")]
     config: Option<String>,
-    /// The binding whose recorded answers it is compared with [default: the one whose module has the
-    /// candidate's name, if there is one; otherwise what all decided, the candidate asked before
-    /// them]
+    /// The binding whose recorded answers it is compared with [default: the one whose module has
+    /// the candidate's name, if there is one; otherwise what all decided, the candidate asked
+    /// before them]
     #[arg(long, value_name = "ID")]
     binding: Option<String>,
     /// Only decisions since then: an age such as 7d, 12h or 30m, or a time as in RFC 3339
