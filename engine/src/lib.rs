@@ -1,6 +1,7 @@
 //! Everything deterministic and everything durable: the policy host, the storage and the cluster.
 //! Knows no HTTP and no JSON on the wire.
 
+pub mod backtest;
 pub mod codec;
 pub mod policy;
 pub mod raft;

@@ -104,6 +104,29 @@ pub enum PolicyError {
 }
 
 impl PolicyError {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::OutOfGas,
+        Self::StackOverflow,
+        Self::Unreachable,
+        Self::MemoryOutOfBounds,
+        Self::BadIndirectCall,
+        Self::DivisionByZero,
+        Self::IntegerOverflow,
+        Self::BadAllocation,
+        Self::BadOutputRange,
+        Self::BadOutput,
+        Self::MissingExport,
+        Self::InvalidModule,
+        Self::UnknownModule,
+    ];
+
+    /// The error of that code.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|error| error.code() == code)
+    }
+
     /// Stable code for programs.
     #[must_use]
     pub const fn code(self) -> &'static str {

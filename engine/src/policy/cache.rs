@@ -93,7 +93,8 @@ impl CodeCache {
         Ok(cache)
     }
 
-    /// Opens the folder of another cache, to read. Where that has no key yet, nothing in it is taken.
+    /// Opens the folder of another cache, to read. Where that has no key yet, nothing in it is
+    /// taken.
     pub(crate) fn open_to_read(dir: &Path) -> io::Result<Self> {
         let mut unknown = [0; KEY_BYTES];
         getrandom::fill(&mut unknown).map_err(io::Error::other)?;

@@ -9,9 +9,6 @@ use wasmtime::Module;
 use super::runtime::{EngineSettings, ReadyModule, Runtime};
 use super::validate::{self, ModuleProblem, ModuleReport};
 
-/// Evaluations at once: an author asks one question after the other.
-const SLOTS: u32 = 1;
-
 /// Why a module cannot be tried out.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkbenchError {
@@ -46,9 +43,18 @@ impl Workbench {
     /// # Errors
     /// See [`WorkbenchError`].
     pub fn new(bytes: &[u8]) -> Result<Self, WorkbenchError> {
+        // An author asks one question after the other.
+        Self::with_slots(bytes, 1)
+    }
+
+    /// The same for `slots` evaluations at once.
+    ///
+    /// # Errors
+    /// See [`WorkbenchError`].
+    pub fn with_slots(bytes: &[u8], slots: u32) -> Result<Self, WorkbenchError> {
         let checked = validate::check(bytes).map_err(WorkbenchError::Refused)?;
         let settings = EngineSettings {
-            slots: SLOTS,
+            slots,
             ..EngineSettings::default()
         };
         let runtime = Runtime::new(settings).map_err(WorkbenchError::Engine)?;

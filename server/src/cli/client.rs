@@ -15,6 +15,11 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most pages of one list: a server that never ends must not keep us for ever.
 const PAGES_MAX: usize = 100;
 
+/// Environment variable: the node to ask.
+const NODE_VARIABLE: &str = "RAFT3D_NODE";
+/// The node to ask where nobody names one.
+const NODE_DEFAULT: &str = "http://127.0.0.1:8000";
+
 /// Which node to ask.
 #[derive(Args, Clone, Debug)]
 pub(super) struct NodeArgs {
@@ -22,8 +27,8 @@ pub(super) struct NodeArgs {
     #[arg(
         long,
         value_name = "URL",
-        env = "RAFT3D_NODE",
-        default_value = "http://127.0.0.1:8000",
+        env = NODE_VARIABLE,
+        default_value = NODE_DEFAULT,
         global = true
     )]
     node: String,
@@ -40,12 +45,23 @@ pub(super) struct Answer {
     /// HTTP status.
     pub(super) status: u16,
     /// Where the next page of a list is.
-    next: Option<String>,
+    pub(super) next: Option<String>,
+    /// The revision of the state that it speaks of.
+    pub(super) revision: Option<u64>,
     /// The body; null where there is none.
     pub(super) body: Value,
 }
 
 impl NodeArgs {
+    /// The node at `url`; without one, the one that other commands ask.
+    pub(super) fn or_default(url: Option<&str>) -> Self {
+        let node = match url {
+            Some(url) => url.to_owned(),
+            None => std::env::var(NODE_VARIABLE).unwrap_or_else(|_| NODE_DEFAULT.to_owned()),
+        };
+        Self { node }
+    }
+
     /// A client of the node.
     ///
     /// # Errors
@@ -74,7 +90,15 @@ impl Node {
     /// # Errors
     /// The node cannot be asked, or refuses.
     pub(super) fn get(&self, path: &str) -> Result<Value> {
-        Ok(self.ask("GET", path, &[], ())?.body)
+        Ok(self.read(path)?.body)
+    }
+
+    /// Reads one thing, or one page of a list, with what stands in the headers.
+    ///
+    /// # Errors
+    /// The node cannot be asked, or refuses.
+    pub(super) fn read(&self, path: &str) -> Result<Answer> {
+        self.ask("GET", path, &[], ())
     }
 
     /// Reads a list, page after page, up to `items_max` items.
@@ -158,6 +182,8 @@ fn read(mut response: Response<Body>) -> Result<Answer> {
         .get("link")
         .and_then(|link| link.to_str().ok())
         .and_then(next_page);
+    let revision = response.headers().get("raft3d-revision");
+    let revision = revision.and_then(|text| text.to_str().ok()?.parse().ok());
     let bytes = response
         .body_mut()
         .with_config()
@@ -175,6 +201,7 @@ fn read(mut response: Response<Body>) -> Result<Answer> {
     Ok(Answer {
         status: status.as_u16(),
         next,
+        revision,
         body,
     })
 }

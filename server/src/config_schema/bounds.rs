@@ -15,8 +15,7 @@ const DEPTH_MAX: usize = 48;
 const PATTERNS_MAX: usize = 32;
 /// Largest compiled regular expression, in bytes.
 const PATTERN_BYTES_MAX: usize = 64 * 1024;
-/// Most work of one comparison: values of the schema times those of the configuration. Some tenth of
-/// a second.
+/// Most work of one comparison: values of the schema times those of the configuration.
 const WORK_MAX: usize = 1_000_000;
 /// Bytes of text that count as one value more.
 const TEXT_BYTES_PER_VALUE: usize = 16;
@@ -117,8 +116,8 @@ impl<'a> Walk<'a> {
         self.count(1, at)?;
         let Some(depth) = depth.checked_sub(1) else {
             let why = format!(
-                "is nested deeper than {DEPTH_MAX} with every $ref written out, or refers to itself; \
-                 write the configuration out"
+                "is nested deeper than {DEPTH_MAX} with every $ref written out, or refers to \
+                 itself; write the configuration out"
             );
             return Err(refused(at, why));
         };

@@ -92,12 +92,11 @@ impl ConfigSchema {
         compiler.set_default_draft(Draft::V2020_12);
         compiler.use_loader(Box::new(Nowhere));
         let mut schemas = Schemas::new();
-        let invalid = |error: CompileError| {
-            let text = format!("{error:#}").replace(LOCATION, "");
-            SchemaError::Invalid(cut(&one_line(&text)))
-        };
-        compiler.add_resource(LOCATION, schema).map_err(invalid)?;
-        let root = compiler.compile(LOCATION, &mut schemas).map_err(invalid)?;
+        compiler
+            .add_resource(LOCATION, schema)
+            .map_err(|error| invalid(&error))?;
+        let root = compiler.compile(LOCATION, &mut schemas);
+        let root = root.map_err(|error| invalid(&error))?;
         Ok(Self {
             schemas,
             root,
@@ -105,8 +104,8 @@ impl ConfigSchema {
         })
     }
 
-    /// What the schema does not allow, by place: at most [`FAILURES_MAX`]. Empty where it allows all,
-    /// and where comparing would cost too much: the module itself is asked in any case.
+    /// What the schema does not allow, by place: at most [`FAILURES_MAX`]. Empty where it allows
+    /// all, and where comparing would cost too much: the module itself is asked in any case.
     pub(crate) fn failures(&self, config: &Value) -> Vec<Failure> {
         if !self.cost.allows(config) {
             return Vec::new();
@@ -118,6 +117,11 @@ impl ConfigSchema {
         collect(&error, &mut failures);
         failures.into_iter().take(FAILURES_MAX).collect()
     }
+}
+
+fn invalid(error: &CompileError) -> SchemaError {
+    let text = format!("{error:#}").replace(LOCATION, "");
+    SchemaError::Invalid(cut(&one_line(&text)))
 }
 
 /// The innermost failures of a tree.

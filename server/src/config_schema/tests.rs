@@ -201,3 +201,168 @@ fn the_schemas_of_the_shipped_policies_are_taken() {
         }
     }
 }
+
+/// Numbers that follow from a seed (Marsaglia, "Xorshift RNGs").
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % end as u64).unwrap()
+    }
+
+    fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        let at = self.below(choices.len());
+        choices.get(at).copied().unwrap_or_default()
+    }
+}
+
+/// Keywords that a schema may have, and some that it may not.
+const KEYWORDS: [&str; 38] = [
+    "type",
+    "enum",
+    "const",
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "items",
+    "prefixItems",
+    "contains",
+    "minContains",
+    "maxContains",
+    "uniqueItems",
+    "required",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "else",
+    "dependentSchemas",
+    "dependentRequired",
+    "propertyNames",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "$ref",
+    "$defs",
+    "pattern",
+    "minLength",
+    "maximum",
+    "multipleOf",
+    "minProperties",
+    "maxItems",
+    "format",
+    "contentSchema",
+    "$id",
+    "$dynamicRef",
+    "x-unknown",
+];
+const PATTERNS: [&str; 6] = [
+    "^a+$",
+    "(a|aa)*b",
+    "[\\w\\d]{0,40}",
+    "\\p{L}",
+    "(?=x)",
+    "\\cA(",
+];
+const REFS: [&str; 5] = ["#", "#/$defs/a", "#/$defs/b", "#/properties/a", "#/allOf/0"];
+const NAMES: [&str; 4] = ["a", "b", "$ref", "x~y/z"];
+
+/// A schema, or what looks like one; fewer keywords further in, so that it ends.
+fn schema(random: &mut Random, depth: usize) -> Value {
+    if depth == 0 || random.below(8) == 0 {
+        return json!(random.below(3) > 0);
+    }
+    let mut fields = serde_json::Map::new();
+    for _ in 0..1 + random.below(4) {
+        let name = random.of(&KEYWORDS);
+        fields.insert(name.to_owned(), keyword(random, name, depth - 1));
+    }
+    Value::Object(fields)
+}
+
+fn keyword(random: &mut Random, name: &str, depth: usize) -> Value {
+    // Now and then, what has no business there.
+    if random.below(30) == 0 {
+        return config(random, 2);
+    }
+    match name {
+        "type" => json!(random.of(&["string", "integer", "object", "array", "null", "number"])),
+        "enum" => json!([config(random, 1), config(random, 1)]),
+        "const" => config(random, 2),
+        "required" => json!([random.of(&NAMES)]),
+        "dependentRequired" => json!({random.of(&NAMES): [random.of(&NAMES)]}),
+        "allOf" | "anyOf" | "oneOf" | "prefixItems" => {
+            json!([schema(random, depth), schema(random, depth)])
+        }
+        "patternProperties" => json!({random.of(&PATTERNS): schema(random, depth)}),
+        "properties" | "dependentSchemas" | "$defs" => {
+            json!({random.of(&NAMES): schema(random, depth), "b": schema(random, depth)})
+        }
+        "$ref" | "$dynamicRef" | "$id" => json!(random.of(&REFS)),
+        "pattern" => json!(random.of(&PATTERNS)),
+        "format" => json!(random.of(&["date", "regex", "uri", "none"])),
+        "uniqueItems" => json!(true),
+        "multipleOf" => json!(1 + random.below(9)),
+        "minContains" | "maxContains" | "minLength" | "maximum" | "minProperties" | "maxItems" => {
+            json!(random.below(5))
+        }
+        _ => schema(random, depth),
+    }
+}
+
+fn config(random: &mut Random, depth: usize) -> Value {
+    match random.below(if depth == 0 { 4 } else { 6 }) {
+        0 => Value::Null,
+        1 => json!(random.below(1_000)),
+        2 => json!("aab".repeat(random.below(50))),
+        3 => json!(random.below(2) == 0),
+        4 => (0..random.below(6))
+            .map(|_| config(random, depth - 1))
+            .collect(),
+        _ => {
+            let count = random.below(4);
+            let one =
+                |random: &mut Random| (random.of(&NAMES).to_owned(), config(random, depth - 1));
+            Value::Object((0..count).map(|_| one(random)).collect())
+        }
+    }
+}
+
+#[test]
+fn whatever_a_schema_holds_it_is_answered_soon_and_briefly() {
+    let given = std::env::var("RAFT3D_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed: u64 = given.unwrap_or_else(|| {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).unwrap();
+        u64::from_le_bytes(bytes) | 1
+    });
+    println!("seed {seed}; replay: RAFT3D_SEED={seed} cargo test --workspace --lib config_schema");
+    let mut random = Random(seed);
+    let (mut taken, mut failed) = (0, 0);
+    for _ in 0..3_000 {
+        let (depth, nesting) = (1 + random.below(5), random.below(5));
+        let schema = schema(&mut random, depth);
+        let config = config(&mut random, nesting);
+        let begun = Instant::now();
+        if let Ok(parsed) = ConfigSchema::parse(&schema.to_string()) {
+            taken += 1;
+            let failures = parsed.failures(&config);
+            failed += usize::from(!failures.is_empty());
+            assert!(failures.len() <= FAILURES_MAX, "{schema} {config}");
+            for failure in failures {
+                assert!(failure.message.len() <= MESSAGE_BYTES_MAX, "{failure}");
+            }
+        }
+        assert!(begun.elapsed() < TIME_MAX, "{schema} {config}");
+    }
+    assert!(
+        taken > 300 && failed > 100,
+        "{taken} were taken, {failed} failed"
+    );
+}

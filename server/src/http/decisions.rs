@@ -22,8 +22,8 @@ pub(super) async fn list(State(app): State<App>, params: Params) -> Result<Respo
     .await
 }
 
-/// Those about one job, oldest first: a handful, so with what was asked. A job that was not admitted
-/// has records, too.
+/// Those about one job, oldest first: a handful, so with what was asked. A job that was not
+/// admitted has records, too.
 pub(super) async fn of_job(
     State(app): State<App>,
     PathId(id): PathId,

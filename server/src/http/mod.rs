@@ -50,7 +50,11 @@ pub(crate) use fields::Fields;
 pub use listener::serve;
 pub use wire::config::EMPTY_CONFIG;
 pub(crate) use wire::config::{to_cbor as config_to_cbor, to_json as config_to_json};
+#[cfg(test)]
+pub(crate) use wire::decision::record_to_json;
+pub(crate) use wire::decision::verdict_to_json;
 pub(crate) use wire::hook_input::HookInput;
+pub(crate) use wire::time::{TimeOut, parse_time};
 
 /// What every handler gets: the node.
 #[derive(Clone)]

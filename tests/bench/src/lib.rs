@@ -3,8 +3,10 @@
 //! A program that prints figures, never a test that fails on a busy machine. Each part
 //! ([`writes`], [`reads`], [`large`], [`failover`], [`uploads`]) starts clusters of three real processes
 //! ([`systems`]), puts load on them from a process of its own ([`load`]), and counts what each
-//! process uses meanwhile ([`usage`], [`measure`]).
+//! process uses meanwhile ([`usage`], [`measure`]). [`backtest`] stands by itself: it needs neither a
+//! cluster nor etcd.
 
+pub mod backtest;
 pub mod beside;
 pub mod failover;
 pub mod large;

@@ -9,7 +9,9 @@ use clap::{Parser, ValueEnum};
 use raft3d_bench::setting::{Setting, remove, scratch};
 use raft3d_bench::table::markdown;
 use raft3d_bench::targets::{Target, targets_table};
-use raft3d_bench::{failover, large, load, machine, plots, policies, reads, uploads, writes};
+use raft3d_bench::{
+    backtest, failover, large, load, machine, plots, policies, reads, uploads, writes,
+};
 use raft3d_checkers::report::{FOLDER, Report, Table};
 
 /// Environment variable: the engine's example of that name, for the share of a write that
@@ -38,6 +40,9 @@ struct Args {
     /// Fill the large cluster anew, although a filled one was kept
     #[arg(long)]
     refill: bool,
+    /// Recorded decisions of the backtest
+    #[arg(long, default_value_t = backtest::RECORDS, value_name = "N")]
+    records: u64,
     /// Leaders to kill
     #[arg(long, default_value_t = 20, value_name = "N")]
     kills: usize,
@@ -62,17 +67,20 @@ enum Part {
     Failover,
     /// Large modules uploaded and activated under load
     Uploads,
+    /// Recorded decisions asked again, without a cluster
+    Backtest,
     /// All of that
     All,
 }
 
 impl Part {
     /// All parts, in the order in which they run.
-    const EACH: [Self; 5] = [
+    const EACH: [Self; 6] = [
         Self::Writes,
         Self::Reads,
         Self::Failover,
         Self::Uploads,
+        Self::Backtest,
         Self::Large,
     ];
 
@@ -84,6 +92,7 @@ impl Part {
             Self::Large => "large",
             Self::Failover => "failover",
             Self::Uploads => "uploads",
+            Self::Backtest => "backtest",
             Self::All => "all",
         }
     }
@@ -176,6 +185,14 @@ fn measure_part(part: Part, args: &Args, setting: &Setting, target: &Path) -> Re
             Findings {
                 tables: results.tables(),
                 targets: results.targets(),
+                ..Findings::default()
+            }
+        }
+        Part::Backtest => {
+            let results = backtest::run(args.records, args.rounds)?;
+            Findings {
+                tables: backtest::tables(&results),
+                targets: backtest::targets(&results),
                 ..Findings::default()
             }
         }

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
 use raft3d_checkers::report::Table;
 use raft3d_cluster_tests::{Answer, Client};
-use raft3d_sdk::manifest::{ABI_VERSION, SECTION};
-use raft3d_sdk::{Hook, HookSet, Manifest};
+use raft3d_engine::sdk::manifest::{ABI_VERSION, SECTION};
+use raft3d_engine::sdk::{Hook, HookSet, Manifest};
 use serde_json::{Value, json};
 
 use crate::load::driver::LoadProcess;

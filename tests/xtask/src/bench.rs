@@ -14,17 +14,18 @@ use crate::tools;
 /// # Errors
 /// The first step that failed.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    tools::etcd()?;
     // Each by itself: the server is to be the one that users build, without the features that
     // other members of the workspace switch on in what they share.
-    let builds: [(&str, &[&str]); 3] = [
-        ("build the server", &["-p", "raft3d-server"]),
-        (
+    let mut builds: Vec<(&str, &[&str])> = Vec::new();
+    if needs_clusters(args) {
+        tools::etcd()?;
+        builds.push(("build the server", &["-p", "raft3d-server"]));
+        builds.push((
             "build the measure of a policy",
             &["-p", "raft3d-engine", "--example", "evaluate_cost"],
-        ),
-        ("build the load generator", &["-p", "raft3d-bench"]),
-    ];
+        ));
+    }
+    builds.push(("build the load generator", &["-p", "raft3d-bench"]));
     for (what, which) in builds {
         let build = [&["build", "--release", "--locked"], which].concat();
         steps::run(what, &mut cargo(&build)?)?;
@@ -42,4 +43,27 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         ),
     );
     steps::run("measure", &mut bench)
+}
+
+/// Parts of the benchmarks that start clusters, this system's and etcd's.
+const OF_CLUSTERS: [&str; 5] = ["writes", "reads", "large", "failover", "all"];
+
+/// Whether anything but the backtest is to be measured. Without a part, everything is.
+fn needs_clusters(args: &[String]) -> bool {
+    let names = |part: &str| args.iter().any(|arg| arg == part);
+    !names("backtest") || OF_CLUSTERS.iter().any(|part| names(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needs_clusters;
+
+    #[test]
+    fn the_backtest_alone_needs_no_cluster() {
+        let args = |words: &str| -> Vec<String> { words.split(' ').map(str::to_owned).collect() };
+        assert!(!needs_clusters(&args("backtest --records 1000")));
+        assert!(needs_clusters(&args("backtest writes")));
+        assert!(needs_clusters(&args("--rounds 3")));
+        assert!(needs_clusters(&[]));
+    }
 }

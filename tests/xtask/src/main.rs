@@ -36,7 +36,8 @@ enum Command {
     Policies(policies::Command),
     /// Measures a release build beside etcd: writes, reads, a million jobs, failover
     Bench {
-        /// What to measure (writes, reads, large, failover, uploads, all) and how: see `-- --help`
+        /// What to measure (writes, reads, large, failover, uploads, backtest, all) and how: see
+        /// `-- --help`
         #[arg(
             trailing_var_arg = true,
             allow_hyphen_values = true,

@@ -48,8 +48,8 @@ impl Answered {
     }
 }
 
-/// Runs `command` of `actor` as if it were the entry at `index` and `ruleset` the active one, at the
-/// log time of `rows`, and changes nothing: policies are asked exactly as apply would ask them.
+/// Runs `command` of `actor` as if it were the entry at `index` and `ruleset` the active one, at
+/// the log time of `rows`, and changes nothing: policies are asked exactly as apply would ask them.
 ///
 /// # Errors
 /// A fault of this replica.

@@ -35,15 +35,7 @@ impl Answer for RuleOutput {
     }
 
     fn noted(&self) -> (Verdict, Vec<Warning>) {
-        let verdict = match self.deny.clone() {
-            None => Verdict::Allow,
-            Some(deny) => Verdict::Deny {
-                class: deny.class,
-                code: deny.code,
-                message: deny.message,
-            },
-        };
-        (verdict, self.warnings.clone())
+        (Verdict::from(self), self.warnings.clone())
     }
 }
 
@@ -53,12 +45,7 @@ impl Answer for DeductionOutput {
     }
 
     fn noted(&self) -> (Verdict, Vec<Warning>) {
-        let reason = self.reason.clone();
-        let verdict = match self.take {
-            None => Verdict::Pass,
-            Some(grams) => Verdict::Take { grams, reason },
-        };
-        (verdict, Vec::new())
+        (Verdict::from(self), Vec::new())
     }
 }
 

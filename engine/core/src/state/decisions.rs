@@ -6,8 +6,8 @@
 
 use minicbor::encode::{Encoder, Error, Write};
 use minicbor::{Decode, Encode};
-use raft3d_sdk::wire::Call;
-use raft3d_sdk::{DenyClass, Grams, Hook, Warning};
+use raft3d_sdk::wire::{self, Call};
+use raft3d_sdk::{DeductionOutput, DenyClass, Grams, Hook, RuleOutput, Warning};
 
 use super::meta::{self, Totals};
 use super::rows::{ReadRows, Rows};
@@ -53,6 +53,54 @@ pub enum Verdict {
     /// It gave no usable answer, which denies.
     #[n(4)]
     Failed(#[n(0)] PolicyError),
+}
+
+impl From<&RuleOutput> for Verdict {
+    fn from(output: &RuleOutput) -> Self {
+        match output.deny.clone() {
+            None => Self::Allow,
+            Some(deny) => Self::Deny {
+                class: deny.class,
+                code: deny.code,
+                message: deny.message,
+            },
+        }
+    }
+}
+
+impl From<&DeductionOutput> for Verdict {
+    fn from(output: &DeductionOutput) -> Self {
+        let reason = output.reason.clone();
+        match output.take {
+            None => Self::Pass,
+            Some(grams) => Self::Take { grams, reason },
+        }
+    }
+}
+
+impl Verdict {
+    /// What apply makes of an evaluation of `hook`.
+    #[must_use]
+    pub fn of(hook: Hook, output: &Result<Vec<u8>, PolicyError>) -> Self {
+        let read = |bytes: &Vec<u8>| match hook {
+            Hook::Admission | Hook::Transition => {
+                wire::decode_rule_output(bytes).map(|output| Self::from(&output))
+            }
+            Hook::Deduction => {
+                wire::decode_deduction_output(bytes).map(|output| Self::from(&output))
+            }
+        };
+        match output {
+            Ok(bytes) => read(bytes).unwrap_or(Self::Failed(PolicyError::BadOutput)),
+            Err(error) => Self::Failed(*error),
+        }
+    }
+
+    /// Whether it refuses the request.
+    #[must_use]
+    pub const fn refuses(&self) -> bool {
+        matches!(self, Self::Deny { .. } | Self::Failed(_))
+    }
 }
 
 /// One evaluation.
@@ -125,6 +173,17 @@ pub struct DecisionRecord {
 pub fn call(input: &[u8], config: &[u8]) -> Result<Vec<u8>, LocalFault> {
     let input = Encoded(input);
     codec::encode(&Call { input, config })
+}
+
+/// The record in a row of any table; none where the row is of another one.
+///
+/// # Errors
+/// The row is damaged.
+pub fn of_row(key: &[u8], value: &[u8]) -> Result<Option<DecisionRecord>, LocalFault> {
+    let is_one = key.first() == Some(&keys::DECISIONS);
+    is_one
+        .then(|| codec::decode("decisions", value))
+        .transpose()
 }
 
 /// Names what a module was sent: [`Decision::input_digest`].

@@ -41,6 +41,15 @@ pub fn get(rows: &dyn ReadRows, id: ModuleDigest) -> Result<Option<ModuleInfo>, 
     codec::get(rows, "modules", &keys::module(id))
 }
 
+/// What is known of the module in a row of any table; none where the row is of another one.
+///
+/// # Errors
+/// The row is damaged.
+pub fn of_row(key: &[u8], value: &[u8]) -> Result<Option<ModuleInfo>, LocalFault> {
+    let is_one = key.first() == Some(&keys::MODULES);
+    is_one.then(|| codec::decode("modules", value)).transpose()
+}
+
 /// Whether there is a module of that digest. Reads no more than the small row.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! `raft3d policy`: from nothing to a module that a cluster knows. One file per command.
 
 mod ask;
+mod backtest;
 mod build;
 mod check;
 mod library;
@@ -33,6 +34,10 @@ pub(super) enum Command {
     ///
     /// Exits with 0 for any answer, a denial too, and with 1 where the module gives none.
     Run(run::Args),
+    /// Ask a module what it would have said to recorded decisions, and show what would be otherwise
+    ///
+    /// Exits with 0 where nothing is, with 2 where something is, and with 1 after an error.
+    Backtest(backtest::Args),
     /// Upload a module to a cluster; it decides nothing until a ruleset binds it
     Push {
         /// The module
@@ -51,6 +56,7 @@ pub(super) fn run(command: &Command) -> Result<ExitCode> {
         Command::Build(args) => build::run(args).map(super::succeed),
         Command::Check(args) => check::run(args).map(super::succeed),
         Command::Run(args) => run::run(args),
+        Command::Backtest(args) => backtest::run(args),
         Command::Push { file, node } => push::run(file, node).map(super::succeed),
         Command::Library(args) => library::run(args).map(super::succeed),
     }

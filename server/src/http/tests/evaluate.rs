@@ -123,6 +123,17 @@ async fn the_answer_says_of_which_state_and_rules_it_speaks() {
     let by_ada = shop.call("POST", EVALUATE, &headers, body).await.json();
     assert_eq!(by_ada["input"]["actor"], "ada");
     assert_eq!(by_ada["input"]["job"]["created_by"], "ada");
+    let body = json!({"job": job("a", 1)}).to_string();
+    for (query, status) in [
+        ("consistency=stale", 200),
+        ("min_revision=1", 200),
+        ("min_revision=999", 503),
+        ("consistency=maybe", 400),
+        ("surprise=1", 400),
+    ] {
+        let answer = shop.post(&format!("{EVALUATE}?{query}"), &body).await;
+        assert_eq!(answer.status, status, "{query}: {answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use raft3d_engine::core::state::decisions::{Decision, DecisionRecord, Verdict};
 use raft3d_engine::core::state::rulesets::Mode;
 use raft3d_engine::sdk::{DenyClass, Hook};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::GramsOut;
 use super::hook_input::HookInput;
@@ -141,6 +142,19 @@ enum VerdictOut<'a> {
     Failed {
         code: &'static str,
     },
+}
+
+/// A verdict as records show it.
+pub(crate) fn verdict_to_json(verdict: &Verdict) -> Value {
+    // Nothing in it that JSON has not.
+    serde_json::to_value(VerdictOut::from(verdict)).unwrap_or_default()
+}
+
+/// A record as the API shows it to programs.
+#[cfg(test)]
+pub(crate) fn record_to_json(row: &DecisionRecord) -> String {
+    let shown = DecisionRecordV1::new(row, InputShown::Cbor);
+    serde_json::to_string(&shown.ok()).unwrap_or_default()
 }
 
 impl<'a> From<&'a Verdict> for VerdictOut<'a> {

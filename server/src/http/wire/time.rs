@@ -1,5 +1,7 @@
 //! Times as RFC 3339 shows them, in UTC.
 
+use core::fmt;
+
 use serde::ser::{Serialize, Serializer};
 
 const MS_PER_DAY: u64 = 24 * 60 * 60 * 1_000;
@@ -10,14 +12,86 @@ pub(crate) struct TimeOut(pub(crate) u64);
 
 impl Serialize for TimeOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for TimeOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, ms) = (self.0 / MS_PER_DAY, self.0 % MS_PER_DAY);
         let (year, month, day) = civil_from_days(days);
         let (hours, minutes) = (ms / 3_600_000, ms / 60_000 % 60);
         let (seconds, ms) = (ms / 1_000 % 60, ms % 1_000);
-        serializer.collect_str(&format_args!(
+        write!(
+            f,
             "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z"
-        ))
+        )
     }
+}
+
+/// Milliseconds since the Unix epoch of an RFC 3339 time from 1970 to 9999, in UTC (`Z`) or with an
+/// offset; digits beyond milliseconds are cut. None where the text is no such time.
+pub(crate) fn parse_time(text: &str) -> Option<u64> {
+    let number = |at: core::ops::Range<usize>| -> Option<u64> {
+        let digits = text.get(at)?;
+        let all = digits.bytes().all(|byte| byte.is_ascii_digit());
+        all.then(|| digits.parse().ok())?
+    };
+    let is = |at: usize, choices: &[u8]| {
+        let byte = text.as_bytes().get(at);
+        byte.is_some_and(|byte| choices.contains(byte))
+            .then_some(())
+    };
+    for (at, choices) in [(4, b"-"), (7, b"-"), (13, b":"), (16, b":")] {
+        is(at, choices)?;
+    }
+    is(10, b"Tt ")?;
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hours, minutes, seconds) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let days = days_from_civil(year, month, day)?;
+    if hours > 23 || minutes > 59 || seconds > 59 {
+        return None;
+    }
+    let mut rest = text.get(19..)?;
+    let mut ms = 0;
+    if let Some(fraction) = rest.strip_prefix('.') {
+        let end = fraction.find(|c: char| !c.is_ascii_digit())?;
+        let (digits, after) = fraction.split_at(end);
+        ms = format!("{digits:0<3}").get(..3)?.parse::<u64>().ok()?;
+        rest = after.get(..).filter(|_| !digits.is_empty())?;
+    }
+    let local_ms = days * MS_PER_DAY + hours * 3_600_000 + minutes * 60_000 + seconds * 1_000 + ms;
+    if rest.eq_ignore_ascii_case("z") {
+        return Some(local_ms);
+    }
+    let east = match rest.get(..1)? {
+        "+" => true,
+        "-" => false,
+        _ => return None,
+    };
+    let (hours, minutes) = rest.get(1..)?.split_once(':')?;
+    let part = |text: &str, max: u64| -> Option<u64> {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let value = digits.then(|| text.parse().ok())??;
+        (value <= max).then_some(value)
+    };
+    let offset_ms = part(hours, 23)? * 3_600_000 + part(minutes, 59)? * 60_000;
+    if east {
+        local_ms.checked_sub(offset_ms)
+    } else {
+        local_ms.checked_add(offset_ms)
+    }
+}
+
+/// Days since the epoch of a day from 1970 on; none where the calendar has no such day.
+///
+/// The way back of [`civil_from_days`], tried out: a day of the calendar is the one that is shown
+/// so.
+fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
+    // Never too late: a year has at least 365 days, a month at least 28.
+    let first = year.checked_sub(1970)? * 365 + month.checked_sub(1)? * 28;
+    // Leap days of 8,000 years, and the days by which months are longer.
+    (first..first + 2_100).find(|days| civil_from_days(*days) == (year, month, day))
 }
 
 /// Year, month and day of a day since the epoch, in the proleptic Gregorian calendar.
@@ -50,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_times_as_rfc_3339_does() {
+    fn shows_and_reads_times_as_rfc_3339_does() {
         for (ms, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_400_000, "2000-02-29T00:00:00.000Z"),
@@ -63,6 +137,34 @@ mod tests {
                 serde_json::to_string(&TimeOut(ms)).unwrap(),
                 format!("\"{text}\"")
             );
+        }
+        for (text, ms) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2024-02-29T23:59:59.999Z", Some(1_709_251_199_999)),
+            ("2024-03-01t01:30:00+01:30", Some(1_709_251_200_000)),
+            ("2024-02-29 16:00:00.000999-08:00", Some(1_709_251_200_000)),
+            ("9999-12-31T23:59:59.9Z", Some(253_402_300_799_900)),
+            ("2023-02-29T00:00:00Z", None),
+            ("2024-13-01T00:00:00Z", None),
+            ("2024-00-01T00:00:00Z", None),
+            ("1969-12-31T23:59:59Z", None),
+            ("2024-01-01T24:00:00Z", None),
+            ("2024-01-01T00:00:00", None),
+            ("2024-01-01T00:00:00.Z", None),
+            ("2024-01-01T00:00:00+1:00", None),
+            ("2024-01-01", None),
+            ("+024-01-01T00:00:00Z", None),
+        ] {
+            assert_eq!(parse_time(text), ms, "{text}");
+        }
+        for ms in [
+            0,
+            1,
+            951_782_400_000,
+            4_107_542_399_999,
+            253_402_300_799_999,
+        ] {
+            assert_eq!(parse_time(&TimeOut(ms).to_string()), Some(ms));
         }
         // Far future times must not panic.
         assert!(serde_json::to_string(&TimeOut(u64::MAX)).is_ok());

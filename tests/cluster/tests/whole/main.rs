@@ -8,6 +8,7 @@
 )]
 
 mod all_killed;
+mod backtest;
 mod bad_input;
 mod classic;
 mod damage;

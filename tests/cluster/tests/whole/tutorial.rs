@@ -9,7 +9,7 @@ use raft3d_cluster_tests::process::binary;
 use raft3d_cluster_tests::{Cluster, Options};
 
 /// What each step must end with, and what it must say: (exit code, all of these).
-const EXPECTED: [(i32, &[&str]); 14] = [
+const EXPECTED: [(i32, &[&str]); 16] = [
     (0, &["wrote the policy spare-filament"]),
     (0, &["3 passed"]),
     (0, &["hooks: admission", "spare-filament.wasm"]),
@@ -40,6 +40,15 @@ const EXPECTED: [(i32, &[&str]); 14] = [
     (0, &["\"MK4\"", "too_little_left"]),
     (0, &["(back to ", "\"Queued\""]),
     (0, &["keep-some", "no more stubs of filament"]),
+    (0, &["\"accepted\":true", "\"kind\":\"allow\""]),
+    (
+        2,
+        &[
+            "binding 'keep-some'",
+            "admission, now allowed:",
+            "1 of 1 answers would be others",
+        ],
+    ),
 ];
 
 /// The fenced `sh` blocks, in order.
@@ -118,5 +127,17 @@ fn the_tutorial_works_as_it_stands() {
     let (ended, said) = run(wrong, &folder, &node);
     assert_eq!(ended, Some(1), "{said}");
     assert!(said.contains("keep_in_mg"), "{said}");
+    // The schema names every place at once, before the cluster is asked.
+    let (ended, said) = run("raft3d ruleset diff wrong.json", &folder, &node);
+    assert_eq!(ended, Some(2), "{said}");
+    let refused = "! apply would be refused: /bindings/0/config/keep_in_mg: ";
+    assert!(said.contains(refused), "{said}");
+    let check = "raft3d policy check spare-filament/spare-filament.wasm \
+        --config '{\"keep_in_mg\":-1,\"colour\":1}'";
+    let (ended, said) = run(check, &folder, &node);
+    assert_eq!(ended, Some(1), "{said}");
+    for place in ["--config /colour: ", "--config /keep_in_mg: "] {
+        assert!(said.contains(place), "{place}: {said}");
+    }
     std::fs::remove_dir_all(&folder).expect("the folder goes");
 }

@@ -59,6 +59,19 @@ const KEYED: [Row; 9] = [
     ),
 ];
 
+/// A dry run of a job that is there.
+const EVALUATE: &str = "POST /api/v1/policies/evaluate";
+const EVALUATE_MOVE: &str = r#"{"job_id":"j1","status":"running","reason":"x","override":true}"#;
+/// A dry run with every field of an input.
+const EVALUATE_GIVEN: &str = r#"{"hook":"deduction","input":{"now_ms":5,"actor":"bo","to":"Done",
+"job":{"id":"j","printer_id":"p","filament_id":"f","filepath":"/x","print_weight_in_grams":12.25,
+"status":"Running","priority":-3,"labels":{"a":"1"},"created_by":"cy","created_at_ms":4,
+"deducted_weight_in_grams":"0.5"},"printer":{"id":"p","company":"C","model":"M","status":"retired",
+"labels":{},"open_jobs":3,"occupying_jobs":1},"filament":{"id":"f","type":"ABS","color":"Blue",
+"total_weight_in_grams":9,"remaining_weight_in_grams":8,"reserved_by_others_in_grams":7,
+"archived":true},"creator":{"open_jobs":2,"reserved_in_mg":90000},
+"reported":{"used_weight_in_grams":1.5,"reason":"jam","override":true}}}"#;
+
 /// Sent as it is.
 const PLAIN: [Row; 20] = [
     ("classic-printer", "POST /printers", PRINTER),
@@ -115,6 +128,8 @@ pub(super) fn http() -> Vec<Seed> {
     let more = [
         seed("delete-module", request(&unknown, "")),
         seed("many-minus-signs", request("POST /filaments", &dashes)),
+        seed("evaluate-move", json(EVALUATE, EVALUATE_MOVE)),
+        seed("evaluate-given", json(EVALUATE, EVALUATE_GIVEN)),
         seed("deep-config", json("PUT /api/v1/ruleset", &deep)),
     ];
     keyed.into_iter().chain(plain).chain(more).collect()
