@@ -35,7 +35,7 @@ use raft3d_core::state::memory::MemoryRows;
 use raft3d_core::state::rows::ReadRows;
 use raft3d_core::{Command, Envelope, ModuleDigest, Revision};
 use raft3d_engine::raft::TypeConfig;
-use raft3d_engine::raft::machine::{ApplyObserver, StateMachine, StateOptions};
+use raft3d_engine::raft::machine::{ApplyObserver, ApplyOptions, StateMachine, StateOptions};
 use raft3d_engine::raft::types::{
     Entry, EntryPayload, LeaderId, LogId, Member, Membership, Proposal, Vote,
 };
@@ -49,7 +49,14 @@ fn options(dir: &Path) -> StateOptions {
     StateOptions {
         data_dir: dir.to_owned(),
         purged_index: None,
-        deny_at: BTreeSet::new(),
+        apply: ApplyOptions::default(),
+    }
+}
+
+fn denying(deny_at: BTreeSet<u64>) -> ApplyOptions {
+    ApplyOptions {
+        deny_at,
+        ..ApplyOptions::default()
     }
 }
 
@@ -254,7 +261,7 @@ async fn a_denied_entry_leaves_the_same_state_on_every_node() {
         // Whichever of the three faults: all are named, as an operator may.
         let deny_at = (last - 2..=last).collect();
         let mut machine = open_with(StateOptions {
-            deny_at,
+            apply: denying(deny_at),
             ..options(dir.path())
         });
         for entries in [&history.entries[..], &faulting].concat().chunks(step) {
@@ -287,7 +294,7 @@ async fn an_entry_that_does_not_decode_stops_the_replica_or_is_denied() {
     drop(machine);
     let deny_at = BTreeSet::from([index]);
     let mut machine = open_with(StateOptions {
-        deny_at,
+        apply: denying(deny_at),
         ..options(dir.path())
     });
     apply(&mut machine, from_ref(&garbage)).await.unwrap();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use raft3d_engine::core::{ModuleDigest, ReadRows, Revision};
+use raft3d_engine::policy::tally::PolicyTallies;
 use raft3d_engine::policy::{
     AloudHost, CompileError, ModuleProblem, ModuleReport, UploadError, WasmHost,
 };
@@ -85,6 +86,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// This node, without asking anybody.
     fn status(&self) -> NodeStatus;
+
+    /// What policies did on this node since its start.
+    fn policy_tallies(&self) -> PolicyTallies;
 
     /// Every member, each asked.
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus>;
@@ -202,6 +206,10 @@ impl Backend for NodeBackend {
 
     fn status(&self) -> NodeStatus {
         self.node.status()
+    }
+
+    fn policy_tallies(&self) -> PolicyTallies {
+        self.host.tallies()
     }
 
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {

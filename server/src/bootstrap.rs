@@ -4,6 +4,7 @@
 //! go through the log like any other. There is no native fallback.
 
 use raft3d_engine::core::command::{Bootstrap, UploadModule};
+use raft3d_engine::core::epoch::EPOCHS;
 use raft3d_engine::core::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_engine::core::{BindingId, ClusterId};
 use raft3d_engine::policy::{ModuleProblem, ModuleReport};
@@ -46,5 +47,6 @@ pub fn command(
         cluster_id,
         modules,
         ruleset,
+        epoch: EPOCHS.oldest,
     })
 }

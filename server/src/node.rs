@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
-use raft3d_engine::core::limits::ENGINE_EPOCH;
+use raft3d_engine::core::epoch::EPOCHS;
+use raft3d_engine::core::limits::MODULES_MAX;
 use raft3d_engine::core::{ClusterId, ModuleDigest};
 use raft3d_engine::policy::{
     self, ChildCompiler, DryRunHost, EngineSettings, HostOptions, WasmHost,
 };
 use raft3d_engine::raft::bootstrap::{BootstrapError, InitialMember, join};
-use raft3d_engine::raft::machine::ApplyObserver;
+use raft3d_engine::raft::machine::{ApplyObserver, ApplyOptions};
 use raft3d_engine::raft::node::{NodeOptions, Timing};
 use raft3d_engine::raft::parts::Parts;
 use raft3d_engine::raft::transport::Transport;
@@ -77,12 +78,15 @@ impl RunningNode {
             DRY_RUNS_MAX,
         );
         let observer: Arc<dyn ApplyObserver> = Arc::new(Prefetcher::start(Arc::clone(&host))?);
-        let deny_at: BTreeSet<u64> = config.deny_at.iter().copied().collect();
+        let apply = ApplyOptions {
+            epochs: EPOCHS,
+            deny_at: config.deny_at.iter().copied().collect(),
+        };
         let opened = Parts::open(
             Arc::clone(&data_dir),
             Arc::clone(&host) as _,
             Some(observer),
-            deny_at,
+            apply,
         );
         let parts = opened.await.map_err(said)?;
         let transport: Arc<dyn Transport> = peer::transport();
@@ -111,7 +115,6 @@ impl RunningNode {
             bootstrap: bootstrap_command(config, &data_dir)?,
             clock: Arc::new(now_ms),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            engine_epoch: ENGINE_EPOCH,
         };
         let node = Node::start(options, parts, transport).await.map_err(said)?;
         let peers = tokio::spawn(peer::serve(peer, Arc::new(node.clone())));
@@ -265,17 +268,34 @@ async fn found(
     }
 }
 
-/// Compiles modules when they are uploaded, so that no evaluation has to wait for it.
+/// Compiles modules when they are uploaded, or wanted for an activation, so that no evaluation has
+/// to wait for it.
 struct Prefetcher {
     queue: SyncSender<(ModuleDigest, Vec<u8>)>,
+    asked: Arc<Mutex<Asked>>,
+}
+
+/// What the compiling thread was asked for.
+#[derive(Default)]
+struct Asked {
+    /// In the queue, or compiled just now.
+    waiting: BTreeSet<ModuleDigest>,
+    /// Not compiled for a reason of this machine; not tried again before its first evaluation.
+    failed: BTreeSet<ModuleDigest>,
 }
 
 impl Prefetcher {
     fn start(host: Arc<WasmHost>) -> anyhow::Result<Self> {
         let (queue, modules) = sync_channel::<(ModuleDigest, Vec<u8>)>(PREFETCHES_MAX);
+        let asked = Arc::new(Mutex::new(Asked::default()));
+        let shared = Arc::clone(&asked);
         let work = move || {
             while let Ok((module, bytes)) = modules.recv() {
-                if let Err(fault) = host.prefetch(module, &bytes) {
+                let done = host.prefetch(module, &bytes);
+                let mut asked = lock(&shared);
+                asked.waiting.remove(&module);
+                if let Err(fault) = done {
+                    asked.note_failed(module);
                     // Not fatal yet: an apply that needs the module tries again, and stops.
                     tracing::error!(%module, %fault, "a module cannot be compiled on this node");
                 }
@@ -285,15 +305,88 @@ impl Prefetcher {
         thread
             .spawn(work)
             .context("a thread for compiling cannot be started")?;
-        Ok(Self { queue })
+        Ok(Self { queue, asked })
     }
+
+    /// Puts a module into the queue; one that is there already, or that there is no room for, is not
+    /// even read. Answers whether it waits there now.
+    fn enqueue(&self, module: ModuleDigest, bytes: &dyn Fn() -> Option<Vec<u8>>) -> bool {
+        let mut asked = lock(&self.asked);
+        if asked.waiting.contains(&module) {
+            return true;
+        }
+        // One is taken out of the queue while it is compiled.
+        if asked.waiting.len() > PREFETCHES_MAX || asked.failed.contains(&module) {
+            return false;
+        }
+        let sent = bytes().is_some_and(|bytes| self.queue.try_send((module, bytes)).is_ok());
+        if sent {
+            asked.waiting.insert(module);
+        }
+        sent
+    }
+}
+
+impl Asked {
+    fn note_failed(&mut self, module: ModuleDigest) {
+        // More than a cluster holds: most of them are deleted long since.
+        if self.failed.len() >= MODULES_MAX as usize {
+            self.failed.clear();
+        }
+        self.failed.insert(module);
+    }
+}
+
+/// Locks; a set is whole whoever panicked.
+fn lock(asked: &Mutex<Asked>) -> MutexGuard<'_, Asked> {
+    asked.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ApplyObserver for Prefetcher {
     fn module_uploaded(&self, module: ModuleDigest, bytes: &[u8]) {
-        // Where the queue is full, the first evaluation compiles.
-        if self.queue.try_send((module, bytes.to_vec())).is_err() {
-            tracing::info!(%module, "many modules wait to be compiled; this one waits for its use");
+        if !self.enqueue(module, &|| Some(bytes.to_vec())) {
+            tracing::info!(
+                %module,
+                "many modules wait to be compiled; this one waits until it is asked for"
+            );
         }
+    }
+
+    fn module_wanted(&self, module: ModuleDigest, bytes: &dyn Fn() -> Option<Vec<u8>>) {
+        self.enqueue(module, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const MODULE: ModuleDigest = ModuleDigest([200; 32]);
+
+    /// A module that found the queue full was never compiled: each activation waited for it in vain.
+    #[test]
+    fn a_module_that_found_the_queue_full_is_taken_when_it_is_asked_for() {
+        let (queue, taken) = sync_channel(PREFETCHES_MAX);
+        let asked = Arc::default();
+        let prefetcher = Prefetcher { queue, asked };
+        let bytes = || Some(vec![1]);
+        for other in 0..PREFETCHES_MAX as u8 {
+            assert!(prefetcher.enqueue(ModuleDigest([other; 32]), &bytes));
+            assert!(prefetcher.enqueue(ModuleDigest([other; 32]), &|| None));
+        }
+        assert!(!prefetcher.enqueue(MODULE, &bytes));
+        let (first, _) = taken.try_recv().unwrap();
+        lock(&prefetcher.asked).waiting.remove(&first);
+        assert!(!prefetcher.enqueue(MODULE, &|| None), "it cannot be read");
+        prefetcher.module_wanted(MODULE, &bytes);
+        assert_eq!(taken.try_iter().last(), Some((MODULE, vec![1])));
+        // One that failed here is not tried again and again.
+        let mut asked = lock(&prefetcher.asked);
+        asked.waiting.clear();
+        asked.note_failed(MODULE);
+        drop(asked);
+        assert!(!prefetcher.enqueue(MODULE, &bytes));
     }
 }

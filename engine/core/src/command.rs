@@ -104,6 +104,9 @@ pub enum Command {
     /// Changes nothing: replicas report their digest at its index.
     #[n(9)]
     Checkpoint,
+    /// See [`RaiseEpoch`].
+    #[n(10)]
+    RaiseEpoch(#[n(0)] RaiseEpoch),
 }
 
 /// Labels: key to value.
@@ -287,4 +290,18 @@ pub struct Bootstrap {
     /// The default ruleset.
     #[n(2)]
     pub ruleset: Ruleset,
+    /// The engine epoch that the cluster begins with: the proposer's oldest, because the other
+    /// nodes may run an older program.
+    #[n(3)]
+    pub epoch: u32,
+}
+
+/// Puts the next engine epoch in force, from the next entry on. The leader proposes it when every
+/// voter supports that epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RaiseEpoch {
+    /// The next epoch: one more than the one in force.
+    #[n(0)]
+    pub to: u32,
 }

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::epoch::Epochs;
+
 /// A fault of this replica: its memory, its disk, its compiler.
 ///
 /// Architecture Invariant: a local fault is never an outcome. Whoever gets one drops the batch and
@@ -37,5 +39,17 @@ pub enum LocalFault {
         index: u64,
         /// What the decoder said.
         detail: String,
+    },
+    /// The cluster computes under an epoch that this program does not support.
+    #[error(
+        "the cluster is at engine epoch {epoch}, and this program supports {supported}: run {} \
+         version of it on this node",
+        if *.epoch > .supported.newest { "a newer" } else { "an older" }
+    )]
+    Epoch {
+        /// In force, or about to be.
+        epoch: u32,
+        /// What the program supports.
+        supported: Epochs,
     },
 }

@@ -83,4 +83,7 @@ pub enum EventKind {
         #[n(3)]
         code: Option<String>,
     },
+    /// Another engine epoch is in force.
+    #[n(9)]
+    EpochRaised(#[n(0)] u32),
 }

@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod command;
+pub mod epoch;
 pub mod error;
 pub mod event;
 pub mod ids;
@@ -17,6 +18,7 @@ pub mod state;
 
 pub use apply::{Judge, apply};
 pub use command::{Command, Envelope};
+pub use epoch::Epochs;
 pub use error::LocalFault;
 pub use ids::{
     BindingId, ClusterId, EventId, FilamentId, JobId, ModuleDigest, PrinterId, RequestId, Revision,

@@ -1,10 +1,6 @@
 //! Every limit of the replicated state, with its unit. Part of the engine epoch: changing one
 //! changes what apply computes.
 
-/// Version of everything that apply computes: commands, row encoding, gas table, instrumentation,
-/// limits, ABI. Two replicas of different epochs may not apply the same entry.
-pub const ENGINE_EPOCH: u32 = 1;
-
 pub use raft3d_sdk::limits::*;
 
 /// Densest filament, in milligrams per cubic centimetre: no metal comes near.

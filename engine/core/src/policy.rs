@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 use raft3d_sdk::Hook;
 
 use crate::error::LocalFault;
-use crate::ids::ModuleDigest;
+use crate::ids::{BindingId, ModuleDigest};
 
 /// Which export of a module is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -172,4 +172,38 @@ pub trait PolicyHost: Send + Sync {
     /// Whether an evaluation of `module` would find it compiled. Nothing that apply computes may
     /// depend on it.
     fn is_compiled(&self, module: ModuleDigest) -> bool;
+
+    /// Told what an evaluation came to, for whoever counts. Nothing that apply computes may depend
+    /// on it.
+    fn decided(&self, _decided: &Decided<'_>) {}
+}
+
+/// What an evaluation came to, as apply read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided<'a> {
+    /// Binding that was asked.
+    pub binding: &'a BindingId,
+    /// Its module.
+    pub module: ModuleDigest,
+    /// Hook.
+    pub hook: Hook,
+    /// Whether the binding is watched only.
+    pub is_shadow: bool,
+    /// What it said.
+    pub said: Said<'a>,
+}
+
+/// What a policy said, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said<'a> {
+    /// A rule allowed it.
+    Allow,
+    /// A rule denied it, with this code.
+    Deny(&'a str),
+    /// A deduction left it to the next binding.
+    Pass,
+    /// A deduction said what to take.
+    Take,
+    /// No usable answer.
+    Failed(PolicyError),
 }

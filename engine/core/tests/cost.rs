@@ -63,6 +63,7 @@ fn cost(machine: &Machine, command: Command) -> (usize, usize, usize) {
     let judge = Judge {
         host: &NativeHost,
         ruleset: &mut machine.ruleset.clone(),
+        epochs: machine.epochs,
     };
     let envelope = machine.envelope(command);
     let index = Revision(machine.index + 1);

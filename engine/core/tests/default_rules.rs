@@ -23,6 +23,7 @@ fn shop() -> Machine {
         cluster_id: ClusterId([1; 16]),
         modules: names.map(module).to_vec(),
         ruleset: ruleset(&names),
+        epoch: 1,
     }));
     machine.accept(printer("p1"));
     machine.accept(filament("f1", 1_000));

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use common::*;
 use raft3d_core::command::{
     ActivateRuleset, Actor, CreateFilament, CreateJob, CreatePrinter, DeleteModule, EnvelopeError,
-    RequestOrigin, RollbackRuleset, SetJobStatus,
+    RaiseEpoch, RequestOrigin, RollbackRuleset, SetJobStatus,
 };
 use raft3d_core::limits::ENVELOPE_BYTES_MAX;
 use raft3d_core::state::rulesets::{Mode, Scope};
@@ -123,6 +123,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         ),
         ("Bootstrap", bootstrap()),
         ("Checkpoint", Command::Checkpoint),
+        ("RaiseEpoch", Command::RaiseEpoch(RaiseEpoch { to: 2 })),
     ]
 }
 

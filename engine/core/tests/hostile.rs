@@ -10,13 +10,13 @@
 
 mod common;
 
-use common::{Machine, bytes, lifecycle, module};
+use common::{ANY_EPOCH, Machine, bytes, lifecycle, module};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use raft3d_core::command::{
     ActivateRuleset, Actor, Bootstrap, CreateFilament, CreateJob, CreatePrinter, DeleteModule,
-    RequestOrigin, RollbackRuleset, SetJobStatus, UploadModule,
+    RaiseEpoch, RequestOrigin, RollbackRuleset, SetJobStatus, UploadModule,
 };
 use raft3d_core::state::digest;
 use raft3d_core::state::rulesets::{Binding, DecisionsKept, Mode, Ruleset, Scope};
@@ -253,10 +253,11 @@ fn command() -> impl Strategy<Value = Command> {
                 Command::RollbackRuleset(RollbackRuleset { to, expected, force, reason })
             }
         ),
-        1 => (vec(upload(), 0..3), ruleset()).prop_map(|(modules, ruleset)| {
+        1 => (vec(upload(), 0..3), ruleset(), 0_u32..3).prop_map(|(modules, ruleset, epoch)| {
             let cluster_id = ClusterId([1; 16]);
-            Command::Bootstrap(Bootstrap { cluster_id, modules, ruleset })
+            Command::Bootstrap(Bootstrap { cluster_id, modules, ruleset, epoch })
         }),
+        1 => (0_u32..8).prop_map(|to| Command::RaiseEpoch(RaiseEpoch { to })),
         1 => Just(Command::Checkpoint),
     ]
 }
@@ -297,7 +298,7 @@ proptest! {
             damaged[at] ^= byte;
         }
         if let Ok(decoded) = Envelope::from_bytes(&damaged) {
-            let mut machine = Machine::with_shop();
+            let mut machine = Machine { epochs: ANY_EPOCH, ..Machine::with_shop() };
             let index = Revision(machine.index + 1);
             let host = Parrot(bytes);
             let outcome = machine.apply_with(index, &decoded, &host);
@@ -309,7 +310,7 @@ proptest! {
     fn any_command_ends_in_an_outcome(
         entries in vec((envelope(), parrot()), 1..12),
     ) {
-        let mut machine = Machine::with_shop();
+        let mut machine = Machine { epochs: ANY_EPOCH, ..Machine::with_shop() };
         for (envelope, host) in entries {
             machine.index += 1;
             let index = Revision(machine.index);

@@ -9,7 +9,6 @@
 mod measure;
 mod shop;
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use std::time::Instant;
 use futures_util::stream;
 use indicatif::{ProgressBar, ProgressStyle};
 use raft3d_core::state::meta;
-use raft3d_engine::raft::machine::{StateMachine, StateOptions};
+use raft3d_engine::raft::machine::{ApplyOptions, StateMachine, StateOptions};
 
 use measure::{Cost, disk_mib, percentile_us, resident_mib};
 use shop::{Host, Shop, Work};
@@ -41,7 +40,7 @@ fn open(dir: &Path, host: &Arc<Host>) -> Result<StateMachine, Failure> {
     let options = StateOptions {
         data_dir: dir.to_owned(),
         purged_index: None,
-        deny_at: BTreeSet::new(),
+        apply: ApplyOptions::default(),
     };
     Ok(StateMachine::open(options, Arc::clone(host) as _, None)?)
 }

@@ -93,6 +93,7 @@ impl Host {
             cluster_id,
             modules,
             ruleset,
+            epoch: 1,
         })
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
+use raft3d_core::policy::Decided;
 use raft3d_core::{
     Evaluation, LocalFault, ModuleDigest, ModuleSource, PolicyCall, PolicyError, PolicyHost,
 };
@@ -16,6 +18,7 @@ use super::cache::{self, CodeCache, CodeKey};
 use super::compile::{CompileError, CompileLimits, Compiler};
 use super::module_digest;
 use super::runtime::{EngineSettings, ReadyModule, Runtime, lock};
+use super::tally::{PolicyTallies, Tally};
 use super::validate::{ModuleProblem, ModuleReport, inspect};
 use super::workbench::Trial;
 use crate::runtime;
@@ -76,6 +79,7 @@ pub struct WasmHost {
     /// Modules that some thread is getting ready just now.
     in_flight: Mutex<HashSet<ModuleDigest>>,
     landed: Condvar,
+    tally: Tally,
     /// One upload compiles at a time: their limits are per process, not for all of them.
     uploads: Mutex<()>,
 }
@@ -151,6 +155,7 @@ impl WasmHost {
             known: Mutex::default(),
             in_flight: Mutex::default(),
             landed: Condvar::new(),
+            tally: Tally::default(),
             uploads: Mutex::default(),
         })
     }
@@ -179,6 +184,11 @@ impl WasmHost {
     /// limit is no error, its evaluations deny.
     pub fn prefetch(&self, module: ModuleDigest, bytes: &[u8]) -> Result<(), LocalFault> {
         self.load(module, || Ok(Some(bytes.to_vec()))).map(|_| ())
+    }
+
+    /// What policies did here since the start.
+    pub fn tallies(&self) -> PolicyTallies {
+        self.tally.read()
     }
 
     fn recall(&self, module: ModuleDigest) -> Option<Loaded> {
@@ -317,13 +327,35 @@ impl PolicyHost for WasmHost {
         match self.load(call.module, || modules.module_bytes(call.module))? {
             None => denied(PolicyError::UnknownModule),
             Some(Loaded::Invalid) => denied(PolicyError::InvalidModule),
-            Some(Loaded::Ready(ready)) => self.runtime.evaluate(&ready, call.export, call.input),
+            Some(Loaded::Ready(ready)) => {
+                let begun = Instant::now();
+                let evaluation = self.runtime.evaluate(&ready, call.export, call.input)?;
+                let (module, gas, took) = (call.module, evaluation.gas, begun.elapsed());
+                self.tally.evaluated(module, call.export, gas, took);
+                Ok(evaluation)
+            }
         }
     }
 
+    fn decided(&self, decided: &Decided<'_>) {
+        self.tally.decided(decided);
+    }
+
     /// It is known in memory, or sound on disk. One that is refused needs no compiler either.
+    ///
+    /// Never waits for a compiler: one that some thread gets ready just now is not compiled yet.
+    /// Invariant: test `who_asks_whether_a_module_is_compiled_does_not_wait_for_the_compiler`.
     fn is_compiled(&self, module: ModuleDigest) -> bool {
-        self.ready_from_disk(module).is_some()
+        if self.recall(module).is_some() {
+            return true;
+        }
+        if !lock(&self.in_flight).insert(module) {
+            return false;
+        }
+        let _landing = Landing { host: self, module };
+        self.recall(module)
+            .or_else(|| self.load_from_disk(module))
+            .is_some()
     }
 }
 

@@ -5,7 +5,8 @@
 //! by [`gas`]; [`compile`] turns that into native code, in a child process; [`cache`] keeps the
 //! code on disk; [`runtime`] makes one evaluation in a fresh instance; [`traps`] says what each
 //! trap comes to; [`host`] puts them together behind `raft3d_core::PolicyHost`. [`aloud`] is the
-//! same for dry runs, beside what applies; [`workbench`] for authors, without a cluster.
+//! same for dry runs, beside what applies; [`workbench`] for authors, without a cluster. [`tally`]
+//! counts what came of evaluations, for metrics.
 //!
 //! Architecture Invariant: whatever a replica answers for an evaluation depends on the module's
 //! original bytes and on the input alone. Everything that might differ between two machines
@@ -19,6 +20,7 @@ pub mod host;
 pub mod instrument;
 pub mod limits;
 pub mod runtime;
+pub mod tally;
 pub mod traps;
 pub mod validate;
 pub mod workbench;

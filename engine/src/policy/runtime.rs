@@ -29,6 +29,8 @@ const WATCHDOG_TICKS: u64 = 40;
 const TICK_MS: u64 = 250;
 /// Bytes of a used memory that are reset in place instead of given back to the system.
 const KEEP_RESIDENT_BYTES: usize = 512 * 1024;
+/// Target of code for Pulley on this processor: 64 bits, little-endian.
+const PULLEY: &str = "pulley64";
 /// Evaluations at once, by default.
 const SLOTS_DEFAULT: u32 = 8;
 
@@ -39,6 +41,9 @@ pub struct EngineSettings {
     pub optimise: bool,
     /// Whether instances start from copy-on-write images.
     pub copy_on_write: bool,
+    /// Whether Pulley, wasmtime's interpreter, runs the code, and not the processor. Only where
+    /// wasmtime is built with its feature `pulley`, as tests have it: elsewhere nothing loads.
+    pub interpret: bool,
     /// Evaluations at once; more of them wait.
     pub slots: u32,
 }
@@ -48,13 +53,14 @@ impl Default for EngineSettings {
         Self {
             optimise: true,
             copy_on_write: true,
+            interpret: false,
             slots: SLOTS_DEFAULT,
         }
     }
 }
 
-/// The settings that decide what native code looks like, and so its compatibility.
-fn config(settings: EngineSettings) -> Config {
+/// The settings that decide what compiled code looks like, and so its compatibility.
+fn config(settings: EngineSettings) -> Result<Config, String> {
     let level = if settings.optimise {
         OptLevel::Speed
     } else {
@@ -79,7 +85,12 @@ fn config(settings: EngineSettings) -> Config {
         .wasm_extended_const(false)
         .wasm_wide_arithmetic(false)
         .wasm_custom_page_sizes(false);
-    config
+    if settings.interpret {
+        config
+            .target(PULLEY)
+            .map_err(|error| format!("{error:#}"))?;
+    }
+    Ok(config)
 }
 
 /// An engine that only compiles: it reserves no pool, so that it also runs in little address
@@ -88,7 +99,7 @@ fn config(settings: EngineSettings) -> Config {
 /// # Errors
 /// A message where this machine cannot run wasmtime.
 pub(crate) fn compile_engine(settings: EngineSettings) -> Result<Engine, String> {
-    Engine::new(&config(settings)).map_err(|error| format!("{error:#}"))
+    Engine::new(&config(settings)?).map_err(|error| format!("{error:#}"))
 }
 
 /// The engine that runs policies.
@@ -159,7 +170,7 @@ impl Runtime {
             .table_keep_resident(KEEP_RESIDENT_BYTES)
             .max_unused_warm_slots(settings.slots)
             .pagemap_scan(Enabled::Auto);
-        let mut config = config(settings);
+        let mut config = config(settings)?;
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
         let ticker = Ticker::start(engine.clone())?;

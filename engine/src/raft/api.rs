@@ -6,7 +6,7 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 use raft3d_core::command::{Actor, Command};
 use raft3d_core::state::digest::Digest;
-use raft3d_core::{ClusterId, RequestId, Response, Revision};
+use raft3d_core::{ClusterId, Epochs, RequestId, Response, Revision};
 use thiserror::Error;
 
 use super::types::{Incarnation, Member, NodeId};
@@ -180,12 +180,29 @@ pub struct NodeStatus {
     /// Version of the program.
     #[n(10)]
     pub version: String,
-    /// Engine epoch.
+    /// Engine epoch in force after what it has applied; 0 before the bootstrap.
     #[n(11)]
     pub engine_epoch: u32,
     /// Why it does not serve; none where it does.
     #[n(12)]
     pub not_ready: Option<String>,
+    /// Oldest engine epoch that its program supports.
+    #[n(13)]
+    pub engine_epoch_oldest: u32,
+    /// Newest engine epoch that its program supports.
+    #[n(14)]
+    pub engine_epoch_newest: u32,
+}
+
+impl NodeStatus {
+    /// The engine epochs that its program supports.
+    #[must_use]
+    pub const fn epochs(&self) -> Epochs {
+        Epochs {
+            oldest: self.engine_epoch_oldest,
+            newest: self.engine_epoch_newest,
+        }
+    }
 }
 
 /// A member as the membership records it, with its own word where it answered.

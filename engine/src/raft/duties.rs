@@ -1,6 +1,6 @@
 //! What a node does unasked: it watches for faults, opens reads once it has recovered, takes
 //! snapshots, learns which cluster it belongs to, and, as the leader, bootstraps, finishes changes of the membership
-//! that another leader began, and proposes checkpoints.
+//! that another leader began, and proposes checkpoints; `upgrade.rs` raises the engine epoch.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use super::message::StatusAnswer;
 use super::node::Node;
 use super::snapshot_pace::take_snapshots;
 use super::types::TypeConfig;
+use super::upgrade::raise_epochs;
 use crate::runtime;
 use crate::sabotage::{Bug, armed};
 
@@ -43,6 +44,7 @@ pub(super) fn spawn(node: &Node, last_log_index: u64) {
     runtime::spawn(until_stopped(node.clone(), tick(node.clone())));
     runtime::spawn(until_stopped(node.clone(), compare(node.clone())));
     runtime::spawn(until_stopped(node.clone(), take_snapshots(node.clone())));
+    runtime::spawn(until_stopped(node.clone(), raise_epochs(node.clone())));
 }
 
 /// A duty that panics is a fault: without it the node would go on and no longer do it.
@@ -245,7 +247,7 @@ impl Node {
         }
     }
 
-    async fn own_command(&self, command: Command) {
+    pub(super) async fn own_command(&self, command: Command) {
         let request = WriteRequest {
             command,
             actor: Actor {

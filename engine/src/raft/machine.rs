@@ -26,8 +26,9 @@ use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use raft3d_core::event::Event;
+use raft3d_core::state::meta;
 use raft3d_core::state::rulesets::DecodedRuleset;
-use raft3d_core::{ModuleDigest, PolicyHost};
+use raft3d_core::{Epochs, ModuleDigest, PolicyHost};
 use tracing::error;
 
 use super::types::{LeaderId, LogId, Member, NodeId, StoredMembership, TypeConfig};
@@ -59,6 +60,10 @@ pub trait ApplyObserver: Send + Sync + 'static {
     /// A module was uploaded: a good time to compile it.
     fn module_uploaded(&self, _module: ModuleDigest, _bytes: &[u8]) {}
 
+    /// Somebody asked whether this module of the state is compiled here, and it is not. `bytes` reads
+    /// it. Called again and again while an activation waits for it.
+    fn module_wanted(&self, _module: ModuleDigest, _bytes: &dyn Fn() -> Option<Vec<u8>>) {}
+
     /// Events that are new. Not called for what a snapshot brought.
     fn events(&self, _events: &[Event]) {}
 
@@ -73,6 +78,15 @@ pub struct StateOptions {
     pub data_dir: PathBuf,
     /// The last log index that is purged, as the log store says; none where nothing is.
     pub purged_index: Option<u64>,
+    /// How entries are applied.
+    pub apply: ApplyOptions,
+}
+
+/// How entries are applied. Nothing here may make a difference between replicas.
+#[derive(Clone, Debug, Default)]
+pub struct ApplyOptions {
+    /// The engine epochs that this program supports.
+    pub epochs: Epochs,
     /// Entries that are answered with a fixed rejection and not evaluated (`--deny-at`): the way
     /// out where one entry stops every node. To be given identically on every node, or their
     /// states differ from there on.
@@ -104,8 +118,10 @@ impl StateMachine {
         host: Arc<dyn PolicyHost>,
         observer: Option<Arc<dyn ApplyObserver>>,
     ) -> Result<Self, StateError> {
+        let ApplyOptions { epochs, deny_at } = options.apply;
         let (state, snapshots) = recovery::open(&options.data_dir, options.purged_index)?;
-        let shared = Arc::new(Shared::new(state, snapshots));
+        epochs.check(meta::epoch(&state.view())?)?;
+        let shared = Arc::new(Shared::new(state, snapshots, observer.clone()));
         let background = Background::start(&shared);
         Ok(Self {
             shared,
@@ -114,7 +130,8 @@ impl StateMachine {
             applying: Applying {
                 host,
                 observer,
-                deny_at: options.deny_at,
+                deny_at,
+                epochs,
                 hot_rows: HotRows::default(),
                 ruleset: DecodedRuleset::default(),
             },
@@ -125,6 +142,12 @@ impl StateMachine {
     #[must_use]
     pub fn handle(&self) -> StateHandle {
         StateHandle::new(Arc::clone(&self.shared))
+    }
+
+    /// The engine epochs that it supports.
+    #[must_use]
+    pub fn epochs(&self) -> Epochs {
+        self.applying.epochs
     }
 
     /// Applies a chunk on the thread that its length asks for.
@@ -177,6 +200,13 @@ impl StateMachine {
         Err(self.shared.set_fault(message))
     }
 
+    /// The file first: cut short here, the next start loads it from there.
+    fn switch_to(&self, snapshot: &SnapshotHandle) -> Result<StateView, StateError> {
+        self.applying.epochs.check(snapshot.header().engine_epoch)?;
+        let adopted = self.shared.snapshots.adopt(snapshot.clone())?;
+        self.shared.state.install(&adopted)
+    }
+
     fn install(&self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> io::Result<()> {
         self.shared.check_fault()?;
         if snapshot.meta() != *meta {
@@ -186,14 +216,7 @@ impl StateMachine {
                 meta.last_log_id
             )));
         }
-        // The file first: cut short here, the next start loads it from there.
-        let installed = self
-            .shared
-            .snapshots
-            .adopt(snapshot.clone())
-            .map_err(StateError::from)
-            .and_then(|adopted| self.shared.state.install(&adopted));
-        match installed {
+        match self.switch_to(&snapshot) {
             Ok(view) => {
                 self.shared.publish(&view, &[]);
                 if let Some(observer) = &self.applying.observer {

@@ -259,9 +259,9 @@ impl Node {
             let member = self.inner.member(id);
             let member = member.ok_or(MembershipError::UnknownMember { node_id: id })?;
             let why = match self.status_of(id, &member).await {
-                Ok(answer) => match answer.status.not_ready {
-                    None => return Ok(()),
-                    Some(why) => why,
+                Ok(answer) => match &answer.status.not_ready {
+                    None => return self.expect_epoch(&answer.status).await,
+                    Some(why) => why.clone(),
                 },
                 Err(why) => why,
             };

@@ -555,6 +555,8 @@ mod tests {
             purged_index: 40,
             version: "1".to_owned(),
             engine_epoch: 1,
+            engine_epoch_oldest: 1,
+            engine_epoch_newest: 1,
             not_ready: None,
         };
         let checkpoints = vec![CheckpointDigest {
@@ -616,7 +618,7 @@ mod tests {
         }
     }
 
-    /// Golden bytes of protocol 2: a change needs a new protocol version.
+    /// Golden bytes of protocol 3: a change needs a new protocol version.
     #[test]
     fn the_protocol_does_not_change_unnoticed() {
         let ask = Request::Ask(Ask::SnapshotEnd { transfer: 8 }).encode();

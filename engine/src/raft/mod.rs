@@ -24,6 +24,7 @@ mod snapshot_pace;
 mod snapshot_transfer;
 pub mod transport;
 pub mod types;
+mod upgrade;
 mod write;
 
 pub use node::Node;

@@ -13,7 +13,7 @@ use openraft::storage::RaftLogStorage;
 use openraft::{Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use raft3d_core::command::Bootstrap;
 use raft3d_core::state::meta;
-use raft3d_core::{LocalFault, PolicyHost};
+use raft3d_core::{Epochs, LocalFault, PolicyHost};
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -95,8 +95,6 @@ pub struct NodeOptions {
     pub clock: Clock,
     /// Version of the program, for people.
     pub version: String,
-    /// Version of what apply computes.
-    pub engine_epoch: u32,
 }
 
 /// Why a node does not start.
@@ -125,6 +123,7 @@ pub struct Node {
 pub(super) struct Inner {
     pub(super) options: NodeOptions,
     pub(super) member: Member,
+    pub(super) epochs: Epochs,
     pub(super) log: Arc<dyn LogHandle>,
     pub(super) raft: Raft<TypeConfig, StateMachine>,
     pub(super) machine: StateHandle,
@@ -176,6 +175,7 @@ impl Node {
             incarnation: identity.incarnation,
         };
         let peers = Arc::new(Peers::new(transport, id, identity.incarnation));
+        let epochs = parts.machine.epochs();
         let machine = parts.machine.handle();
         let stored = meta::cluster_id(&machine.view())?.or(identity.cluster_id);
         if let Some(cluster_id) = stored {
@@ -200,6 +200,7 @@ impl Node {
         let inner = Arc::new(Inner {
             options,
             member,
+            epochs,
             raft,
             log: Arc::new(log),
             machine,
@@ -254,7 +255,9 @@ impl Node {
             snapshot_index: metrics.snapshot.map_or(0, |id| id.index),
             purged_index: metrics.purged.map_or(0, |id| id.index),
             version: inner.options.version.clone(),
-            engine_epoch: inner.options.engine_epoch,
+            engine_epoch: meta::epoch(&view).unwrap_or(0),
+            engine_epoch_oldest: inner.epochs.oldest,
+            engine_epoch_newest: inner.epochs.newest,
             not_ready: self.not_ready(&metrics),
         }
     }

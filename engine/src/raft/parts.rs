@@ -1,6 +1,5 @@
 //! The stores that a node runs on, opened in the right order.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use raft3d_core::PolicyHost;
 use thiserror::Error;
 
 use super::log_handle::LogHandle;
-use super::machine::{ApplyObserver, StateMachine, StateOptions};
+use super::machine::{ApplyObserver, ApplyOptions, StateMachine, StateOptions};
 use super::types::TypeConfig;
 use crate::runtime;
 use crate::storage::data_dir::DataDir;
@@ -47,7 +46,6 @@ pub enum OpenError {
 
 impl Parts {
     /// Opens log, state and snapshots of a data folder; what is damaged and can be rebuilt is.
-    /// Entries at `deny_at` are answered with a fixed rejection and not evaluated.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -55,18 +53,10 @@ impl Parts {
         data_dir: Arc<DataDir>,
         host: Arc<dyn PolicyHost>,
         observer: Option<Arc<dyn ApplyObserver>>,
-        deny_at: BTreeSet<u64>,
+        apply: ApplyOptions,
     ) -> Result<Self, OpenError> {
         let disk = Arc::new(RealDisk);
-        Self::open_on(
-            data_dir,
-            host,
-            observer,
-            deny_at,
-            LogOptions::default(),
-            disk,
-        )
-        .await
+        Self::open_on(data_dir, host, observer, apply, LogOptions::default(), disk).await
     }
 
     /// The same with other limits of the log and on another [`Disk`], for tests.
@@ -77,7 +67,7 @@ impl Parts {
         data_dir: Arc<DataDir>,
         host: Arc<dyn PolicyHost>,
         observer: Option<Arc<dyn ApplyObserver>>,
-        deny_at: BTreeSet<u64>,
+        apply: ApplyOptions,
         log_options: LogOptions,
         disk: Arc<dyn Disk>,
     ) -> Result<Self, OpenError> {
@@ -89,7 +79,7 @@ impl Parts {
             ..log_options
         };
         let log = off_thread(move || LogStore::open_on(&log_dir, log_options, disk)).await??;
-        Self::with_log(data_dir, log, host, observer, deny_at).await
+        Self::with_log(data_dir, log, host, observer, apply).await
     }
 }
 
@@ -103,7 +93,7 @@ impl<L: RaftLogStorage<TypeConfig> + LogHandle> Parts<L> {
         mut log: L,
         host: Arc<dyn PolicyHost>,
         observer: Option<Arc<dyn ApplyObserver>>,
-        deny_at: BTreeSet<u64>,
+        apply: ApplyOptions,
     ) -> Result<Self, OpenError> {
         let purged_index = log
             .get_log_state()
@@ -114,7 +104,7 @@ impl<L: RaftLogStorage<TypeConfig> + LogHandle> Parts<L> {
         let options = StateOptions {
             data_dir: folder,
             purged_index,
-            deny_at,
+            apply,
         };
         let own = Arc::clone(&host);
         let machine = off_thread(move || StateMachine::open(options, own, observer)).await??;

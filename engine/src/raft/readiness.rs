@@ -3,7 +3,7 @@
 //! A replica that lacks a module's compiled form compiles it in the middle of apply, and everything
 //! behind that entry waits, for minutes where the module is made to take long. So an activation is
 //! proposed only when a majority with the leader has compiled its modules, which each voter begins
-//! by itself when the upload is applied. That is a courtesy and no rule: an activation that was
+//! by itself when the upload is applied, or else when it is asked for them. That is a courtesy and no rule: an activation that was
 //! proposed without it is as good, and a rollback never waits.
 
 use std::collections::BTreeSet;
@@ -97,12 +97,16 @@ impl Node {
         missing.and_then(|(module, _)| lacking(format!("is still compiling {module}")))
     }
 
-    /// For each module, whether this node has it compiled.
+    /// For each module, whether this node has it compiled. One that it has not is begun with: it may
+    /// have come with a snapshot, or with so many others that it was left.
     pub(super) fn compiled(&self, modules: &[ModuleDigest]) -> Vec<bool> {
-        let host = &self.inner.host;
-        modules
-            .iter()
-            .map(|module| host.is_compiled(*module))
-            .collect()
+        let compiled = |module: &ModuleDigest| {
+            let compiled = self.inner.host.is_compiled(*module);
+            if !compiled {
+                self.inner.machine.want_compiled(*module);
+            }
+            compiled
+        };
+        modules.iter().map(compiled).collect()
     }
 }

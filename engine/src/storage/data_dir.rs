@@ -23,7 +23,7 @@ use crate::raft::types::{Incarnation, NodeId};
 
 /// Format of the data folder that this build reads and writes. 2: decision records, and what an
 /// actor's jobs reserve.
-pub const DATA_FORMAT_VERSION: u32 = 2;
+pub const DATA_FORMAT_VERSION: u32 = 3;
 
 /// Says in the folder of the state why it is not to be served.
 const FENCE_FILE: &str = "fenced";

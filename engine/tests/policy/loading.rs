@@ -1,8 +1,9 @@
 //! How a module gets from the state into the engine: cache, restart, faults of this node.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
 use raft3d_core::state::decisions::call_digest;
 use raft3d_core::{Export, LocalFault, PolicyCall, PolicyError, PolicyHost};
@@ -17,6 +18,7 @@ use crate::support::{Source, TestHost, guest};
 const SETTINGS: EngineSettings = EngineSettings {
     optimise: true,
     copy_on_write: true,
+    interpret: false,
     slots: 1,
 };
 
@@ -168,6 +170,44 @@ fn more_threads_than_slots_wait_for_one_another() {
             });
         }
     });
+}
+
+/// Compiles when it is told to.
+struct Waiting {
+    begun: Mutex<Sender<()>>,
+    go_on: Mutex<Receiver<()>>,
+}
+
+impl Compiler for Waiting {
+    fn compile(&self, module: &[u8], limits: CompileLimits) -> Result<Vec<u8>, CompileError> {
+        self.begun.lock().unwrap().send(()).unwrap();
+        self.go_on.lock().unwrap().recv().unwrap();
+        InProcessCompiler::new(SETTINGS).compile(module, limits)
+    }
+}
+
+/// The question comes from peers, again and again, on threads that all else runs on too: a module
+/// that takes long to compile stood the whole node still.
+#[test]
+fn who_asks_whether_a_module_is_compiled_does_not_wait_for_the_compiler() {
+    let dir = tempfile::tempdir().unwrap();
+    let ((begun, has_begun), (go_on, told)) = (channel(), channel());
+    let compiler = Waiting {
+        begun: Mutex::new(begun),
+        go_on: Mutex::new(told),
+    };
+    let host = host(dir.path(), Arc::new(compiler));
+    let bytes = guest("(i64.const 4)", "");
+    let digest = module_digest(&bytes);
+    std::thread::scope(|scope| {
+        let compiling = scope.spawn(|| host.prefetch(digest, &bytes));
+        has_begun.recv().unwrap();
+        // Waiting for the compiler would be for ever: it waits for this thread.
+        assert!(!host.is_compiled(digest));
+        go_on.send(()).unwrap();
+        compiling.join().unwrap().unwrap();
+    });
+    assert!(host.is_compiled(digest));
 }
 
 fn dry_run(host: &DryRunHost, bytes: &[u8]) -> Trial {

@@ -13,6 +13,7 @@ mod child;
 mod damaged;
 mod determinism;
 mod golden;
+mod golden_log;
 mod hostile;
 mod loading;
 #[path = "../common/random.rs"]

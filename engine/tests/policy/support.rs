@@ -17,21 +17,25 @@ pub const SETTINGS: [EngineSettings; 4] = [
     EngineSettings {
         optimise: true,
         copy_on_write: true,
+        interpret: false,
         slots: 2,
     },
     EngineSettings {
         optimise: true,
         copy_on_write: false,
+        interpret: false,
         slots: 2,
     },
     EngineSettings {
         optimise: false,
         copy_on_write: true,
+        interpret: false,
         slots: 2,
     },
     EngineSettings {
         optimise: false,
         copy_on_write: false,
+        interpret: false,
         slots: 2,
     },
 ];

@@ -11,16 +11,17 @@ use raft3d_core::command::{Actor, Bootstrap, CreatePrinter, UploadModule};
 use raft3d_core::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_core::state::{digest::Digest, printers};
 use raft3d_core::{
-    Accepted, BindingId, ClusterId, Command, Evaluation, LocalFault, ModuleDigest, ModuleSource,
-    PolicyCall, PolicyHost, PrinterId, RequestId, Response, Revision,
+    Accepted, BindingId, ClusterId, Command, Epochs, Evaluation, LocalFault, ModuleDigest,
+    ModuleSource, PolicyCall, PolicyHost, PrinterId, RequestId, Response, Revision,
 };
 use raft3d_engine::policy::{EngineSettings, HostOptions, InProcessCompiler, WasmHost, inspect};
 use raft3d_engine::raft::api::{
     Consistency, ReadError, ReadOptions, Role, WriteError, WriteOutcome, WriteRequest,
 };
 use raft3d_engine::raft::bootstrap::{self, BootstrapError, InitialMember};
+use raft3d_engine::raft::machine::ApplyOptions;
 use raft3d_engine::raft::node::{NodeOptions, Timing};
-use raft3d_engine::raft::parts::Parts;
+use raft3d_engine::raft::parts::{OpenError, Parts};
 use raft3d_engine::raft::{Member, Node, NodeId};
 use raft3d_engine::storage::data_dir::DataDir;
 use tempfile::TempDir;
@@ -73,6 +74,7 @@ pub fn default_bootstrap() -> Bootstrap {
             bindings,
             ..Ruleset::default()
         },
+        epoch: 1,
     }
 }
 
@@ -208,23 +210,51 @@ impl Cluster {
     }
 
     pub async fn start(&self, at: usize) -> Node {
-        self.start_denying(at, BTreeSet::new()).await
+        self.start_with(at, ApplyOptions::default()).await
     }
 
     /// Starts a node that denies those entries. Alone in that, it ends up with another state.
     pub async fn start_denying(&self, at: usize, deny_at: BTreeSet<u64>) -> Node {
+        let apply = ApplyOptions {
+            deny_at,
+            ..ApplyOptions::default()
+        };
+        self.start_with(at, apply).await
+    }
+
+    /// Starts a node whose program supports the engine epochs from 1 to `newest`.
+    pub async fn start_supporting(&self, at: usize, newest: u32) -> Node {
+        let epochs = Epochs { oldest: 1, newest };
+        let apply = ApplyOptions {
+            epochs,
+            ..ApplyOptions::default()
+        };
+        self.start_with(at, apply).await
+    }
+
+    async fn start_with(&self, at: usize, apply: ApplyOptions) -> Node {
+        let parts = self.open(at, apply).await;
+        let parts = parts.unwrap_or_else(|error| panic!("node {at} does not open: {error}"));
+        self.start_on(at, parts).await
+    }
+
+    /// Opens a node's stores.
+    pub async fn open(&self, at: usize, apply: ApplyOptions) -> Result<Parts, OpenError> {
         let slot = &self.slots[at];
-        let id = slot.id.lock().unwrap().expect("the node has no id yet");
         let host = HOST.1.clone();
         let data_dir = Arc::new(DataDir::open(&slot.dir).unwrap());
-        let parts = match &self.tune.power {
-            None => Parts::open(data_dir, host, None, deny_at).await,
+        match &self.tune.power {
+            None => Parts::open(data_dir, host, None, apply).await,
             Some(power) => {
                 let (options, disk) = (Power::log_options(), Arc::clone(power));
-                Parts::open_on(data_dir, host, None, deny_at, options, disk).await
+                Parts::open_on(data_dir, host, None, apply, options, disk).await
             }
-        };
-        let parts = parts.unwrap_or_else(|error| panic!("node {id} does not open: {error}"));
+        }
+    }
+
+    async fn start_on(&self, at: usize, parts: Parts) -> Node {
+        let slot = &self.slots[at];
+        let id = slot.id.lock().unwrap().expect("the node has no id yet");
         let parts = Parts {
             host: Arc::new(Compiling {
                 host: Arc::clone(&HOST.1),
@@ -268,7 +298,6 @@ impl Cluster {
                     .saturating_add_signed(offset + jump.load(Ordering::Relaxed))
             }),
             version: "test".to_owned(),
-            engine_epoch: 1,
         }
     }
 

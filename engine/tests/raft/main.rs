@@ -11,6 +11,7 @@
 mod bootstrap;
 mod clocks;
 mod cluster;
+mod epochs;
 mod failover;
 mod fencing;
 #[path = "../common/folders.rs"]

@@ -10,6 +10,7 @@ use openraft::StorageHelper;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use raft3d_core::{Response, Revision};
 use raft3d_engine::raft::api::{Consistency, ReadError, ReadOptions};
+use raft3d_engine::raft::machine::ApplyOptions;
 use raft3d_engine::raft::parts::Parts;
 use raft3d_engine::raft::types::{Entry, EntryPayload, LeaderId, LogId, Vote};
 use raft3d_engine::storage::data_dir::DataDir;
@@ -243,7 +244,7 @@ async fn open(dir: &Path) -> Parts {
         data_dir,
         host,
         None,
-        BTreeSet::new(),
+        ApplyOptions::default(),
         Power::log_options(),
         disk,
     )

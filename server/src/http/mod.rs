@@ -14,6 +14,7 @@ mod filaments;
 mod health;
 mod limits;
 mod listener;
+mod metrics;
 mod pace;
 mod policies;
 mod print_jobs;
@@ -173,6 +174,7 @@ pub(crate) fn calls() -> Vec<Call> {
         read("/docs/problems/{slug}", get(docs::problem)),
         read("/healthz", get(health::healthz)),
         read("/readyz", get(health::readyz)),
+        read("/metrics", get(metrics::metrics)),
     ]
 }
 

@@ -9,8 +9,6 @@ use axum::response::Response;
 use raft3d_engine::core::command::{DeleteModule, UploadModule};
 use raft3d_engine::core::state::modules;
 use raft3d_engine::core::{Accepted, Command, ModuleDigest};
-use raft3d_engine::policy::ModuleProblem;
-use raft3d_engine::sdk::manifest::SECTION;
 
 use super::extract::{Caller, ModuleBody, Params, PathId};
 use super::fields::Door;
@@ -18,7 +16,7 @@ use super::problem::{Kind, Problem};
 use super::wire::policy::{ModuleDetail, ModuleV1};
 use super::{App, page_of, reply};
 use crate::backend::CheckError;
-use crate::config_schema::{BAD_SCHEMA, ConfigSchema};
+use crate::module::check_schema;
 
 const COLLECTION: &str = "/api/v1/policies";
 
@@ -38,9 +36,9 @@ pub(super) async fn upload(
             CheckError::Busy => Problem::new(Kind::Overloaded, error.to_string()),
             CheckError::Fault(fault) => Problem::internal(fault),
         })?;
-    if let Some(schema) = report.manifest.config_schema.clone() {
-        check_schema(schema).await?;
-    }
+    let manifest = report.manifest.clone();
+    let checked = tokio::task::spawn_blocking(move || check_schema(&manifest));
+    checked.await.map_err(Problem::internal)??;
     let command = Command::UploadModule(UploadModule {
         digest: report.digest,
         bytes: bytes.into(),
@@ -58,21 +56,6 @@ pub(super) async fn upload(
     let response = reply::json(status, written.revision, &ModuleV1::from(info))?;
     let response = reply::with_location(response, COLLECTION, &info.digest.to_string());
     Ok(written.mark(reply::with_etag(response, info.revision)))
-}
-
-/// A schema that cannot be used would leave those in the dark who write configurations. Entries
-/// that hold one are applied all the same: to a replica it is a text.
-async fn check_schema(schema: String) -> Result<(), Problem> {
-    let parsed = tokio::task::spawn_blocking(move || ConfigSchema::parse(&schema).map(drop));
-    let parsed = parsed.await.map_err(Problem::internal)?;
-    parsed.map_err(|error| {
-        Problem::from(ModuleProblem {
-            code: BAD_SCHEMA,
-            message: error.to_string(),
-            place: Some(format!("custom section {SECTION}")),
-            limit: None,
-        })
-    })
 }
 
 pub(super) async fn list(State(app): State<App>, mut params: Params) -> Result<Response, Problem> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::logs;
 use crate::ports::Port;
-use crate::process::{Process, build_folder, wait_for};
+use crate::process::{Process, binary, build_folder, wait_for};
 
 /// Longest wait for nodes to be ready, to agree or to stop. Generous, because two cores may be
 /// compiling something else; a healthy cluster needs a second.
@@ -55,9 +55,17 @@ pub struct Node {
     data: PathBuf,
     log: PathBuf,
     args: Vec<String>,
+    program: PathBuf,
     process: Option<Process>,
     /// Whether errors in its log are part of the test.
     errors_expected: bool,
+}
+
+impl Node {
+    fn start(&mut self) {
+        let (program, args) = (&self.program, &self.args);
+        self.process = Some(Process::start_program(program, args, &[], &self.log));
+    }
 }
 
 /// What a node says of itself.
@@ -142,10 +150,11 @@ impl Cluster {
             data,
             log,
             args,
+            program: binary(),
             process: None,
             errors_expected: false,
         };
-        node.process = Some(Process::start(&node.args, &node.log));
+        node.start();
         self.nodes.push(node);
         index
     }
@@ -265,7 +274,12 @@ impl Cluster {
     pub fn restart_without_waiting(&mut self, node: usize) {
         let node = &mut self.nodes[node];
         assert!(node.process.is_none(), "the node runs already");
-        node.process = Some(Process::start(&node.args, &node.log));
+        node.start();
+    }
+
+    /// Another program is started there from the next time on.
+    pub fn set_program(&mut self, node: usize, program: PathBuf) {
+        self.nodes[node].program = program;
     }
 
     /// From here on errors in that node's log are part of the test.

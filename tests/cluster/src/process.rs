@@ -45,6 +45,25 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// The same program, built to support the next engine epoch too: `RAFT3D_NEXT_BIN`, or the one
+/// beside this one.
+///
+/// # Panics
+/// Where there is none, with how to build it.
+#[must_use]
+pub fn next_binary() -> PathBuf {
+    let path = match std::env::var_os("RAFT3D_NEXT_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => build_folder().join("raft3d-next-epoch"),
+    };
+    assert!(
+        path.is_file(),
+        "{} is not there: run `cargo xtask test`, or `cargo xtask next-epoch` first",
+        path.display()
+    );
+    path
+}
+
 /// A running (or ended) process with its log.
 #[derive(Debug)]
 pub struct Process {
@@ -68,13 +87,26 @@ impl Process {
     /// # Panics
     /// Where it cannot be started.
     pub fn start_with<S: AsRef<OsStr>>(args: &[S], envs: &[(&str, &str)], log: &Path) -> Self {
+        Self::start_program(&binary(), args, envs, log)
+    }
+
+    /// The same with another program than the one under test.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    pub fn start_program<S: AsRef<OsStr>>(
+        program: &Path,
+        args: &[S],
+        envs: &[(&str, &str)],
+        log: &Path,
+    ) -> Self {
         let out = OpenOptions::new()
             .create(true)
             .append(true)
             .open(log)
             .expect("the log file");
         let err = out.try_clone().expect("a second handle of the log file");
-        let mut child = Command::new(binary())
+        let mut child = Command::new(program)
             .args(args)
             .env("NO_COLOR", "1")
             .env("RUST_BACKTRACE", "1")

@@ -28,6 +28,7 @@ mod peer;
 mod random;
 pub mod seeds;
 mod shop;
+pub mod smith;
 mod snapshot;
 
 use std::path::{Path, PathBuf};

@@ -7,9 +7,8 @@
 use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use arbitrary::Unstructured;
 use raft3d_core::limits::GAS_PER_EVALUATION_MAX;
 use raft3d_core::{
     Evaluation, Export, LocalFault, ModuleDigest, ModuleSource, PolicyCall, PolicyHost,
@@ -18,15 +17,12 @@ use raft3d_engine::policy::instrument::instrumented;
 use raft3d_engine::policy::{
     EngineSettings, HostOptions, InProcessCompiler, WasmHost, inspect, module_digest,
 };
+use raft3d_sdk::HookSet;
 use raft3d_sdk::limits::OUTPUT_BYTES_MAX;
-use raft3d_sdk::{Hook, HookSet, Manifest, manifest, wire};
 use tempfile::TempDir;
-use wasm_encoder::{
-    CodeSection, CustomSection, ExportKind, ExportSection, Function, FunctionSection, RawSection,
-    Section, TypeSection, ValType,
-};
-use wasm_smith::Config;
-use wasmparser::{Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{Validator, WasmFeatures};
+
+use crate::smith;
 
 /// Input of the hooks: nothing that a policy understands, which is all the same to a random one.
 const HOOK_INPUT: &[u8] = b"\xa2\x00\xa0\x01\x41\xa0, or something like it";
@@ -38,7 +34,7 @@ pub(crate) fn run(input: &[u8]) -> bool {
     if kind % 2 == 0 {
         return check(bytes);
     }
-    generated(bytes).is_some_and(|module| check(&module))
+    smith::module(smith::config(), bytes).is_some_and(|module| check(&module))
 }
 
 /// Answers whether the module was taken.
@@ -107,6 +103,7 @@ impl Host {
         let settings = EngineSettings {
             optimise,
             copy_on_write: optimise,
+            interpret: false,
             slots: 1,
         };
         let host = WasmHost::new(HostOptions {
@@ -141,103 +138,3 @@ impl Host {
         }
     }
 }
-
-/// A module out of any bytes: mostly one that keeps within the limits.
-fn generated(bytes: &[u8]) -> Option<Vec<u8>> {
-    let config = Config {
-        exports: Some(EXPORTS.clone()),
-        allow_floats: false,
-        allow_start_export: false,
-        bulk_memory_enabled: true,
-        exceptions_enabled: false,
-        extended_const_enabled: false,
-        gc_enabled: false,
-        max_data_segments: 4,
-        max_element_segments: 4,
-        max_elements: 32,
-        max_funcs: 16,
-        max_globals: 16,
-        max_imports: 0,
-        max_instructions: 200,
-        max_memories: 1,
-        max_memory32_bytes: 4 << 20,
-        max_table_elements: 200,
-        max_types: 16,
-        memory64_enabled: false,
-        min_memories: 1,
-        reference_types_enabled: false,
-        relaxed_simd_enabled: false,
-        saturating_float_to_int_enabled: false,
-        simd_enabled: false,
-        tail_call_enabled: false,
-        threads_enabled: false,
-        ..Config::default()
-    };
-    let module = wasm_smith::Module::new(config, &mut Unstructured::new(bytes)).ok()?;
-    let mut bytes = with_memory_export(&module.to_bytes());
-    CustomSection {
-        name: manifest::SECTION.into(),
-        data: MANIFEST.as_slice().into(),
-    }
-    .append_to(&mut bytes);
-    Some(bytes)
-}
-
-/// The same module, its memory exported: `wasm-smith` exports functions and globals on demand.
-fn with_memory_export(module: &[u8]) -> Vec<u8> {
-    let mut out = wasm_encoder::Module::new();
-    for payload in Parser::new(0).parse_all(module) {
-        let payload = payload.expect("a generated module parses");
-        if let Payload::ExportSection(reader) = &payload {
-            let mut exports = ExportSection::new();
-            for export in reader.clone() {
-                let export = export.expect("an export");
-                exports.export(export.name, ExportKind::Func, export.index);
-            }
-            exports.export(wire::MEMORY, ExportKind::Memory, 0);
-            out.section(&exports);
-        } else if let Some((id, range)) = payload.as_section() {
-            let data = &module[range];
-            out.section(&RawSection { id, data });
-        }
-    }
-    out.finish()
-}
-
-/// The functions of the ABI, all hooks among them.
-static EXPORTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    use ValType::{I32, I64};
-    let mut types = TypeSection::new();
-    types.ty().function([], []);
-    types.ty().function([I32], [I32]);
-    types.ty().function([I32, I32], [I64]);
-    let marker_and_alloc = [(wire::ABI_MARKER, 0), (wire::ALLOC, 1)];
-    let hooks = Hook::ALL.map(|hook| (hook.name(), 2));
-    let all = marker_and_alloc.into_iter().chain(hooks);
-    let (mut functions, mut exports) = (FunctionSection::new(), ExportSection::new());
-    let mut code = CodeSection::new();
-    for (nth, (name, ty)) in (0..).zip(all.chain([(wire::CHECK_CONFIG, 2)])) {
-        functions.function(ty);
-        exports.export(name, ExportKind::Func, nth);
-        let mut body = Function::new([]);
-        body.instructions().unreachable().end();
-        code.function(&body);
-    }
-    let mut module = wasm_encoder::Module::new();
-    module.section(&types).section(&functions);
-    module.section(&exports).section(&code);
-    module.finish()
-});
-
-static MANIFEST: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let manifest = Manifest {
-        abi: manifest::ABI_VERSION,
-        name: "generated".to_owned(),
-        version: "1.0.0".to_owned(),
-        description: "A module of the fuzzer.".to_owned(),
-        hooks: HookSet::of(&Hook::ALL),
-        config_schema: None,
-        lifecycle: None,
-    };
-    minicbor::to_vec(manifest).expect("encoding into memory")
-});

@@ -15,10 +15,11 @@ use raft3d_core::state::memory::MemoryRows;
 use raft3d_core::state::rulesets::DecodedRuleset;
 use raft3d_core::state::{filaments, meta};
 use raft3d_core::{
-    ClusterId, Command, Envelope, Evaluation, FilamentId, JobId, Judge, LocalFault, ModuleDigest,
-    ModuleSource, Outcome, PolicyCall, PolicyError, PolicyHost, PrinterId, RequestId, Response,
-    Revision,
+    ClusterId, Command, Envelope, Epochs, Evaluation, FilamentId, JobId, Judge, LocalFault,
+    ModuleDigest, ModuleSource, Outcome, PolicyCall, PolicyError, PolicyHost, PrinterId, RequestId,
+    Response, Revision,
 };
+use raft3d_engine::policy::tally::PolicyTallies;
 use raft3d_engine::policy::{AloudHost, ModuleReport, Trial, inspect};
 use raft3d_engine::raft::api::{
     ClusterStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role, WriteError,
@@ -191,6 +192,11 @@ impl Shop {
         let judge = Judge {
             host: &NativeHost,
             ruleset: &mut self.ruleset,
+            // An epoch that this program does not support would be a fault.
+            epochs: Epochs {
+                oldest: 1,
+                newest: u32::MAX,
+            },
         };
         apply_alone(rows, digest, index, envelope, judge).expect("no local fault")
     }
@@ -334,8 +340,14 @@ impl Backend for ShopNode {
             purged_index: 0,
             version: "fuzz".to_owned(),
             engine_epoch: 1,
+            engine_epoch_oldest: 1,
+            engine_epoch_newest: 1,
             not_ready: None,
         }
+    }
+
+    fn policy_tallies(&self) -> PolicyTallies {
+        PolicyTallies::default()
     }
 
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {

@@ -163,7 +163,7 @@ impl File {
     fn close(&mut self, digest_xor: u8, trailer_xor: u8) {
         let rows = std::mem::take(&mut self.bytes);
         self.bytes.extend(b"R3DSNAP\0");
-        self.bytes.extend(1_u32.to_le_bytes());
+        self.bytes.extend(2_u32.to_le_bytes());
         let header = self.header(digest_xor);
         self.put_frame(KIND_HEADER, &header);
         self.bytes.extend(rows);
@@ -188,9 +188,9 @@ impl File {
         let mut header = Vec::new();
         let mut e = minicbor::Encoder::new(&mut header);
         let written = (|| {
-            e.map(4)?.u8(0)?.encode(ClusterId([7; 16]))?;
+            e.map(5)?.u8(0)?.encode(ClusterId([7; 16]))?;
             e.u8(1)?.bytes(&log_id)?.u8(2)?.bytes(&membership)?;
-            e.u8(3)?.bytes(&digest)?;
+            e.u8(3)?.bytes(&digest)?.u8(4)?.u32(1)?;
             Ok::<_, minicbor::encode::Error<core::convert::Infallible>>(())
         })();
         written.expect("encoding into memory");

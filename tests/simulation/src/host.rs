@@ -1,14 +1,13 @@
 //! One node's process: opens its stores, starts the real node, serves peers and clients.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use raft3d_core::event::Event;
+use raft3d_core::event::{Event, EventKind};
 use raft3d_engine::raft::bootstrap;
-use raft3d_engine::raft::machine::{ApplyObserver, StateHandle};
+use raft3d_engine::raft::machine::{ApplyObserver, ApplyOptions, StateHandle};
 use raft3d_engine::raft::parts::Parts;
 use raft3d_engine::raft::{Member, Node, NodeId};
 use raft3d_engine::runtime;
@@ -34,6 +33,9 @@ impl ApplyObserver for Watcher {
         for event in events {
             let (name, id) = (&self.name, event.id);
             let kind = &event.kind;
+            if matches!(kind, EventKind::EpochRaised(_)) {
+                self.world.count("engine epochs raised");
+            }
             self.world.trace(format_args!(
                 "{name} event {} {} {kind:?}",
                 id.revision, id.sequence
@@ -84,7 +86,10 @@ async fn start(world: &Arc<World>, slot: &Arc<Slot>) -> anyhow::Result<Node> {
         log,
         world.policies.host(),
         Some(observer),
-        BTreeSet::new(),
+        ApplyOptions {
+            epochs: slot.epochs(),
+            ..ApplyOptions::default()
+        },
     );
     let parts = parts.await?;
     let net = Net::bind(Arc::clone(world), &slot.name).await?;

@@ -69,6 +69,8 @@ pub enum Action {
     KillMany(usize, u64),
     /// The process is asked to stop, and started again.
     Restart(Target, u64),
+    /// The same, and what is started supports the next engine epoch too.
+    Upgrade(Target, u64),
     /// One node loses its power.
     PowerCut(Target, StateDamage, u64),
     /// All do.
@@ -133,6 +135,7 @@ impl Plan {
         tracks.members();
         tracks.elections();
         tracks.full_disks();
+        tracks.upgrades();
         let mut actions = tracks.actions;
         actions.sort_by_key(|(at, _)| *at);
         Self {
@@ -310,6 +313,19 @@ impl Tracks {
             let end = at + self.random.between(1_500, 2_500);
             self.push(end, Action::CutElection(false));
             self.push(end, Action::SlowDisks(0));
+        }
+    }
+
+    /// All nodes of the beginning get a newer program, one after the other.
+    fn upgrades(&mut self) {
+        if !self.random.percent(50) {
+            return;
+        }
+        let mut at = FIRST_FAULT_MS;
+        for node in 0..self.nodes {
+            at += self.random.between(300, 1_500);
+            let down_ms = self.random.between(50, 500);
+            self.push(at, Action::Upgrade(Target::Any(node), down_ms));
         }
     }
 

@@ -71,6 +71,7 @@ impl Policies {
             cluster_id: ClusterId([7; 16]),
             modules: vec![self.lifecycle.clone(), self.deduction.clone()],
             ruleset: self.ruleset(&self.deduction, false),
+            epoch: 1,
         }
     }
 

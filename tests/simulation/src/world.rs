@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft3d_checkers::history::Recorder;
+use raft3d_core::Epochs;
 use raft3d_engine::raft::bootstrap::InitialMember;
 use raft3d_engine::raft::machine::StateHandle;
 use raft3d_engine::raft::node::{NodeOptions, Timing};
@@ -38,6 +39,8 @@ pub struct Slot {
     pub(crate) boots: AtomicU64,
     /// Whether it joins a cluster rather than beginning one.
     pub(crate) joins: bool,
+    /// Whether what starts there next supports the next engine epoch too.
+    pub(crate) is_upgraded: AtomicBool,
     state: Mutex<SlotState>,
 }
 
@@ -74,6 +77,15 @@ impl Slot {
         let gone = (state.node.take(), state.machine.take(), state.died.take());
         drop(state);
         drop(gone);
+    }
+
+    /// What the program that starts there supports.
+    pub(crate) fn epochs(&self) -> Epochs {
+        let newer = u32::from(self.is_upgraded.load(Ordering::Relaxed));
+        Epochs {
+            oldest: 1,
+            newest: 1 + newer,
+        }
     }
 
     pub(crate) fn peer_addr(&self) -> String {
@@ -149,6 +161,8 @@ impl World {
             skew_ms: AtomicI64::new(0),
             boots: AtomicU64::new(0),
             joins,
+            // Whoever adds a node takes the newest program.
+            is_upgraded: AtomicBool::new(joins),
             state: Mutex::new(SlotState {
                 id,
                 ..SlotState::default()
@@ -254,7 +268,6 @@ impl World {
                 now_ms.saturating_add_signed(of.skew_ms.load(Ordering::Relaxed))
             }),
             version: "simulation".to_owned(),
-            engine_epoch: 1,
         }
     }
 }

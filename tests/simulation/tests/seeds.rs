@@ -17,7 +17,7 @@ use raft3d_simulation::stats::Stats;
 const SEEDS_PER_TEST: u64 = 30;
 
 /// Every kind of fault, by the name that it is counted under.
-const FAULTS: [&str; 21] = [
+const FAULTS: [&str; 22] = [
     "bridge",
     "clock beyond the limit",
     "clock within the limit",
@@ -39,11 +39,13 @@ const FAULTS: [&str; 21] = [
     "slow disks",
     "states are copied",
     "stop",
+    "upgrade",
 ];
 
 /// What faults must have led to.
-const EVENTS: [&str; 14] = [
+const EVENTS: [&str; 15] = [
     "datagrams lost",
+    "engine epochs raised",
     "leader transfers done",
     "leaders",
     "log writes lost",

@@ -3,8 +3,10 @@
 mod bench;
 mod deny;
 mod fuzz;
+mod hostile;
 mod mutants;
 mod nemesis;
+mod next_epoch;
 mod policies;
 mod report;
 mod simulate;
@@ -42,6 +44,8 @@ enum Command {
         )]
         args: Vec<String>,
     },
+    /// Builds the program once more, supporting the next engine epoch too: for the test of an upgrade
+    NextEpoch,
     /// Faults on real processes: kills, cuts, bad disks, wrong clocks; judges what clients saw
     Nemesis(nemesis::Args),
     /// Simulates clusters under faults, by seed; `--seed N` replays one
@@ -55,6 +59,13 @@ enum Command {
     Deny,
     /// Fuzzes every place where bytes from outside are read, with libFuzzer
     Fuzz(fuzz::Options),
+    /// Plays random modules on engines and real clusters, and random calls of the shipped policies
+    #[command(disable_help_flag = true)]
+    Hostile {
+        /// For what plays them: `--help` shows them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Mutates what applies entries, and runs the core's tests against each mutant (hours)
     Mutants(mutants::Options),
     /// Makes one page of everything that was run and written to `target/report`
@@ -65,11 +76,13 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Test => test::run(),
         Command::Policies(command) => policies::run(&command),
+        Command::NextEpoch => next_epoch::run(),
         Command::Nemesis(args) => nemesis::run(&args),
         Command::Bench { args } => bench::run(&args),
         Command::Simulate { arguments } => simulate::run(&arguments),
         Command::Deny => deny::run(),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Hostile { arguments } => hostile::run(&arguments),
         Command::Mutants(options) => mutants::run(&options),
         Command::Report => report::run(),
     };

@@ -19,7 +19,7 @@ use crate::steps::target_dir;
 use machine::Machine;
 
 /// The parts of the proof, and what runs each.
-const PARTS: [(&str, &str, &str); 8] = [
+const PARTS: [(&str, &str, &str); 9] = [
     (
         "simulation",
         "Deterministic simulation",
@@ -47,6 +47,11 @@ const PARTS: [(&str, &str, &str); 8] = [
         "cargo xtask bench failover",
     ),
     ("fuzz", "Fuzzing", "cargo xtask fuzz"),
+    (
+        "hostile",
+        "Hostile modules, and engines that are set differently",
+        "cargo xtask hostile",
+    ),
     ("mutants", "Mutation testing", "cargo xtask mutants"),
 ];
 

@@ -7,9 +7,9 @@ use std::env::consts::EXE_SUFFIX;
 
 use anyhow::Result;
 
-use crate::policies;
 use crate::steps::{self, cargo, target_dir};
 use crate::tools;
+use crate::{next_epoch, policies};
 
 /// Runs it.
 ///
@@ -31,6 +31,7 @@ pub(crate) fn run() -> Result<()> {
     ];
     steps::run("lints", &mut cargo(&lints)?)?;
     policies::run(&policies::Command::Check)?;
+    let next = next_epoch::build()?;
     steps::run(
         "build",
         &mut cargo(&["build", "--workspace", "--all-targets", "--locked"])?,
@@ -39,5 +40,6 @@ pub(crate) fn run() -> Result<()> {
         .join("debug")
         .join(format!("raft3d{EXE_SUFFIX}"));
     let mut tests = cargo(&["nextest", "run", "--workspace", "--locked"])?;
-    steps::run("tests", tests.env("RAFT3D_BIN", binary))
+    let tests = tests.env("RAFT3D_BIN", binary).env("RAFT3D_NEXT_BIN", next);
+    steps::run("tests", tests)
 }

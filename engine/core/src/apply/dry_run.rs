@@ -11,6 +11,7 @@ use super::run;
 use super::set_job_status::no_policy_bound;
 use super::tx::{Stop, Tx};
 use crate::command::{Actor, Command, Labels};
+use crate::epoch::EPOCHS;
 use crate::error::LocalFault;
 use crate::ids::{JobId, Revision};
 use crate::policy::PolicyHost;
@@ -65,7 +66,7 @@ pub fn rehearse(
     let mut decoded = DecodedRuleset::default();
     let totals = meta::totals(rows)?;
     let mut tx = Tx::new(&overlay, totals, index, actor, &mut decoded);
-    let ran = run(&mut tx, command, host);
+    let ran = run(&mut tx, command, host, EPOCHS);
     let asked = mem::take(&mut tx.recorder).into_question();
     let rejection = rejection_of(ran.map(drop))?;
     Ok(Answered::new(asked, rejection))

@@ -14,6 +14,7 @@ mod delete_module;
 pub mod dry_run;
 mod lifecycle;
 mod policies;
+mod raise_epoch;
 mod recorder;
 mod rollback_ruleset;
 mod set_job_status;
@@ -24,6 +25,7 @@ mod views;
 use std::mem;
 
 use crate::command::{Command, ENVELOPE_VERSION, Envelope, check};
+use crate::epoch::Epochs;
 use crate::error::LocalFault;
 use crate::event::{Event, EventKind};
 use crate::ids::{EventId, Revision};
@@ -49,6 +51,8 @@ pub struct Judge<'a> {
     pub host: &'a dyn PolicyHost,
     /// To be kept from one entry to the next.
     pub ruleset: &'a mut DecodedRuleset,
+    /// The engine epochs that this program supports.
+    pub epochs: Epochs,
 }
 
 /// Applies the entry at log index `index` to `rows`, which are to collect the changes of one entry
@@ -64,8 +68,13 @@ pub fn apply(
     envelope: &Envelope,
     judge: Judge<'_>,
 ) -> Result<Outcome, LocalFault> {
-    apply_with(rows, index, envelope, judge.ruleset, |tx| {
-        run(tx, &envelope.command, judge.host)
+    let Judge {
+        host,
+        ruleset,
+        epochs,
+    } = judge;
+    apply_with(rows, index, envelope, ruleset, epochs, |tx| {
+        run(tx, &envelope.command, host, epochs)
     })
 }
 
@@ -79,17 +88,13 @@ pub fn deny(
     rows: &mut dyn Rows,
     index: Revision,
     envelope: &Envelope,
+    epochs: Epochs,
 ) -> Result<Outcome, LocalFault> {
-    apply_with(
-        rows,
-        index,
-        envelope,
-        &mut DecodedRuleset::default(),
-        |_| {
-            let message = "the operators of this cluster denied this log entry (--deny-at)";
-            Err(Rejection::new(RejectionKind::PolicyFailed, message).into())
-        },
-    )
+    let ruleset = &mut DecodedRuleset::default();
+    apply_with(rows, index, envelope, ruleset, epochs, |_| {
+        let message = "the operators of this cluster denied this log entry (--deny-at)";
+        Err(Rejection::new(RejectionKind::PolicyFailed, message).into())
+    })
 }
 
 /// Applies one entry by itself and keeps `digest` in step: for tests and tools. A fault changes
@@ -115,7 +120,7 @@ pub fn apply_alone(
 }
 
 /// Every command and the function that does it.
-fn run(tx: &mut Tx<'_>, command: &Command, host: &dyn PolicyHost) -> Done {
+fn run(tx: &mut Tx<'_>, command: &Command, host: &dyn PolicyHost, epochs: Epochs) -> Done {
     match command {
         Command::CreatePrinter(command) => create_printer::run(tx, command),
         Command::CreateFilament(command) => create_filament::run(tx, command),
@@ -125,7 +130,8 @@ fn run(tx: &mut Tx<'_>, command: &Command, host: &dyn PolicyHost) -> Done {
         Command::DeleteModule(command) => delete_module::run(tx, command),
         Command::ActivateRuleset(command) => activate_ruleset::run(tx, command, host),
         Command::RollbackRuleset(command) => rollback_ruleset::run(tx, command, host),
-        Command::Bootstrap(command) => bootstrap::run(tx, command, host),
+        Command::Bootstrap(command) => bootstrap::run(tx, command, host, epochs),
+        Command::RaiseEpoch(command) => raise_epoch::run(tx, *command, epochs),
         Command::Checkpoint => Ok(Accepted::Done),
     }
 }
@@ -137,6 +143,7 @@ fn apply_with(
     index: Revision,
     envelope: &Envelope,
     ruleset: &mut DecodedRuleset,
+    epochs: Epochs,
     run: impl FnOnce(&mut Tx<'_>) -> Done,
 ) -> Result<Outcome, LocalFault> {
     if envelope.version != ENVELOPE_VERSION {
@@ -147,6 +154,7 @@ fn apply_with(
         });
     }
     let mut totals = meta::totals(rows)?;
+    epochs.check(totals.epoch)?;
     totals.log_time_ms = totals.log_time_ms.max(envelope.proposed_at_ms);
     let outcome = if matches!(envelope.command, Command::Checkpoint) {
         // Digests are compared here: nothing but log time changes, and nothing is remembered.
@@ -311,7 +319,8 @@ fn remember(
     events::append(rows, totals, &events)?;
     if let Some(asked) = ran.asked {
         let kept = asked.kept;
-        decisions::append(rows, totals, &asked.record(revision, at_ms), kept)?;
+        let record = asked.record(revision, at_ms, totals.epoch);
+        decisions::append(rows, totals, &record, kept)?;
     }
     let record = RequestRecord {
         hash: envelope.request_hash,

@@ -11,7 +11,9 @@ use crate::command::Labels;
 use crate::error::LocalFault;
 use crate::event::EventKind;
 use crate::ids::{BindingId, JobId, ModuleDigest};
-use crate::policy::{Evaluation, Export, ModuleSource, PolicyCall, PolicyError, PolicyHost};
+use crate::policy::{
+    Decided, Evaluation, Export, ModuleSource, PolicyCall, PolicyError, PolicyHost, Said,
+};
 use crate::rejection::{PolicyRefusal, Rejection, RejectionKind};
 use crate::state::decisions::Verdict;
 use crate::state::modules;
@@ -212,6 +214,13 @@ impl<'a> Panel<'a> {
             Ok(answer) => answer.noted(),
             Err(error) => (Verdict::Failed(*error), Vec::new()),
         };
+        self.host.decided(&Decided {
+            binding: &binding.id,
+            module: binding.module,
+            hook,
+            is_shadow: binding.mode == Mode::Shadow,
+            said: said(&noted.0),
+        });
         self.recorder.decision(binding, hook, &input, gas, noted);
         Ok(answer)
     }
@@ -268,6 +277,17 @@ impl<'a> Panel<'a> {
             hook,
             code: Some(code.to_owned()),
         }
+    }
+}
+
+/// A verdict in a word.
+fn said(verdict: &Verdict) -> Said<'_> {
+    match verdict {
+        Verdict::Allow => Said::Allow,
+        Verdict::Deny { code, .. } => Said::Deny(code),
+        Verdict::Pass => Said::Pass,
+        Verdict::Take { .. } => Said::Take,
+        Verdict::Failed(error) => Said::Failed(*error),
     }
 }
 

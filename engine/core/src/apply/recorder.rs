@@ -8,7 +8,6 @@ use raft3d_sdk::{Hook, Warning};
 
 use crate::error::LocalFault;
 use crate::ids::{JobId, Revision};
-use crate::limits::ENGINE_EPOCH;
 use crate::state::decisions::{self, Decision, DecisionRecord, Verdict};
 use crate::state::encode;
 use crate::state::rulesets::{Binding, DecisionsKept, RulesetRevision};
@@ -26,11 +25,11 @@ pub(super) struct Asked {
 
 impl Asked {
     /// The entry's record.
-    pub(super) fn record(self, revision: Revision, at_ms: u64) -> DecisionRecord {
+    pub(super) fn record(self, revision: Revision, at_ms: u64, epoch: u32) -> DecisionRecord {
         DecisionRecord {
             revision,
             at_ms,
-            epoch: ENGINE_EPOCH,
+            epoch,
             ruleset: self.ruleset,
             job: self.job,
             input: self.input,

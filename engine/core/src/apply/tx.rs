@@ -89,6 +89,11 @@ impl<'a> Tx<'a> {
         self.totals.log_time_ms
     }
 
+    /// The engine epoch that this entry is applied under.
+    pub(super) fn epoch(&self) -> u32 {
+        self.totals.epoch
+    }
+
     pub(super) fn emit(&mut self, event: EventKind) {
         self.events.push(event);
     }

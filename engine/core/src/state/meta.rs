@@ -57,6 +57,9 @@ pub struct Totals {
     /// Log time of the oldest decision record kept, or an earlier one.
     #[n(13)]
     pub decisions_oldest_ms: u64,
+    /// The engine epoch under which the next entry is applied; 0 before the bootstrap.
+    #[n(14)]
+    pub epoch: u32,
 }
 
 /// The totals; all zero before the first entry.
@@ -83,6 +86,14 @@ pub fn cluster_id(rows: &dyn ReadRows) -> Result<Option<ClusterId>, LocalFault> 
 pub(crate) fn put_cluster_id(rows: &mut dyn Rows, id: ClusterId) -> Result<(), LocalFault> {
     rows.put(keys::CLUSTER_ID.to_vec(), codec::encode(&id)?);
     Ok(())
+}
+
+/// The engine epoch in force; 0 before the bootstrap.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn epoch(rows: &dyn ReadRows) -> Result<u32, LocalFault> {
+    Ok(totals(rows)?.epoch)
 }
 
 /// Log time: the latest `proposed_at_ms` of any applied entry, milliseconds since the Unix epoch.

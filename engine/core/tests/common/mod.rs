@@ -23,9 +23,9 @@ use raft3d_core::state::digest::{self, Digest};
 use raft3d_core::state::memory::MemoryRows;
 use raft3d_core::state::rulesets::{Binding, DecodedRuleset, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_core::{
-    Accepted, BindingId, ClusterId, Command, Envelope, Evaluation, Export, FilamentId, JobId,
-    Judge, LocalFault, ModuleDigest, ModuleSource, Outcome, PolicyCall, PolicyError, PolicyHost,
-    PrinterId, Rejection, RejectionKind, RequestId, Response, Revision,
+    Accepted, BindingId, ClusterId, Command, Envelope, Epochs, Evaluation, Export, FilamentId,
+    JobId, Judge, LocalFault, ModuleDigest, ModuleSource, Outcome, PolicyCall, PolicyError,
+    PolicyHost, PrinterId, Rejection, RejectionKind, RequestId, Response, Revision,
 };
 use raft3d_sdk::wire::Call;
 use raft3d_sdk::{
@@ -256,6 +256,7 @@ pub fn bootstrap() -> Command {
         cluster_id: ClusterId([7; 16]),
         modules: ["standard", "pausing", "deduction"].map(module).to_vec(),
         ruleset: ruleset(&["standard", "deduction"]),
+        epoch: 1,
     })
 }
 
@@ -316,6 +317,12 @@ pub fn status(id: &str, status: &str) -> Command {
     Command::SetJobStatus(new_status(id, status))
 }
 
+/// A program that stops at no epoch.
+pub const ANY_EPOCH: Epochs = Epochs {
+    oldest: 1,
+    newest: u32::MAX,
+};
+
 /// A state machine in memory. Every entry's digest is compared with one made from all rows.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
@@ -325,6 +332,8 @@ pub struct Machine {
     pub ruleset: DecodedRuleset,
     pub index: u64,
     pub now_ms: u64,
+    /// What the program supports.
+    pub epochs: Epochs,
 }
 
 impl Machine {
@@ -368,7 +377,12 @@ impl Machine {
         host: &dyn PolicyHost,
     ) -> Result<Outcome, LocalFault> {
         let ruleset = &mut self.ruleset;
-        let judge = Judge { host, ruleset };
+        let epochs = self.epochs;
+        let judge = Judge {
+            host,
+            ruleset,
+            epochs,
+        };
         apply_alone(&mut self.rows, &mut self.digest, index, envelope, judge)
     }
 

@@ -64,6 +64,7 @@ fn domain(rows: &MemoryRows) -> MemoryRows {
 
 fn run_history(steps: &[Step]) {
     let mut machine = Machine::new();
+    machine.epochs = ANY_EPOCH;
     let mut shop = Shop::new();
     let mut log = Vec::new();
     for step in steps {
@@ -142,8 +143,10 @@ fn histories_go_as_the_model_says() {
 #[test]
 fn a_replica_that_restarts_has_the_same_digest() {
     check(200, 60, |steps| {
-        let (mut steady, mut log) = (Machine::new(), Vec::new());
-        let mut restarted = Machine::new();
+        let mut log = Vec::new();
+        let mut steady = Machine::new();
+        steady.epochs = ANY_EPOCH;
+        let mut restarted = steady.clone();
         for step in steps {
             steady.now_ms = steady
                 .now_ms

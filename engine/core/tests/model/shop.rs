@@ -90,12 +90,14 @@ struct Asked {
     at_ms: u64,
     job: String,
     evaluations: usize,
+    epoch: u32,
 }
 
 /// The model.
 #[derive(Clone, Debug)]
 pub(crate) struct Shop {
     now_ms: u64,
+    epoch: u32,
     printers: Vec<String>,
     spools: BTreeMap<String, Spool>,
     prints: BTreeMap<String, Print>,
@@ -125,6 +127,7 @@ impl Shop {
         };
         Self {
             now_ms: START_MS,
+            epoch: 1,
             printers: Vec::new(),
             spools: BTreeMap::new(),
             prints: BTreeMap::new(),
@@ -281,6 +284,12 @@ impl Shop {
                 Ok("deleted")
             }
             Ask::Checkpoint => Ok("done"),
+            Ask::Raise(to) if to == self.epoch + 1 => {
+                self.epoch = to;
+                self.events += 1;
+                Ok("done")
+            }
+            Ask::Raise(_) => Err(RejectionKind::RevisionMismatch),
         }
     }
 
@@ -387,6 +396,7 @@ impl Shop {
             at_ms: self.now_ms,
             job: job.to_owned(),
             evaluations,
+            epoch: self.epoch,
         });
         let excess = (self.decisions.len() as u64).saturating_sub(count);
         let mut too_many = match excess {
@@ -502,6 +512,7 @@ impl Shop {
             at_ms: record.at_ms,
             job: record.job.to_string(),
             evaluations: record.decisions.len(),
+            epoch: record.epoch,
         };
         let kept = decisions::list(rows, None, 10_000).unwrap();
         let kept: Vec<Asked> = kept.iter().map(shown).collect();

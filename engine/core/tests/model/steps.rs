@@ -5,8 +5,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use raft3d_core::command::{
-    ActivateRuleset, CreateFilament, CreateJob, CreatePrinter, DeleteModule, RollbackRuleset,
-    SetJobStatus,
+    ActivateRuleset, CreateFilament, CreateJob, CreatePrinter, DeleteModule, RaiseEpoch,
+    RollbackRuleset, SetJobStatus,
 };
 use raft3d_core::state::rulesets::{DecisionsKept, Ruleset};
 use raft3d_core::{Command, FilamentId, JobId, PrinterId, Revision};
@@ -76,6 +76,7 @@ pub(crate) enum Ask {
         name: &'static str,
     },
     Checkpoint,
+    Raise(u32),
 }
 
 /// One entry.
@@ -128,6 +129,7 @@ fn ask() -> impl Strategy<Value = Ask> {
             .prop_map(|(name, wrong)| Ask::Upload { name, wrong }),
         1 => names().prop_map(|name| Ask::Delete { name }),
         1 => Just(Ask::Checkpoint),
+        1 => (1_u32..5).prop_map(Ask::Raise),
     ]
 }
 
@@ -240,5 +242,6 @@ pub(crate) fn command(ask: &Ask, active: u64) -> Command {
             digest: module(name).digest,
         }),
         Ask::Checkpoint => Command::Checkpoint,
+        Ask::Raise(to) => Command::RaiseEpoch(RaiseEpoch { to }),
     }
 }

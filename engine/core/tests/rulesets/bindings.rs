@@ -52,7 +52,7 @@ fn a_fault_of_the_host_is_no_outcome() {
     assert_eq!((&machine.rows, machine.digest), (&rows, digest));
     // The operators' way past it: denied, remembered, nothing else.
     let index = Revision(machine.index + 1);
-    let denied = raft3d_core::apply::deny(&mut machine.rows, index, &envelope);
+    let denied = raft3d_core::apply::deny(&mut machine.rows, index, &envelope, machine.epochs);
     let Response::Rejected(rejection) = denied.unwrap().response else {
         panic!()
     };

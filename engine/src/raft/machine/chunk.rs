@@ -10,8 +10,8 @@ use raft3d_core::state::digest::Digest;
 use raft3d_core::state::overlay::{Changes, Overlay};
 use raft3d_core::state::rulesets::DecodedRuleset;
 use raft3d_core::{
-    Envelope, Judge, LocalFault, ModuleDigest, Outcome, PolicyHost, Rejection, RejectionKind,
-    Response, Revision,
+    Envelope, Epochs, Judge, LocalFault, ModuleDigest, Outcome, PolicyHost, Rejection,
+    RejectionKind, Response, Revision,
 };
 
 use super::hot_rows::{HotRows, ReadThrough};
@@ -61,6 +61,7 @@ pub(super) struct Applying {
     pub(super) host: Arc<dyn PolicyHost>,
     pub(super) observer: Option<Arc<dyn ApplyObserver>>,
     pub(super) deny_at: BTreeSet<u64>,
+    pub(super) epochs: Epochs,
     pub(super) hot_rows: HotRows,
     pub(super) ruleset: DecodedRuleset,
 }
@@ -168,11 +169,12 @@ impl Applying {
             }
         };
         let outcome = if is_denied {
-            raft3d_core::apply::deny(rows, index, &envelope)?
+            raft3d_core::apply::deny(rows, index, &envelope, self.epochs)?
         } else {
             let judge = Judge {
                 host: self.host.as_ref(),
                 ruleset: &mut self.ruleset,
+                epochs: self.epochs,
             };
             raft3d_core::apply(rows, index, &envelope, judge)?
         };

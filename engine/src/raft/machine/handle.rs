@@ -6,8 +6,10 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use raft3d_core::state::digest::Digest;
-use raft3d_core::{LocalFault, Revision};
+use raft3d_core::state::modules;
+use raft3d_core::{LocalFault, ModuleDigest, Revision};
 
+use super::ApplyObserver;
 use super::background::nicely;
 use crate::runtime::watch;
 use crate::storage::snapshot::{IncomingSnapshot, SnapshotError, SnapshotHandle, SnapshotStore};
@@ -31,10 +33,15 @@ pub(super) struct Shared {
     applied: watch::Sender<Revision>,
     checkpoints: Mutex<VecDeque<Checkpoint>>,
     fault: OnceLock<String>,
+    observer: Option<Arc<dyn ApplyObserver>>,
 }
 
 impl Shared {
-    pub(super) fn new(state: StateStore, snapshots: SnapshotStore) -> Self {
+    pub(super) fn new(
+        state: StateStore,
+        snapshots: SnapshotStore,
+        observer: Option<Arc<dyn ApplyObserver>>,
+    ) -> Self {
         let (applied, _) = watch::channel(state.view().revision());
         Self {
             state,
@@ -42,6 +49,7 @@ impl Shared {
             applied,
             checkpoints: Mutex::new(VecDeque::new()),
             fault: OnceLock::new(),
+            observer,
         }
     }
 
@@ -155,6 +163,14 @@ impl StateHandle {
     /// See [`StateError`].
     pub fn build_snapshot(&self) -> Result<SnapshotHandle, StateError> {
         self.shared.build_snapshot(&self.view())
+    }
+
+    /// Tells the observer that `module` is wanted compiled. One that the state does not hold, or that
+    /// cannot be read, is for whoever applies to complain about.
+    pub(in crate::raft) fn want_compiled(&self, module: ModuleDigest) {
+        if let Some(observer) = &self.shared.observer {
+            observer.module_wanted(module, &|| modules::bytes(&self.view(), module).ok()?);
+        }
     }
 
     /// Loses what is in memory alone when the state machine is dropped, as a kill does; otherwise

@@ -3,7 +3,7 @@
 //! ```text
 //! "R3DSNAP\0"  version u32                     8 + 4 bytes
 //! frame*       kind u8, length u32, CRC-32C u32, payload
-//!   header     CBOR: cluster id, last log id, membership, digest
+//!   header     CBOR: cluster id, last log id, membership, digest, engine epoch
 //!   rows       (key length u32, value length u32, key, value)*, keys ascending over all frames
 //!   trailer    rows u64, BLAKE3 (32 bytes) of every byte before the trailer's frame
 //! ```
@@ -27,7 +27,7 @@ use crate::codec::{
 use crate::raft::types::{LogId, StoredMembership};
 
 /// Format version of a snapshot file.
-const SNAPSHOT_FORMAT_VERSION: u32 = 1;
+const SNAPSHOT_FORMAT_VERSION: u32 = 2;
 const MAGIC: &[u8; 8] = b"R3DSNAP\0";
 /// A frame of rows is written when it holds this many bytes.
 const ROWS_FRAME_BYTES: usize = 256 * 1024;
@@ -113,6 +113,8 @@ pub struct SnapshotHeader {
     pub membership: StoredMembership,
     /// Digest of the rows.
     pub digest: Digest,
+    /// Engine epoch in force; 0 before the bootstrap.
+    pub engine_epoch: u32,
 }
 
 #[derive(Encode, Decode)]
@@ -126,6 +128,8 @@ struct StoredHeader {
     membership: Vec<u8>,
     #[n(3)]
     digest: Digest,
+    #[n(4)]
+    engine_epoch: u32,
 }
 
 impl SnapshotHeader {
@@ -142,6 +146,7 @@ impl SnapshotHeader {
             last_log_id,
             membership,
             digest: self.digest,
+            engine_epoch: self.engine_epoch,
         };
         let mut bytes = Vec::new();
         match minicbor::encode(&stored, &mut bytes) {
@@ -163,6 +168,7 @@ impl SnapshotHeader {
             membership: decode_stored_membership(&stored.membership)
                 .map_err(|error| error.to_string())?,
             digest: stored.digest,
+            engine_epoch: stored.engine_epoch,
         })
     }
 }
@@ -267,6 +273,7 @@ impl SnapshotReader {
                 last_log_id: None,
                 membership: StoredMembership::default(),
                 digest: Digest::default(),
+                engine_epoch: 0,
             },
             last_key: Vec::new(),
             rows: 0,

@@ -102,6 +102,7 @@ impl SnapshotStore {
             last_log_id: view.last_applied(),
             membership: view.membership().clone(),
             digest: view.digest(),
+            engine_epoch: meta::epoch(view)?,
         };
         let path = self.temporary_path();
         match write_rows(&path, &header, view).and_then(|()| SnapshotHandle::open_temporary(&path))

@@ -483,7 +483,7 @@ fn a_process_killed_while_it_replaces_the_state_reopens_with_one_of_both() {
     }
 }
 
-/// Format 2 of the record beside the rows, and 1 of a snapshot file. A change needs a new version
+/// Format 2 of the record beside the rows, and 2 of a snapshot file. A change needs a new version
 /// of the format.
 #[test]
 fn golden_bytes_of_the_formats() {
@@ -515,10 +515,10 @@ fn golden_bytes_of_the_formats() {
     assert_eq!(
         hex::encode(&bytes),
         concat!(
-            "523344534e4150000100000001310000008f851361a3014483030107024582f68280a003582047e7",
-            "5ae82ec127cf900a5dc406c99a9c6bc7c04ab7779b9d8f5a21a24483bb87021000000045a4232d03",
-            "000000050000006b657976616c75650328000000a9a5ca7c01000000000000006c50f67ce9e9462c",
-            "9a760e52dfa112d96928be524594ec5b2f3b8d2b61839ddf",
+            "523344534e415000020000000133000000a67c850ba4014483030107024582f68280a003582047e7",
+            "5ae82ec127cf900a5dc406c99a9c6bc7c04ab7779b9d8f5a21a24483bb870400021000000045a423",
+            "2d03000000050000006b657976616c75650328000000ac32f53801000000000000003b42092ab08d",
+            "75f2666393f438aded40d097c647446b5bad0a27896029839572",
         )
     );
 }

@@ -12,6 +12,7 @@ use raft3d_engine::policy::{
 use raft3d_engine::sdk::{ConfigVerdict, Hook, wire};
 
 use crate::cli::COMPILE_WORKER;
+use crate::module::check_schema;
 
 /// A module on the desk.
 pub(super) struct Desk {
@@ -28,6 +29,7 @@ impl Desk {
             WorkbenchError::Refused(problem) => refused(file, &problem),
             other => anyhow!("{}: {other}", file.display()),
         })?;
+        check_schema(&bench.report().manifest).map_err(|problem| refused(file, &problem))?;
         Ok(Self { bench })
     }
 

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use raft3d_engine::policy::{ModuleReport, inspect};
+use raft3d_engine::policy::ModuleReport;
 use raft3d_guest_build::{Toolchain, build};
 
 use super::ask::{Desk, refused};
 use super::{check, per_cent};
+use crate::module::inspect;
 
 /// What `build` may be told.
 #[derive(Clone, Debug, clap::Args)]

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use raft3d_engine::policy::inspect;
 use raft3d_engine::sdk::Hook;
 use serde_json::json;
 
@@ -11,6 +10,7 @@ use super::ask::refused;
 use super::read_module;
 use crate::cli::client::NodeArgs;
 use crate::cli::print;
+use crate::module::inspect;
 
 /// Status of an upload that is new to the cluster.
 const CREATED: u16 = 201;

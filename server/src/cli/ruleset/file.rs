@@ -7,12 +7,12 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use raft3d_engine::core::ModuleDigest;
 use raft3d_engine::core::limits::{BINDINGS_ENFORCING_MAX, BINDINGS_SHADOW_MAX, MODULES_MAX};
 use raft3d_engine::core::state::rulesets::DecisionsKept;
-use raft3d_engine::policy::inspect;
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::Node;
 use crate::cli::policy;
 use crate::config_schema::{ConfigSchema, FAILURES_MAX, Failure};
+use crate::module::inspect;
 
 /// Largest ruleset file, in bytes: what a request's body may hold.
 const FILE_BYTES_MAX: u64 = 64 * 1024;

@@ -11,6 +11,7 @@ use futures_util::future::{BoxFuture, ready};
 use http_body_util::BodyExt;
 use raft3d_engine::core::apply::apply_alone;
 use raft3d_engine::core::command::{Actor, ENVELOPE_VERSION, RequestOrigin};
+use raft3d_engine::core::epoch::EPOCHS;
 use raft3d_engine::core::state::digest::Digest;
 use raft3d_engine::core::state::memory::MemoryRows;
 use raft3d_engine::core::state::rulesets::DecodedRuleset;
@@ -18,6 +19,7 @@ use raft3d_engine::core::{
     ClusterId, Command, Envelope, Evaluation, Judge, LocalFault, ModuleDigest, ModuleSource,
     PolicyCall, PolicyError, PolicyHost, RequestId, Revision,
 };
+use raft3d_engine::policy::tally::PolicyTallies;
 use raft3d_engine::policy::{AloudHost, ModuleProblem, ModuleReport, Trial};
 use raft3d_engine::raft::api::{
     ClusterStatus, MemberStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role,
@@ -139,6 +141,7 @@ struct Inner {
     not_ready: Option<String>,
     not_compiled: Option<(ModuleDigest, NotCompiled)>,
     membership: Vec<String>,
+    tallies: PolicyTallies,
 }
 
 /// The node.
@@ -162,6 +165,7 @@ impl Fake {
             not_ready: None,
             not_compiled: None,
             membership: Vec::new(),
+            tallies: PolicyTallies::default(),
         };
         let fake = Self {
             host: Arc::new(NativeHost { lifecycle }),
@@ -210,6 +214,7 @@ impl Fake {
         let judge = Judge {
             host: &*self.host,
             ruleset: &mut DecodedRuleset::default(),
+            epochs: EPOCHS,
         };
         let applied = apply_alone(rows, digest, index, &envelope, judge).unwrap();
         WriteOutcome {
@@ -287,8 +292,14 @@ impl Backend for Fake {
             purged_index: 0,
             version: "0.0.0-test".to_owned(),
             engine_epoch: 1,
+            engine_epoch_oldest: 1,
+            engine_epoch_newest: 1,
             not_ready: inner.not_ready.clone(),
         }
+    }
+
+    fn policy_tallies(&self) -> PolicyTallies {
+        self.inner.lock().unwrap().tallies.clone()
     }
 
     fn cluster_status(&self) -> BoxFuture<'_, ClusterStatus> {
@@ -518,6 +529,10 @@ impl Shop {
         let voters = vec![LackingVoter { node_id: 3, why }];
         let lacking = (module, NotCompiled { voters });
         self.node.inner.lock().unwrap().not_compiled = Some(lacking);
+    }
+
+    pub(crate) fn set_tallies(&self, tallies: PolicyTallies) {
+        self.node.inner.lock().unwrap().tallies = tallies;
     }
 
     /// Takes the place of one dry run for as long as the answer lives; none where all are taken.

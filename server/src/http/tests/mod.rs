@@ -14,6 +14,7 @@ mod docs;
 mod evaluate;
 mod fake;
 mod listener;
+mod metrics;
 mod resources;
 mod rulesets;
 mod writes;

@@ -43,10 +43,18 @@ struct NodeOut<'a> {
     purged_index: Option<u64>,
     digest: Option<String>,
     engine_epoch: Option<u32>,
+    engine_epochs_supported: Option<SupportedEpochs>,
     version: Option<&'a str>,
     ready: bool,
     not_ready_reason: Option<&'a str>,
     error: Option<&'a str>,
+}
+
+/// The engine epochs that a node's program could apply entries under.
+#[derive(Debug, Serialize)]
+struct SupportedEpochs {
+    oldest: u32,
+    newest: u32,
 }
 
 impl<'a> From<&'a MemberStatus> for NodeOut<'a> {
@@ -67,6 +75,10 @@ impl<'a> From<&'a MemberStatus> for NodeOut<'a> {
             purged_index: number(|status| status.purged_index),
             digest: own.map(|status| status.digest.to_string()),
             engine_epoch: own.map(|status| status.engine_epoch),
+            engine_epochs_supported: own.map(|status| SupportedEpochs {
+                oldest: status.engine_epoch_oldest,
+                newest: status.engine_epoch_newest,
+            }),
             version: own.map(|status| status.version.as_str()),
             ready: own.is_some_and(|status| status.not_ready.is_none()),
             not_ready_reason: own.and_then(|status| status.not_ready.as_deref()),

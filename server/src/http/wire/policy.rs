@@ -59,7 +59,7 @@ impl<'a> ModuleDetail<'a> {
             .map(RawValue::from_string);
         Ok(Self {
             module: ModuleV1::from(row),
-            // Checked to be JSON before the upload; a schema that is not would break the body.
+            // Checked at upload (`crate::module`): text that is not JSON would break the body.
             config_schema: schema.transpose().map_err(Problem::internal)?,
             lifecycle: row.manifest.lifecycle.as_ref().map(LifecycleOut::from),
         })

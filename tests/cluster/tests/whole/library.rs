@@ -122,6 +122,7 @@ fn each_policy_of_the_library_allows_and_denies() {
     quota(&shop);
     paused_and_failed(&shop);
     shop.cluster.wait_converged(0);
+    every_replica_counts_the_same(&shop);
 }
 
 /// `policies/README.md` has a section for each policy: it names every field of the configuration,
@@ -356,4 +357,33 @@ fn paused_and_failed(shop: &Shop) {
         "the standard deduction has Done"
     );
     shop.deactivate();
+}
+
+/// Each replica evaluates every entry, so their counters say the same.
+fn every_replica_counts_the_same(shop: &Shop) {
+    shop.cluster.wait_converged(1);
+    let counters = |node: usize| -> Vec<String> {
+        let shown = shop.cluster.client(node).get("/metrics").expect(200);
+        let text = shown.text();
+        let lines = text.lines().filter(|line| {
+            line.starts_with("raft3d_policy_")
+                && line
+                    .split_once('{')
+                    .is_some_and(|(name, _)| name.ends_with("_total"))
+        });
+        lines.map(str::to_owned).collect()
+    };
+    let first = counters(0);
+    for policy in ["quota", "waste-factor", "standard-lifecycle"] {
+        let named = format!("policy=\"{policy}\"");
+        assert!(
+            first.iter().any(|line| line.contains(&named)),
+            "{policy}: {first:#?}"
+        );
+    }
+    let code = "code=\"too_many_open_jobs\"";
+    assert!(first.iter().any(|line| line.contains(code)), "{first:#?}");
+    for node in [1, 2] {
+        assert_eq!(counters(node), first, "node {node}");
+    }
 }

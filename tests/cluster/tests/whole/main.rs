@@ -21,5 +21,7 @@ mod membership;
 mod policies;
 mod refusals_to_start;
 mod reservations;
+mod rollout;
 mod support;
 mod tutorial;
+mod upgrade;

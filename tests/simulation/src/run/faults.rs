@@ -141,6 +141,7 @@ impl Faults {
             Action::Kill(..)
             | Action::KillMany(..)
             | Action::Restart(..)
+            | Action::Upgrade(..)
             | Action::PowerCut(..)
             | Action::PowerCutAll(_) => self.process(sim, action),
         }
@@ -288,6 +289,14 @@ impl Faults {
                     self.note("stop", &slot.name);
                     let _ = self.tasks.send(Task::Stop(Arc::clone(&slot)));
                     self.stops.push((self.now() + STOP_MS_MAX, down_ms, slot));
+                }
+            }
+            Action::Upgrade(target, down_ms) => {
+                // Also one that is down: whatever starts there next is the newer program.
+                if let Some(slot) = self.slot(target) {
+                    self.note("upgrade", &slot.name);
+                    slot.is_upgraded.store(true, Ordering::Relaxed);
+                    self.process(sim, Action::Restart(target, down_ms));
                 }
             }
             Action::PowerCut(target, damage, down_ms) => {

@@ -1,0 +1,264 @@
+//! `/metrics`: the node and its policies, as Prometheus reads them (OpenMetrics 1.0, text).
+//!
+//! What a policy is asked on this replica is counted here, by replica: each evaluates every entry.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use raft3d_engine::core::state::modules;
+use raft3d_engine::core::{Export, ModuleDigest, ReadRows};
+use raft3d_engine::policy::tally::{
+    Asked, Cost, GAS_BOUNDS, Histogram, PolicyTallies, TIME_BOUNDS_NS, Verdicts,
+};
+use raft3d_engine::raft::api::{Consistency, NodeStatus, ReadOptions, Role};
+
+use super::limits::READ_TIME_MAX;
+use super::problem::Problem;
+use super::{App, reply};
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const NS_PER_S: f64 = 1e9;
+
+pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    let status = app.backend.status();
+    let tallies = app.backend.policy_tallies();
+    let applied = status.applied;
+    let names = names_of(&app, &tallies).await;
+    let figures = Figures {
+        status,
+        tallies,
+        names,
+    };
+    let mut registry = Registry::with_prefix("raft3d");
+    registry.register_collector(Box::new(figures));
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(Problem::internal)?;
+    let mut response = Response::new(Body::from(text));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply::insert_revision(headers, applied);
+    Ok(response)
+}
+
+/// The names that modules give themselves. A node that cannot say them has metrics all the same.
+async fn names_of(app: &App, tallies: &PolicyTallies) -> BTreeMap<ModuleDigest, String> {
+    let digests: Vec<_> = tallies
+        .costs
+        .iter()
+        .map(|((module, _), _)| *module)
+        .collect();
+    let options = ReadOptions {
+        consistency: Consistency::Stale,
+        min_revision: None,
+        timeout: READ_TIME_MAX,
+    };
+    let read = app.read(options, move |rows| Ok(look_up(rows, &digests)));
+    read.await.map(|(_, names)| names).unwrap_or_default()
+}
+
+fn look_up(rows: &dyn ReadRows, digests: &[ModuleDigest]) -> BTreeMap<ModuleDigest, String> {
+    let name = |digest: &ModuleDigest| {
+        let info = modules::get(rows, *digest).ok().flatten()?;
+        Some((*digest, info.manifest.name))
+    };
+    digests.iter().filter_map(name).collect()
+}
+
+/// Everything that is shown, taken at one moment.
+struct Figures {
+    status: NodeStatus,
+    tallies: PolicyTallies,
+    names: BTreeMap<ModuleDigest, String>,
+}
+
+impl fmt::Debug for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Figures({})", self.status.node_id)
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        self.node(&mut encoder)?;
+        self.verdicts(&mut encoder)?;
+        self.denials(&mut encoder)?;
+        self.failures(&mut encoder)?;
+        self.gas(&mut encoder)?;
+        self.time(&mut encoder)
+    }
+}
+
+impl Figures {
+    fn node(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let status = &self.status;
+        let is_leader = u64::from(status.role == Role::Leader);
+        let is_ready = u64::from(status.not_ready.is_none());
+        let gauges = [
+            (
+                "ready",
+                "Whether this node serves reads and writes",
+                is_ready,
+            ),
+            ("leader", "Whether this node is the leader", is_leader),
+            ("term", "Raft term", status.term),
+            (
+                "last_log_index",
+                "Last index of this node's log",
+                status.last_log_index,
+            ),
+            (
+                "applied_revision",
+                "Last log index that is applied here",
+                status.applied.0,
+            ),
+            (
+                "snapshot_index",
+                "Log index of the newest snapshot",
+                status.snapshot_index,
+            ),
+            (
+                "purged_index",
+                "Log index up to which the log is purged",
+                status.purged_index,
+            ),
+            (
+                "engine_epoch",
+                "Engine epoch in force",
+                u64::from(status.engine_epoch),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            gauge.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn policy(&self, module: ModuleDigest) -> Labels {
+        let name = self.names.get(&module).cloned().unwrap_or_default();
+        vec![("policy", name), ("module", module.to_string())]
+    }
+
+    fn asked(&self, asked: &Asked) -> Labels {
+        let mode = if asked.is_shadow { "shadow" } else { "enforce" };
+        let mut labels = self.policy(asked.module);
+        labels.push(("binding", asked.binding.to_string()));
+        labels.push(("hook", asked.hook.name().to_owned()));
+        labels.push(("mode", mode.to_owned()));
+        labels
+    }
+
+    fn verdicts(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Evaluations of a policy in apply, by verdict";
+        self.count(encoder, "policy_evaluations", help, "verdict", |verdicts| {
+            let denied = verdicts.denied.iter().map(|(_, count)| count).sum();
+            let failed = verdicts.failed.iter().map(|(_, count)| count).sum();
+            [
+                ("allow", verdicts.allowed),
+                ("deny", denied),
+                ("pass", verdicts.passed),
+                ("take", verdicts.taken),
+                ("failed", failed),
+            ]
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(verdict, count)| (verdict.to_owned(), count))
+            .collect()
+        })
+    }
+
+    fn denials(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Denials by a policy, by its code";
+        self.count(encoder, "policy_denials", help, "code", |verdicts| {
+            verdicts.denied.clone()
+        })
+    }
+
+    fn failures(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Evaluations without a usable answer, which deny, by error";
+        self.count(encoder, "policy_faults", help, "error", |verdicts| {
+            let failed = verdicts.failed.iter();
+            failed
+                .map(|(code, count)| ((*code).to_owned(), *count))
+                .collect()
+        })
+    }
+
+    /// One counter of each binding and hook, by one more label.
+    fn count(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        counts: impl Fn(&Verdicts) -> Vec<(String, u64)>,
+    ) -> Result<(), fmt::Error> {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (asked, verdicts) in &self.tallies.verdicts {
+            for (value, count) in counts(verdicts) {
+                let mut labels = self.asked(asked);
+                labels.push((label, value));
+                let mut one = metric.encode_family(&labels)?;
+                one.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gas(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Gas of an evaluation";
+        let mut metric =
+            encoder.encode_descriptor("policy_gas", help, None, MetricType::Histogram)?;
+        for ((module, export), Cost { gas, .. }) in &self.tallies.costs {
+            let labels = self.export(*module, *export);
+            let mut one = metric.encode_family(&labels)?;
+            let (sum, buckets) = scaled(gas, &GAS_BOUNDS, 1.0);
+            one.encode_histogram::<NoLabelSet>(sum, gas.count(), &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn time(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Time of an evaluation on this node";
+        let unit = Some(&Unit::Seconds);
+        let name = "policy_evaluation";
+        let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        for ((module, export), Cost { time_ns, .. }) in &self.tallies.costs {
+            let labels = self.export(*module, *export);
+            let mut one = metric.encode_family(&labels)?;
+            let (sum, buckets) = scaled(time_ns, &TIME_BOUNDS_NS, NS_PER_S);
+            one.encode_histogram::<NoLabelSet>(sum, time_ns.count(), &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn export(&self, module: ModuleDigest, export: Export) -> impl EncodeLabelSet + use<> {
+        let mut labels = self.policy(module);
+        labels.push(("export", export.name().to_owned()));
+        labels
+    }
+}
+
+/// Sum and buckets of a histogram in a larger unit.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "what is shown need not be exact beyond 2^53"
+)]
+fn scaled(histogram: &Histogram, bounds: &[u64; 10], per_unit: f64) -> (f64, Vec<(f64, u64)>) {
+    let bounds = bounds.iter().map(|bound| *bound as f64 / per_unit);
+    let bounds = bounds.chain([f64::INFINITY]);
+    let buckets = bounds.zip(histogram.counts).collect();
+    (histogram.sum as f64 / per_unit, buckets)
+}
