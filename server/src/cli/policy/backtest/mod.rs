@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use raft3d_engine::backtest::{self, BacktestError, Candidate, Feed, Options, Report};
 use raft3d_engine::core::state::decisions::DecisionRecord;
 use raft3d_engine::core::{BindingId, ModuleDigest};
-use raft3d_engine::policy::{ModuleReport, WorkbenchError, inspect};
+use raft3d_engine::policy::{ModuleReport, WorkbenchError};
 
 use super::ask::refused;
 use super::check::config_or_empty;
@@ -25,6 +25,7 @@ use super::read_module;
 use crate::cli::client::NodeArgs;
 use crate::cli::print;
 use crate::http::EMPTY_CONFIG;
+use crate::module::inspect;
 use when::When;
 
 /// The candidate decides something otherwise.
