@@ -1,14 +1,31 @@
-//! A module as this program takes it: what the engine checks, and the schema in its manifest, which
-//! the engine does not read.
+//! A module as this program takes it: what the engine checks, the schema in its manifest, which the
+//! engine does not read, and who compiles it.
 //!
 //! The schema becomes a part of what `/api/v1/policies/{sha256}` answers: one that is no JSON would
 //! leave a module that no node can show.
 
-use raft3d_engine::policy::{self, ModuleProblem, ModuleReport};
+use anyhow::Context;
+use raft3d_engine::policy::{self, ChildCompiler, ModuleProblem, ModuleReport};
 use raft3d_engine::sdk::Manifest;
 use raft3d_engine::sdk::manifest::SECTION;
 
+use crate::cli::COMPILE_WORKER;
 use crate::config_schema::{BAD_SCHEMA, ConfigSchema};
+
+/// The allocator (mimalloc) takes address space by the gibibyte, which is all that a compiling child
+/// is given: there it takes what it needs, from the system. Invariant: tests
+/// `a_sound_module_is_taken_every_time` and `the_tutorial_works_as_it_stands`.
+const CHILD_ALLOCATOR: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "0");
+
+/// What compiles modules: this program, in a child process.
+///
+/// # Errors
+/// This program's own file is not found.
+pub(crate) fn compiler() -> anyhow::Result<ChildCompiler> {
+    let program = std::env::current_exe().context("this program does not find itself")?;
+    let (option, value) = CHILD_ALLOCATOR;
+    Ok(ChildCompiler::new(program, [COMPILE_WORKER.into()]).with_env(option, value))
+}
 
 /// Checks a module without running it, as an upload does.
 ///

@@ -6,13 +6,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context as _, anyhow};
 use raft3d_engine::core::epoch::EPOCHS;
 use raft3d_engine::core::limits::MODULES_MAX;
 use raft3d_engine::core::{ClusterId, ModuleDigest};
-use raft3d_engine::policy::{
-    self, ChildCompiler, DryRunHost, EngineSettings, HostOptions, WasmHost,
-};
+use raft3d_engine::policy::{self, DryRunHost, EngineSettings, HostOptions, WasmHost};
 use raft3d_engine::raft::bootstrap::{BootstrapError, InitialMember, join};
 use raft3d_engine::raft::machine::{ApplyObserver, ApplyOptions};
 use raft3d_engine::raft::node::{NodeOptions, Timing};
@@ -24,8 +22,8 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::backend::{Backend, DRY_RUNS_MAX, NodeBackend};
-use crate::cli::COMPILE_WORKER;
 use crate::config::{self, NODE_ID_DEFAULT, ServeConfig, Start};
+use crate::module::compiler;
 use crate::{bootstrap, peer};
 
 /// Entries between snapshots where nothing is said: some fifty megabytes of log.
@@ -39,9 +37,6 @@ const CHECKPOINT_ENTRIES: u64 = 10_000;
 const CHECKPOINT_MS: u64 = 10_000;
 /// How long a node that joins asks for admission.
 const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
-/// The allocator (mimalloc) takes address space by the gibibyte, which is all that a compiling child
-/// is given: there it takes what it needs, from the system.
-const CHILD_ALLOCATOR: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "0");
 /// Modules that may wait to be compiled ahead of their first evaluation.
 const PREFETCHES_MAX: usize = 16;
 
@@ -167,12 +162,6 @@ fn now_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn compiler() -> anyhow::Result<ChildCompiler> {
-    let program = std::env::current_exe().context("this program does not find itself")?;
-    let (option, value) = CHILD_ALLOCATOR;
-    Ok(ChildCompiler::new(program, [COMPILE_WORKER.into()]).with_env(option, value))
 }
 
 fn policy_host(data_dir: &DataDir) -> anyhow::Result<Arc<WasmHost>> {

@@ -1,18 +1,15 @@
 //! A module that is asked questions here, without a cluster.
 
-use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use raft3d_engine::core::Export;
 use raft3d_engine::policy::{
-    ChildCompiler, CompileLimits, Compiler, ModuleProblem, ModuleReport, Trial, Workbench,
-    WorkbenchError,
+    CompileLimits, Compiler, ModuleProblem, ModuleReport, Trial, Workbench, WorkbenchError,
 };
 use raft3d_engine::sdk::{ConfigVerdict, Hook, wire};
 
-use crate::cli::COMPILE_WORKER;
-use crate::module::check_schema;
+use crate::module::{check_schema, compiler};
 
 /// A module on the desk.
 pub(super) struct Desk {
@@ -71,9 +68,7 @@ impl Desk {
 /// # Errors
 /// It takes too much, or does not compile.
 pub(super) fn compile_limited(file: &Path, bytes: &[u8]) -> Result<usize> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let compiler = ChildCompiler::new(program, [OsString::from(COMPILE_WORKER)]);
-    let code = compiler
+    let code = compiler()?
         .compile(bytes, CompileLimits::UPLOAD)
         .with_context(|| {
             format!(
