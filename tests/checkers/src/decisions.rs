@@ -1,5 +1,5 @@
-//! The decision records: one for each entry that asked policies, the same on every node, and in
-//! agreement with the answers and with what was taken from the filaments.
+//! The decision records: one for each entry that asked policies, the same on every node, under engine
+//! epochs that only rise, and in agreement with the answers and with what was taken from the filaments.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(crate) fn judge(calls: &[Call<'_>], finals: &Finals, verdict: &mut Verdict) 
         };
         for pair in records.windows(2) {
             let [a, b] = pair else { continue };
-            if a.revision >= b.revision {
+            if a.revision >= b.revision || a.epoch > b.epoch {
                 let what = format!("node {}: these do not follow", node.node);
                 court.blame(what, [format!("{a:?}"), format!("{b:?}")]);
             }

@@ -61,6 +61,7 @@ impl From<&DecisionRecord> for DecisionFacts {
         };
         Self {
             revision: row.revision.0,
+            epoch: row.epoch,
             job: row.job.as_str().to_owned(),
             denied: enforced().find_map(|said| match &said.verdict {
                 Verdict::Deny { code, .. } => Some(code.clone()),

@@ -21,7 +21,7 @@ use raft3d_hostile::shipped::{self, Shipped};
 
 /// What is played where nothing is said: modules on engines, modules on clusters, calls of each
 /// policy.
-const EVERYTHING: (u64, u64, u64) = (20_000, 1_000, 10_000);
+const EVERYTHING: (u64, u64, u64) = (20_000, 20_000, 10_000);
 
 /// Hostile modules and random calls, by seed. Parts that are not named are left out; where none is
 /// named, all are played
@@ -30,7 +30,7 @@ struct Args {
     /// So many random modules on engines that are set differently (20000)
     #[arg(long)]
     modules: Option<u64>,
-    /// So many random modules on clusters of three real nodes (1000)
+    /// So many random modules on clusters of three real nodes (20000)
     #[arg(long)]
     on_cluster: Option<u64>,
     /// So many random calls of each shipped policy, on engines that are set differently (10000)

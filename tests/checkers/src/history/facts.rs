@@ -133,6 +133,8 @@ pub enum EventWhat {
 pub struct DecisionFacts {
     /// Log index of the entry.
     pub revision: u64,
+    /// The engine epoch that it was computed under.
+    pub epoch: u32,
     /// The job in question.
     pub job: String,
     /// The code of the enforcing binding that denied it, or gave no usable answer.

@@ -12,6 +12,8 @@ use crate::script::{Script, create, job, running, set};
 fn records() -> Vec<DecisionFacts> {
     let record = |revision, job: &str, denied: Option<&str>, taken_mg| DecisionFacts {
         revision,
+        // It was raised at 5.
+        epoch: 1 + u32::from(revision > 5),
         job: job.to_owned(),
         denied: denied.map(str::to_owned),
         taken_mg,
@@ -85,6 +87,8 @@ fn records_that_tell_something_else_are_wrong() {
     is_blamed(|records| records[3].taken_mg = Some(59_999));
     is_blamed(|records| records[3].taken_mg = None);
     is_blamed(|records| records.swap(0, 1));
+    // An epoch is never left.
+    is_blamed(|records| records[1].epoch = 2);
 }
 
 #[test]

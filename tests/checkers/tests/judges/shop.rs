@@ -274,6 +274,7 @@ impl Shop {
         let code = denied.then_some("weight_exceeds_available");
         self.decisions.push(DecisionFacts {
             revision: self.revision,
+            epoch: 1,
             job: id.clone(),
             denied: code.map(str::to_owned),
             taken_mg: None,
@@ -308,6 +309,7 @@ impl Shop {
         };
         self.decisions.push(DecisionFacts {
             revision: self.revision,
+            epoch: 1,
             job: id.to_owned(),
             denied: None,
             taken_mg: Some(taken),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use minicbor::Encode;
 use openraft::raft::AppendEntriesRequest;
 use openraft::vote::RaftLeaderId;
-use raft3d_core::command::{RollbackRuleset, SetJobStatus};
+use raft3d_core::command::{RaiseEpoch, RollbackRuleset, SetJobStatus};
 use raft3d_core::state::digest::Digest;
 use raft3d_core::{Command, JobId, Rejection, RejectionKind, Response, Revision};
 use raft3d_engine::codec::{encode_entry, encode_log_id, encode_stored_membership, encode_vote};
@@ -327,6 +327,7 @@ pub(super) fn envelope() -> Vec<Seed> {
     let mut upload = bootstrap.modules[0].clone();
     upload.bytes = b"\0asm, or so".to_vec();
     upload.digest = raft3d_engine::policy::module_digest(&upload.bytes);
+    let raise = |to| Command::RaiseEpoch(RaiseEpoch { to });
     vec![
         seed("stock-again", history(stock().map(rename))),
         seed(
@@ -334,6 +335,7 @@ pub(super) fn envelope() -> Vec<Seed> {
             history([status("Running"), status("Done"), status("Canceled")]),
         ),
         seed("checkpoint", history([Command::Checkpoint])),
+        seed("raise-epoch", history([raise(2), raise(2), raise(9)])),
         seed("rollback", history([Command::RollbackRuleset(rollback)])),
         seed("activate", history([Command::ActivateRuleset(activate)])),
         seed("delete-module", history([Command::DeleteModule(delete)])),

@@ -3,8 +3,8 @@
 use raft3d_hostile::modules_on_cluster;
 use raft3d_hostile::plan::Plan;
 
-/// Modules of the ordinary run, four rulesets of them; `cargo xtask hostile` plays more.
-const MODULES: u64 = 72;
+/// Modules of the ordinary run, twelve rulesets of them; `cargo xtask hostile` plays more.
+const MODULES: u64 = 200;
 
 #[test]
 fn random_modules_do_not_hurt_a_cluster() {

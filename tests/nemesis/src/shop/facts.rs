@@ -45,6 +45,7 @@ pub(super) fn decision(body: &Value) -> Option<DecisionFacts> {
     };
     Some(DecisionFacts {
         revision: body["revision"].as_u64()?,
+        epoch: u32::try_from(body["engine_epoch"].as_u64()?).ok()?,
         job: text(body, "job_id")?,
         denied: first(&["deny", "failed"]).and_then(|verdict| text(verdict, "code")),
         taken_mg: first(&["take"]).and_then(|verdict| mg(verdict, "grams")),
