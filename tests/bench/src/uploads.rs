@@ -2,7 +2,7 @@
 //! same run.
 
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
@@ -29,6 +29,10 @@ const MODULE_BYTES: usize = 500 * 1024;
 const FUNCTIONS: usize = 4_000;
 /// p99 of writes meanwhile, beside the normal one.
 const P99_MOST: f64 = 3.0;
+/// Status of an answer to an activation for which too few nodes have compiled the module.
+const NOT_COMPILED: u16 = 503;
+/// Longest wait until a majority has.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The ruleset's binding of each module.
 const BINDING: &str = "large";
 
@@ -119,7 +123,13 @@ impl Uploads {
             .context("no bindings")?
             .push(binding);
         let revision = field(&active, "revision").as_u64().context("no revision")?;
-        accepted(client.put_ruleset(&bindings, revision))?;
+        // The compilers run at the lowest priority, so a busy node takes its time: asked again, as
+        // the answer says.
+        let mut answer = client.put_ruleset(&bindings, revision);
+        while answer.status == NOT_COMPILED && begun.elapsed() < PATIENCE {
+            answer = client.put_ruleset(&bindings, revision);
+        }
+        accepted(answer)?;
         self.activation_seconds.push(begun.elapsed().as_secs_f64());
         accepted(client.post("/api/v1/ruleset/rollback", &json!({})))?;
         moments.now(Doing::Normal);
