@@ -51,7 +51,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-fn prebuilt(name: &str) -> Vec<u8> {
+pub fn prebuilt(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/prebuilt");
     std::fs::read(path.join(format!("{name}.wasm"))).unwrap()
 }

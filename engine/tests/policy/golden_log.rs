@@ -30,6 +30,7 @@ use raft3d_engine::policy::inspect;
 use raft3d_sdk::Grams;
 use raft3d_sdk::testkit::{self, object};
 
+use crate::golden::prebuilt;
 use crate::random::Random;
 use crate::support::TestHost;
 
@@ -113,9 +114,8 @@ fn unframed(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     entries
 }
 
-fn prebuilt(name: &str) -> UploadModule {
-    let path = format!("../policies/prebuilt/{name}.wasm");
-    let bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+fn upload(name: &str) -> UploadModule {
+    let bytes = prebuilt(name);
     let report = inspect(&bytes).unwrap();
     UploadModule {
         digest: report.digest,
@@ -174,8 +174,8 @@ fn status(random: &mut Random) -> Command {
 /// A shop's history: every command, rules that change in the middle, retries and late entries.
 fn history(epoch: u32) -> Vec<Vec<u8>> {
     let random = &mut Random::new(7);
-    let standard = ["standard-lifecycle", "standard-deduction"].map(prebuilt);
-    let [waste, quota] = ["waste-factor", "quota"].map(prebuilt);
+    let standard = ["standard-lifecycle", "standard-deduction"].map(upload);
+    let [waste, quota] = ["waste-factor", "quota"].map(upload);
     let enforced = |module| binding(module, Mode::Enforce, testkit::config([]));
     let default = ruleset(standard.iter().map(enforced).collect());
     let mut stricter = default.clone();

@@ -3,13 +3,15 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use raft3d_engine::raft::api::{NodeStatus, Role};
 use serde::Serialize;
 
 use super::problem::Problem;
 use super::{App, reply};
+
+const CONTENT_TYPE: &str = "application/health+json";
 
 #[derive(Serialize)]
 struct Health<'a> {
@@ -53,14 +55,7 @@ fn answer(status: &NodeStatus, output: Option<&str>) -> Result<Response, Problem
         output,
     };
     let bytes = serde_json::to_vec(&health).map_err(Problem::internal)?;
-    let mut response = Response::new(Body::from(bytes));
+    let mut response = reply::of_now(CONTENT_TYPE, status.applied, Body::from(bytes));
     *response.status_mut() = code;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/health+json"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply::insert_revision(headers, status.applied);
     Ok(response)
 }

@@ -7,11 +7,10 @@ use std::fmt;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use raft3d_engine::core::state::modules;
@@ -42,12 +41,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
     registry.register_collector(Box::new(figures));
     let mut text = String::new();
     encode(&mut text, &registry).map_err(Problem::internal)?;
-    let mut response = Response::new(Body::from(text));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply::insert_revision(headers, applied);
-    Ok(response)
+    Ok(reply::of_now(CONTENT_TYPE, applied, Body::from(text)))
 }
 
 /// The names that modules give themselves. A node that cannot say them has metrics all the same.
@@ -219,27 +213,31 @@ impl Figures {
 
     fn gas(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let help = "Gas of an evaluation";
-        let mut metric =
-            encoder.encode_descriptor("policy_gas", help, None, MetricType::Histogram)?;
-        for ((module, export), Cost { gas, .. }) in &self.tallies.costs {
-            let labels = self.export(*module, *export);
-            let mut one = metric.encode_family(&labels)?;
-            let (sum, buckets) = scaled(gas, &GAS_BOUNDS, 1.0);
-            one.encode_histogram::<NoLabelSet>(sum, gas.count(), &buckets, None)?;
-        }
-        Ok(())
+        let kind = MetricType::Histogram;
+        let metric = encoder.encode_descriptor("policy_gas", help, None, kind)?;
+        self.histogram(metric, &GAS_BOUNDS, 1.0, |cost| &cost.gas)
     }
 
     fn time(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help = "Time of an evaluation on this node";
-        let unit = Some(&Unit::Seconds);
-        let name = "policy_evaluation";
-        let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
-        for ((module, export), Cost { time_ns, .. }) in &self.tallies.costs {
-            let labels = self.export(*module, *export);
+        let (name, help) = ("policy_evaluation", "Time of an evaluation on this node");
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
+        let metric = encoder.encode_descriptor(name, help, unit, kind)?;
+        self.histogram(metric, &TIME_BOUNDS_NS, NS_PER_S, |cost| &cost.time_ns)
+    }
+
+    /// One histogram of each module and export.
+    fn histogram(
+        &self,
+        mut metric: MetricEncoder<'_>,
+        bounds: &[u64; 10],
+        per_unit: f64,
+        of: impl Fn(&Cost) -> &Histogram,
+    ) -> Result<(), fmt::Error> {
+        for ((module, export), cost) in &self.tallies.costs {
+            let (histogram, labels) = (of(cost), self.export(*module, *export));
+            let (sum, buckets) = scaled(histogram, bounds, per_unit);
             let mut one = metric.encode_family(&labels)?;
-            let (sum, buckets) = scaled(time_ns, &TIME_BOUNDS_NS, NS_PER_S);
-            one.encode_histogram::<NoLabelSet>(sum, time_ns.count(), &buckets, None)?;
+            one.encode_histogram::<NoLabelSet>(sum, histogram.count(), &buckets, None)?;
         }
         Ok(())
     }

@@ -51,6 +51,16 @@ pub(crate) fn text(status: StatusCode, revision: Option<Revision>, text: &str) -
     response
 }
 
+/// What this node tells of itself at this moment, which nobody may keep.
+pub(crate) fn of_now(content_type: &'static str, revision: Revision, body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    insert_revision(headers, revision);
+    response
+}
+
 /// An answer without a body.
 pub(crate) fn empty(revision: Revision) -> Response {
     let mut response = Response::new(Body::empty());

@@ -11,6 +11,7 @@ use raft3d_cluster_tests::{Answer, Client};
 use raft3d_engine::sdk::manifest::{ABI_VERSION, SECTION};
 use raft3d_engine::sdk::{Hook, HookSet, Manifest};
 use serde_json::{Value, json};
+use wasm_encoder::{CustomSection, Section as _};
 
 use crate::load::driver::LoadProcess;
 use crate::load::{Until, Work};
@@ -232,28 +233,13 @@ fn module(number: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Appends a custom section (WebAssembly, 5.5.3).
+/// Appends a custom section.
 fn custom_section(bytes: &mut Vec<u8>, name: &str, data: &[u8]) {
-    let mut section = leb128(name.len());
-    section.extend_from_slice(name.as_bytes());
-    section.extend_from_slice(data);
-    bytes.push(0);
-    bytes.extend(leb128(section.len()));
-    bytes.extend(section);
-}
-
-/// An unsigned number as LEB128 (WebAssembly, 5.2.2).
-fn leb128(mut number: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let low = (number & 0x7f) as u8;
-        number >>= 7;
-        if number == 0 {
-            bytes.push(low);
-            return bytes;
-        }
-        bytes.push(low | 0x80);
+    CustomSection {
+        name: name.into(),
+        data: data.into(),
     }
+    .append_to(bytes);
 }
 
 #[cfg(test)]

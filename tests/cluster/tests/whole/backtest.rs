@@ -10,7 +10,7 @@ use raft3d_cluster_tests::process::{binary, wait_for};
 use raft3d_cluster_tests::{Client, Cluster, Options};
 use serde_json::{Value, json};
 
-use crate::support::open_shop;
+use crate::support::{ended, open_shop, prebuilt};
 
 /// A snapshot is taken after so many entries.
 const SNAPSHOT_ENTRIES: u64 = 30;
@@ -31,24 +31,15 @@ const SMALL_JOBS: u64 = 130;
 /// The stricter rule: 100 g.
 const STRICT: &str = r#"{"max_print_weight_in_mg":100000}"#;
 
-fn prebuilt(name: &str) -> String {
-    let path = format!("../../policies/prebuilt/{name}.wasm");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    path.display().to_string()
+/// The file of a shipped module, as an argument.
+fn shipped(name: &str) -> String {
+    prebuilt(name).display().to_string()
 }
 
 /// Runs `raft3d policy backtest` with `args`: exit code, and what it said.
 fn backtest(args: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(binary())
-        .args(["policy", "backtest"])
-        .args(args)
-        .output()
-        .expect("the program runs");
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+    let mut command = Command::new(binary());
+    ended(command.args(["policy", "backtest"]).args(args))
 }
 
 /// The JSON report, for which the program must end with `code`.
@@ -177,18 +168,18 @@ fn candidates(source: &[&str], strict: &str) {
     assert_eq!(examples[0]["before"]["kind"], "allow");
 
     // The module that decided, as it decided.
-    let same = told(&[&prebuilt("standard-lifecycle")], 0);
+    let same = told(&[&shipped("standard-lifecycle")], 0);
     assert_eq!(same["hooks"][0]["binding"], "standard-lifecycle");
     assert_eq!(
         (&same["changed"], &same["evaluated"]),
         (&json!(0), &json!(7))
     );
-    let same = told(&[&prebuilt("standard-deduction")], 0);
+    let same = told(&[&shipped("standard-deduction")], 0);
     assert_eq!(same["hooks"][0]["taken_after_in_grams"], 50);
 
     // Half as much again of each finished print.
     let waste = r#"{"default":{"factor_per_mille":1500}}"#;
-    let more = told(&[&prebuilt("waste-factor"), "--config", waste], 2);
+    let more = told(&[&shipped("waste-factor"), "--config", waste], 2);
     let deduction = &more["hooks"][0];
     assert_eq!(deduction["changes"]["other_grams"], 1, "{more}");
     assert_eq!(deduction["taken_before_in_grams"], 50);

@@ -7,7 +7,7 @@ use raft3d_cluster_tests::client::job;
 use raft3d_cluster_tests::{Answer, Client, Cluster, Options};
 use serde_json::{Value, json};
 
-use crate::support::filament;
+use crate::support::{filament, prebuilt};
 
 /// Weight of each new filament, in grams.
 const SPOOL_G: u64 = 1_000;
@@ -35,9 +35,8 @@ impl Shop {
 
     /// Uploads the shipped module of that name.
     fn upload(&self, name: &str) -> Value {
-        let path = format!("../../policies/prebuilt/{name}.wasm");
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        self.upload_bytes(name, &std::fs::read(path).expect("the prebuilt module"))
+        let module = std::fs::read(prebuilt(name)).expect("the prebuilt module");
+        self.upload_bytes(name, &module)
     }
 
     fn upload_bytes(&self, name: &str, module: &[u8]) -> Value {

@@ -10,7 +10,7 @@ use raft3d_cluster_tests::process::wait_for;
 use raft3d_cluster_tests::{Answer, Client, Cluster, Options};
 use serde_json::{Value, json};
 
-use crate::support::open_large_shop;
+use crate::support::{open_large_shop, prebuilt};
 
 /// The example whose rule is watched.
 const EXAMPLE: &str = "max-print-weight";
@@ -83,9 +83,7 @@ const SOUND_MODULES: u8 = 12;
 #[test]
 fn a_sound_module_is_taken_every_time() {
     let cluster = Cluster::start("sound-modules", Options::nodes(1));
-    let path = "../../policies/prebuilt/standard-deduction.wasm";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let sound = std::fs::read(path).expect("the prebuilt module");
+    let sound = std::fs::read(prebuilt("standard-deduction")).expect("the prebuilt module");
     for nonce in 0..SOUND_MODULES {
         let mut module = sound.clone();
         // A custom section (0) of three bytes, with a name of one: another digest, no other code.

@@ -11,15 +11,10 @@ use raft3d_cluster_tests::process::binary;
 use raft3d_cluster_tests::{Client, Cluster, Options};
 use serde_json::{Value, json};
 
-use crate::support::{filament, open_large_shop, open_shop};
+use crate::support::{ended, filament, open_large_shop, open_shop, prebuilt};
 
 /// Jobs that a binding with a share of half is asked about.
 const JOBS: usize = 60;
-
-fn prebuilt(name: &str) -> PathBuf {
-    let path = format!("../../policies/prebuilt/{name}.wasm");
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
 
 fn upload(client: &Client, name: &str) -> Value {
     let module = fs::read(prebuilt(name)).expect("the prebuilt module");
@@ -181,17 +176,9 @@ fn a_watched_rule_is_recorded_for_its_share_of_jobs_and_changes_nothing() {
 
 /// Runs `raft3d` as an operator does; answers its exit code and all that it said.
 fn raft3d(arguments: &[&str], folder: &Path, node: &str) -> (Option<i32>, String) {
-    let output = Command::new(binary())
-        .args(arguments)
-        .current_dir(folder)
-        .env("RAFT3D_NODE", node)
-        .output()
-        .expect("the program runs");
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(folder);
+    ended(command.env("RAFT3D_NODE", node))
 }
 
 /// The standard rules with the lifecycle of `approval`, as a ruleset file.

@@ -1,5 +1,8 @@
 //! What several tests need.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use raft3d_cluster_tests::{Client, Cluster, Load, LoadOptions};
 use serde_json::Value;
 
@@ -53,4 +56,20 @@ pub(crate) fn filament(client: &Client, id: &str) -> Value {
         .get(&format!("/api/v1/filaments/{id}"))
         .expect(200)
         .json()
+}
+
+/// The file of a shipped module.
+pub(crate) fn prebuilt(name: &str) -> PathBuf {
+    let path = format!("../../policies/prebuilt/{name}.wasm");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Runs a command to its end; answers its exit code and all that it said.
+pub(crate) fn ended(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().expect("the program runs");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
 }

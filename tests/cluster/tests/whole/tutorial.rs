@@ -8,6 +8,8 @@ use raft3d_cluster_tests::cluster::scratch_folder;
 use raft3d_cluster_tests::process::binary;
 use raft3d_cluster_tests::{Cluster, Options};
 
+use crate::support::ended;
+
 /// What each step must end with, and what it must say: (exit code, all of these).
 const EXPECTED: [(i32, &[&str]); 16] = [
     (0, &["wrote the policy spare-filament"]),
@@ -69,19 +71,14 @@ fn run(step: &str, folder: &Path, node: &str) -> (Option<i32>, String) {
     let program = binary();
     let path = std::env::var("PATH").expect("a PATH");
     let bin = program.parent().expect("a folder").display();
-    let output = Command::new("sh")
+    let mut shell = Command::new("sh");
+    shell
         .args(["-ec", step])
         .current_dir(folder)
         .env("PATH", format!("{bin}:{path}"))
         .env("RAFT3D_NODE", node)
-        .env_remove("CARGO_TARGET_DIR")
-        .output()
-        .expect("a shell");
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+        .env_remove("CARGO_TARGET_DIR");
+    ended(&mut shell)
 }
 
 #[test]
