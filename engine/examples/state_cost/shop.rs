@@ -237,7 +237,8 @@ impl Shop {
         let index = self.index;
         self.index += 1;
         let proposed_at_ms = START_MS + index / ENTRIES_PER_MS;
-        let id = hex::encode(&blake3::hash(&index.to_le_bytes()).as_bytes()[..16]);
+        let hash = blake3::hash(&index.to_le_bytes());
+        let id = format!("{proposed_at_ms:012x}{}", hex::encode(&hash.as_bytes()[..10]));
         let envelope = Envelope {
             version: ENVELOPE_VERSION,
             proposed_at_ms,

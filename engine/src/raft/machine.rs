@@ -28,7 +28,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, S
 use raft3d_core::event::Event;
 use raft3d_core::state::meta;
 use raft3d_core::state::rulesets::DecodedRuleset;
-use raft3d_core::{Epochs, ModuleDigest, PolicyHost};
+use raft3d_core::{Epochs, LocalFault, ModuleDigest, PolicyHost};
 use tracing::error;
 
 use super::types::{LeaderId, LogId, Member, NodeId, StoredMembership, TypeConfig};
@@ -122,7 +122,8 @@ impl StateMachine {
         let (state, snapshots) = recovery::open(&options.data_dir, options.purged_index)?;
         epochs.check(meta::epoch(&state.view())?)?;
         let shared = Arc::new(Shared::new(state, snapshots, observer.clone()));
-        let background = Background::start(&shared);
+        let background = Background::start(&shared)
+            .map_err(|error| LocalFault::Runtime(format!("starting a thread: {error}")))?;
         Ok(Self {
             shared,
             background,
@@ -175,7 +176,12 @@ impl StateMachine {
         let first = chunk.first_index();
         let applied = catch_unwind(AssertUnwindSafe(|| {
             let applied = self.applying.run(&self.shared.state.view(), chunk)?;
-            let is_flush_due = self.shared.state.commit(applied.changes, applied.head)?;
+            let (known, head) = (applied.known, applied.head);
+            let is_flush_due = self
+                .shared
+                .state
+                .commit(&known.changes(), head.clone())?;
+            self.applying.hot_rows.keep(known, &head);
             Ok((is_flush_due, applied.effects))
         }));
         let fault = match applied {
@@ -189,7 +195,7 @@ impl StateMachine {
                 return Ok(());
             }
             Ok(Err(fault)) => fault,
-            Err(_) => raft3d_core::LocalFault::Runtime("apply panicked".to_owned()),
+            Err(_) => LocalFault::Runtime("apply panicked".to_owned()),
         };
         let message = format!(
             "applying the chunk of the log from index {first} on failed: {fault}. Nothing of it \

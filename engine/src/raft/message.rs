@@ -412,14 +412,18 @@ pub enum AdminAnswer {
     Failed(#[n(0)] MembershipError),
 }
 
-/// An id for a request that came without one: random, so that no two nodes mint the same.
+/// An id for a request that came without one at `now_ms`, milliseconds since the Unix epoch: as in
+/// a UUID of version 7 (RFC 9562) the low 48 bits of the time come first, so that the records of
+/// requests that come together lie together and expire together. 80 random bits follow, so that no
+/// two nodes mint the same.
 ///
 /// # Errors
 /// The system's random source failed.
-pub fn mint_request_id() -> Result<RequestId, getrandom::Error> {
-    let mut bytes = [0; 16];
-    crate::runtime::fill_random(&mut bytes)?;
-    Ok(RequestId::new(hex::encode(bytes)))
+pub fn mint_request_id(now_ms: u64) -> Result<RequestId, getrandom::Error> {
+    let mut random = [0; 10];
+    crate::runtime::fill_random(&mut random)?;
+    let time = now_ms & 0xffff_ffff_ffff;
+    Ok(RequestId::new(format!("{time:012x}{}", hex::encode(random))))
 }
 
 impl Request {

@@ -134,7 +134,7 @@ impl Node {
         };
         let (request_id, request_origin) = match request.idempotency_key {
             Some(id) => (id, RequestOrigin::Client),
-            None => match message::mint_request_id() {
+            None => match message::mint_request_id(self.inner.now_ms()) {
                 Ok(id) => (id, RequestOrigin::Node),
                 Err(_) => return refuse("the system has no random numbers"),
             },

@@ -52,16 +52,19 @@ impl Digest {
     /// A fault of this replica's store: the digest is half changed then.
     pub fn change(&mut self, rows: &dyn ReadRows, changes: &Changes) -> Result<(), LocalFault> {
         for (key, new) in changes {
-            rows.read(key, &mut |old| {
-                if let Some(old) = old {
-                    self.remove(key, old);
-                }
-            })?;
-            if let Some(new) = new {
-                self.add(key, new);
-            }
+            rows.read(key, &mut |old| self.replace(key, old, new.as_deref()))?;
         }
         Ok(())
+    }
+
+    /// Follows one row from `old` to `new`; none is where it is not there.
+    pub fn replace(&mut self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
+        if let Some(old) = old {
+            self.remove(key, old);
+        }
+        if let Some(new) = new {
+            self.add(key, new);
+        }
     }
 
     fn wrapping_add(&mut self, addend: [u8; 32], mut carry: bool) {

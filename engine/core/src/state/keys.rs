@@ -56,21 +56,25 @@ pub(crate) const ACTIVE_RULESET: [u8; 2] = [SINGLE, 2];
 
 /// Ends a text.
 const TEXT_END: [u8; 2] = [0x00, 0x01];
+/// Bytes that most keys fit: growing one byte by byte costs more than what it is looked up for.
+const USUAL_BYTES: usize = 96;
 
 /// A key under construction.
 struct Key(Vec<u8>);
 
 impl Key {
     fn table(tag: u8) -> Self {
-        Self(vec![tag])
+        let mut key = Vec::with_capacity(USUAL_BYTES);
+        key.push(tag);
+        Self(key)
     }
 
     fn text(mut self, text: &str) -> Self {
-        for byte in text.bytes() {
-            self.0.push(byte);
-            if byte == 0 {
-                self.0.push(0xff);
-            }
+        let mut parts = text.as_bytes().split(|byte| *byte == 0);
+        self.0.extend_from_slice(parts.next().unwrap_or_default());
+        for part in parts {
+            self.0.extend_from_slice(&[0x00, 0xff]);
+            self.0.extend_from_slice(part);
         }
         self.0.extend_from_slice(&TEXT_END);
         self

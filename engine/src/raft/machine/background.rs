@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,7 +28,9 @@ pub(super) struct Background {
 }
 
 struct Threads {
-    flush: Option<JoinHandle<()>>,
+    /// Asks for table files to be written; none while the thread is told to end.
+    flush_due: Option<SyncSender<()>>,
+    flush: JoinHandle<()>,
     scrub: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
 }
@@ -51,10 +54,12 @@ fn be_nice() {
 }
 
 impl Background {
-    pub(super) fn start(shared: &Arc<Shared>) -> Self {
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
         let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
         if !matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
-            return Self { threads: None };
+            return Ok(Self { threads: None });
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (scrubbed, stopped) = (Arc::clone(shared), Arc::clone(&stop));
@@ -64,32 +69,44 @@ impl Background {
                 stop_replica(&scrubbed, "checking the state failed", &error);
             }
         });
+        let (flush_due, asked) = mpsc::sync_channel(1);
+        let flushed = Arc::clone(shared);
+        // One thread for good: what it frees, it uses again for the next files.
+        let flush = spawn("state-flush", move || flush_when_asked(&flushed, &asked))?;
         let threads = Some(Threads {
-            flush: None,
+            flush_due: Some(flush_due),
+            flush,
             scrub: scrub.ok(),
             stop,
         });
-        Self { threads }
+        Ok(Self { threads })
     }
 
-    /// Writes what is in memory to table files: on a thread, unless one does it already.
+    /// Writes what is in memory to table files: on a thread, where there is one.
     ///
     /// # Errors
-    /// There is no thread to be had, or the disk failed where it is done here.
-    pub(super) fn flush(&mut self, shared: &Arc<Shared>) -> io::Result<()> {
-        let Some(threads) = &mut self.threads else {
+    /// The disk failed, where it is done here.
+    pub(super) fn flush(&self, shared: &Shared) -> io::Result<()> {
+        let Some(threads) = &self.threads else {
             return shared.state.flush().map_err(io::Error::other);
         };
-        if threads.flush.as_ref().is_some_and(|t| !t.is_finished()) {
-            return Ok(());
+        if let Some(flush_due) = &threads.flush_due {
+            // Where it was asked already, that is enough.
+            let _ = flush_due.try_send(());
         }
-        let shared = Arc::clone(shared);
-        threads.flush = Some(spawn("state-flush", move || {
-            if let Err(error) = shared.state.flush() {
-                stop_replica(&shared, "writing the state failed", &error);
-            }
-        })?);
         Ok(())
+    }
+}
+
+fn flush_when_asked(shared: &Shared, asked: &Receiver<()>) {
+    while asked.recv().is_ok() {
+        // Every chunk asks until its rows are set apart.
+        if !shared.state.is_flush_due() {
+            continue;
+        }
+        if let Err(error) = shared.state.flush() {
+            return stop_replica(shared, "writing the state failed", &error);
+        }
     }
 }
 
@@ -114,9 +131,10 @@ fn stop_replica(shared: &Shared, what: &str, error: &StateError) {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        if let Some(threads) = self.threads.take() {
+        if let Some(mut threads) = self.threads.take() {
             threads.stop.store(true, Ordering::Relaxed);
-            for thread in threads.flush.into_iter().chain(threads.scrub) {
+            threads.flush_due = None;
+            for thread in threads.scrub.into_iter().chain([threads.flush]) {
                 // One that panicked has said so.
                 drop(thread.join());
             }

@@ -7,14 +7,13 @@ use openraft::storage::ApplyResponder;
 use raft3d_core::command::Command;
 use raft3d_core::event::Event;
 use raft3d_core::state::digest::Digest;
-use raft3d_core::state::overlay::{Changes, Overlay};
 use raft3d_core::state::rulesets::DecodedRuleset;
 use raft3d_core::{
     Envelope, Epochs, Judge, LocalFault, ModuleDigest, Outcome, PolicyHost, Rejection,
     RejectionKind, Response, Revision,
 };
 
-use super::hot_rows::{HotRows, ReadThrough};
+use super::hot_rows::{ChunkRows, HotRows, Known};
 use super::sabotaged;
 use super::{ApplyObserver, CHUNK_BYTES_MAX, CHUNK_ENTRIES_MAX, Checkpoint};
 use crate::raft::types::{Applied, Entry, EntryPayload, Proposal, StoredMembership, TypeConfig};
@@ -68,7 +67,7 @@ pub(super) struct Applying {
 
 /// A chunk's changes, to be written, and what is to be done once they are.
 pub(super) struct AppliedChunk {
-    pub(super) changes: Changes,
+    pub(super) known: Known,
     pub(super) head: Head,
     pub(super) effects: Effects,
 }
@@ -109,8 +108,7 @@ impl Applying {
         chunk: Chunk,
     ) -> Result<AppliedChunk, LocalFault> {
         let mut head = view.head().clone();
-        let base = self.hot_rows.over(view);
-        let mut rows = Overlay::new(&base);
+        let mut rows = self.hot_rows.over(view);
         let mut effects = Effects::default();
         for (entry, responder) in chunk.entries {
             let index = entry.log_id.index;
@@ -139,11 +137,9 @@ impl Applying {
                 .answers
                 .extend(responder.map(|responder| (responder, applied)));
         }
-        head.digest.change(&base, rows.changes())?;
-        let changes = rows.into_changes();
-        self.hot_rows.keep(base.into_seen(), &changes, &head);
+        head.digest = rows.digest(head.digest)?;
         Ok(AppliedChunk {
-            changes,
+            known: rows.into_known(),
             head,
             effects,
         })
@@ -152,7 +148,7 @@ impl Applying {
     /// Applies one entry; `before` is the digest of the rows before the chunk.
     fn one(
         &mut self,
-        rows: &mut Overlay<&ReadThrough<'_>>,
+        rows: &mut ChunkRows<'_>,
         before: Digest,
         index: Revision,
         bytes: &[u8],
@@ -179,8 +175,7 @@ impl Applying {
             raft3d_core::apply(rows, index, &envelope, judge)?
         };
         if matches!(envelope.command, Command::Checkpoint) {
-            let mut digest = before;
-            digest.change(rows.base(), rows.changes())?;
+            let digest = rows.digest(before)?;
             effects.checkpoints.push(Checkpoint { index, digest });
         }
         if !outcome.replayed && matches!(outcome.response, Response::Accepted(_)) {

@@ -1,22 +1,24 @@
-//! Rows that apply has just read, kept from one chunk to the next.
+//! The rows that one chunk reads and changes, and those of them that are kept for the next chunk.
 //!
-//! Every entry reads the totals, the ruleset, a printer, a filament and its sums, and asks several
-//! times for rows that do not exist yet. In the store each of these is a search through write
-//! buffer and table files: a third of what a replica computed for a write.
+//! Every entry reads the totals, the ruleset, a printer, a filament and its sums, changes most of
+//! them, and asks several times for rows that do not exist yet. In the store each of these is a
+//! search through many layers and table files, so what is known of a row stands here once, under
+//! its hash: what the store holds, and what the chunk makes of it.
 //!
 //! Invariant: what is kept is what the store holds at `as_of`; apply computes the same with it and
 //! without it (test `hot_rows_are_those_of_the_store`).
 
 use std::cell::RefCell;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use raft3d_core::LocalFault;
-use raft3d_core::state::overlay::Changes;
-use raft3d_core::state::rows::{ReadRows, Row};
+use raft3d_core::state::digest::Digest;
+use raft3d_core::state::overlay::Overlay;
+use raft3d_core::state::rows::{ReadRows, Row, Rows};
 use raft3d_core::state::{is_of_later_entry, record_of_expiry};
 
 use crate::raft::types::LogId;
-use crate::storage::state::{Head, StateView};
+use crate::storage::state::{Change, Head, StateView};
 
 /// Most rows kept from one chunk to the next; with one more, those are forgotten that were not
 /// used since the last time.
@@ -24,56 +26,63 @@ const ROWS_MAX: usize = 1_024;
 /// Largest value kept, in bytes: modules are not.
 const VALUE_BYTES_MAX: usize = 16 * 1024;
 
-/// What was read.
+/// What is known of the rows, by key.
 #[derive(Default)]
-pub(super) struct Seen {
-    rows: HashMap<Vec<u8>, SeenRow>,
-    /// Keys that were looked for in vain in this chunk. They are mostly those of rows that it
-    /// creates: nobody reads them soon, so they are forgotten with it.
-    missing: HashSet<Vec<u8>>,
-}
+pub(super) struct Known(HashMap<Vec<u8>, KnownRow>);
 
-struct SeenRow {
-    value: Vec<u8>,
+struct KnownRow {
+    /// As of now; none where there is none.
+    value: Option<Vec<u8>>,
+    /// What the store holds, if the chunk changed it.
+    changed_from: Option<Stored>,
+    /// Whether the chunk read it where the store, or an earlier chunk, had it: such rows are read
+    /// again soon.
+    is_hot: bool,
+    /// Whether it was read again since the last time that rows were forgotten.
     is_used: bool,
 }
 
-impl Seen {
-    /// What is known of `key`.
-    fn get(&mut self, key: &[u8]) -> Option<Option<&[u8]>> {
-        match self.rows.get_mut(key) {
-            Some(row) => {
-                row.is_used = true;
-                Some(Some(&row.value))
-            }
-            None => self.missing.contains(key).then_some(None),
+/// What the store holds of a row that was changed.
+enum Stored {
+    Value(Option<Vec<u8>>),
+    /// Nobody looked.
+    Unknown,
+}
+
+impl KnownRow {
+    /// As the store has it.
+    fn read(value: Option<Vec<u8>>) -> Self {
+        Self {
+            is_hot: value.is_some(),
+            value,
+            changed_from: None,
+            is_used: false,
         }
     }
 
-    fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
-        match value {
-            None => {
-                self.missing.insert(key.to_vec());
-            }
-            Some(value) if value.len() <= VALUE_BYTES_MAX => {
-                let value = value.to_vec();
-                let is_used = false;
-                self.rows.insert(key.to_vec(), SeenRow { value, is_used });
-            }
-            Some(_) => {}
-        }
+    fn change(&mut self, value: Option<Vec<u8>>) {
+        let before = std::mem::replace(&mut self.value, value);
+        self.changed_from.get_or_insert(Stored::Value(before));
     }
 
-    /// Forgets what is not worth its memory.
-    fn shrink(&mut self) {
-        self.missing.clear();
-        if self.rows.len() <= ROWS_MAX {
-            return;
+    /// Whether the store is known not to hold it.
+    fn is_absent(&self) -> bool {
+        match &self.changed_from {
+            None => self.value.is_none(),
+            Some(Stored::Value(stored)) => stored.is_none(),
+            Some(Stored::Unknown) => false,
         }
-        self.rows.retain(|_, row| std::mem::take(&mut row.is_used));
-        if self.rows.len() > ROWS_MAX {
-            self.rows.clear();
-        }
+    }
+}
+
+impl Known {
+    /// What the chunk changed, in no order.
+    pub(super) fn changes(&self) -> Vec<Change<'_>> {
+        let rows = self.0.iter();
+        let changed = rows.filter(|(_, row)| row.changed_from.is_some());
+        changed
+            .map(|(key, row)| (key.as_slice(), row.value.as_deref()))
+            .collect()
     }
 }
 
@@ -81,7 +90,7 @@ impl Seen {
 #[derive(Default)]
 pub(super) struct HotRows {
     as_of: Option<AsOf>,
-    rows: Seen,
+    rows: Known,
 }
 
 /// Which state of the store: a snapshot that is installed begins a new generation.
@@ -92,71 +101,114 @@ fn as_of(head: &Head) -> AsOf {
 }
 
 impl HotRows {
-    /// The rows of `view`, read through what is kept; forgets what is of another state.
-    pub(super) fn over<'v>(&mut self, view: &'v StateView) -> ReadThrough<'v> {
+    /// The rows of `view` for one chunk, with what is kept; forgets what is of another state.
+    pub(super) fn over<'v>(&mut self, view: &'v StateView) -> ChunkRows<'v> {
         let kept = std::mem::take(self);
         let current = kept.as_of == Some(as_of(view.head()));
-        let seen = if current { kept.rows } else { Seen::default() };
-        ReadThrough {
+        let known = if current { kept.rows } else { Known::default() };
+        ChunkRows {
             view,
-            seen: RefCell::new(seen),
+            known: RefCell::new(known),
         }
     }
 
-    /// Keeps what `read` found, with the chunk's changes on top: right for the state that `head`
-    /// describes, once they are written.
-    pub(super) fn keep(&mut self, read: Seen, changes: &Changes, head: &Head) {
-        let mut rows = read;
-        for (key, change) in changes {
-            let kept = change.as_ref().filter(|v| v.len() <= VALUE_BYTES_MAX);
-            let Some(value) = kept else {
-                rows.rows.remove(key);
-                continue;
-            };
-            if let Some(row) = rows.rows.get_mut(key) {
-                row.value.clone_from(value);
-            }
+    /// Keeps what a chunk knew, right for the state that `head` describes: its changes are in the
+    /// store now.
+    pub(super) fn keep(&mut self, known: Known, head: &Head) {
+        let mut rows = known.0;
+        rows.retain(|_, row| {
+            row.changed_from = None;
+            let value = row.value.as_ref();
+            // Rows that were looked for in vain, or made, are mostly not read again soon.
+            row.is_hot && value.is_some_and(|value| value.len() <= VALUE_BYTES_MAX)
+        });
+        if rows.len() > ROWS_MAX {
+            rows.retain(|_, row| std::mem::take(&mut row.is_used));
         }
-        rows.shrink();
+        if rows.len() > ROWS_MAX {
+            rows.clear();
+        }
         *self = Self {
             as_of: Some(as_of(head)),
-            rows,
+            rows: Known(rows),
         };
     }
 }
 
-/// A view that remembers what was read from it.
-pub(super) struct ReadThrough<'v> {
+/// The rows of a view with what a chunk makes of them.
+pub(super) struct ChunkRows<'v> {
     view: &'v StateView,
-    seen: RefCell<Seen>,
+    known: RefCell<Known>,
 }
 
-impl ReadThrough<'_> {
-    pub(super) fn into_seen(self) -> Seen {
-        self.seen.into_inner()
+impl ChunkRows<'_> {
+    /// What the chunk knew, with its changes.
+    pub(super) fn into_known(self) -> Known {
+        self.known.into_inner()
+    }
+
+    /// The digest of the rows as they are now; `before` is that of the view.
+    ///
+    /// # Errors
+    /// A fault of this replica's store.
+    pub(super) fn digest(&self, before: Digest) -> Result<Digest, LocalFault> {
+        let mut digest = before;
+        let known = self.known.borrow();
+        for (key, row) in &known.0 {
+            let new = row.value.as_deref();
+            match &row.changed_from {
+                None => {}
+                Some(Stored::Value(stored)) => digest.replace(key, stored.as_deref(), new),
+                Some(Stored::Unknown) if self.cannot_hold(key, &known) => {
+                    digest.replace(key, None, new);
+                }
+                Some(Stored::Unknown) => self
+                    .view
+                    .read(key, &mut |stored| digest.replace(key, stored, new))?,
+            }
+        }
+        Ok(digest)
     }
 
     /// Whether the key itself says that the view cannot hold it. Most rows that an entry writes
     /// are new, and each would be looked for in every table file.
-    fn cannot_hold(&self, key: &[u8]) -> bool {
+    fn cannot_hold(&self, key: &[u8], known: &Known) -> bool {
         is_of_later_entry(key, self.view.revision())
             || record_of_expiry(key)
-                .is_some_and(|record| self.seen.borrow().missing.contains(&record))
+                .is_some_and(|record| known.0.get(&record).is_some_and(KnownRow::is_absent))
+    }
+
+    fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        use std::collections::hash_map::Entry;
+        match self.known.get_mut().0.entry(key) {
+            Entry::Occupied(row) => row.into_mut().change(value),
+            Entry::Vacant(unknown) => {
+                unknown.insert(KnownRow {
+                    value,
+                    changed_from: Some(Stored::Unknown),
+                    is_hot: false,
+                    is_used: false,
+                });
+            }
+        }
     }
 }
 
-impl ReadRows for ReadThrough<'_> {
+impl ReadRows for ChunkRows<'_> {
     fn read(&self, key: &[u8], see: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), LocalFault> {
-        if let Some(seen) = self.seen.borrow_mut().get(key) {
-            see(seen);
+        let mut known = self.known.borrow_mut();
+        if let Some(row) = known.0.get_mut(key) {
+            row.is_used = true;
+            see(row.value.as_deref());
             return Ok(());
         }
-        if self.cannot_hold(key) {
+        if self.cannot_hold(key, &known) {
             see(None);
             return Ok(());
         }
         self.view.read(key, &mut |value| {
-            self.seen.borrow_mut().put(key, value);
+            let row = KnownRow::read(value.map(<[u8]>::to_vec));
+            known.0.insert(key.to_vec(), row);
             see(value);
         })
     }
@@ -167,29 +219,49 @@ impl ReadRows for ReadThrough<'_> {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Row>, LocalFault> {
-        let page = self.view.scan(prefix, after, limit)?;
+        let mut known = self.known.borrow_mut();
+        let mut rows = Overlay::new(self.view);
+        for (key, row) in &known.0 {
+            let is_asked_for =
+                key.starts_with(prefix) && after.is_none_or(|after| key.as_slice() > after);
+            match &row.value {
+                _ if row.changed_from.is_none() || !is_asked_for => {}
+                Some(value) => rows.put(key.clone(), value.clone()),
+                None => rows.delete(key),
+            }
+        }
+        let page = rows.scan(prefix, after, limit)?;
         // Apply scans for what it deletes, and asks for each of these rows again.
-        let mut seen = self.seen.borrow_mut();
         for (key, value) in &page {
-            seen.put(key, Some(value));
+            let row = || KnownRow::read(Some(value.clone()));
+            known.0.entry(key.clone()).or_insert_with(row);
         }
         Ok(page)
+    }
+}
+
+impl Rows for ChunkRows<'_> {
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.change(key, Some(value));
+    }
+
+    fn delete(&mut self, key: &[u8]) {
+        self.change(key.to_vec(), None);
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed test is to panic")]
 mod tests {
+    use raft3d_core::state::overlay::Changes;
     use tempfile::tempdir;
 
     use super::*;
     use crate::storage::state::StateStore;
     use crate::storage::state::testing::{Model, log_id};
 
-    /// Reads what the model holds through `hot`, and keys that it does not hold.
-    fn read_all(hot: &mut HotRows, store: &StateStore, model: &Model) -> Seen {
-        let view = store.view();
-        let read = hot.over(&view);
+    /// The rows of the model's tables, as they are seen through `read`.
+    fn check(read: &ChunkRows<'_>, model: &Model) {
         for number in 0..200 {
             for table in ["a", "ab", "b\u{7f}"] {
                 let key = format!("{table}/{number:03}").into_bytes();
@@ -197,24 +269,54 @@ mod tests {
                 assert_eq!(read.get(&key).unwrap(), expected, "seed {}", model.seed);
             }
         }
-        read.into_seen()
+        for (prefix, limit) in [("a", 300), ("ab/1", 20), ("b", 7)] {
+            let rows = model.rows.iter();
+            let rows = rows.filter(|(key, _)| key.starts_with(prefix.as_bytes()));
+            let expected: Vec<Row> = rows
+                .take(limit)
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+            assert_eq!(read.scan(prefix.as_bytes(), None, limit).unwrap(), expected);
+        }
     }
 
+    fn change(rows: &mut ChunkRows<'_>, changes: Changes) {
+        for (key, value) in changes {
+            match value {
+                Some(value) => rows.put(key, value),
+                None => rows.delete(&key),
+            }
+        }
+    }
+
+    /// Chunks of several steps: some rows are read before they change, some are not, and some
+    /// change more than once.
     #[test]
     fn hot_rows_are_those_of_the_store() {
         let dir = tempdir().unwrap();
         let store = StateStore::open(dir.path()).unwrap();
         let mut hot = HotRows::default();
         let mut model = Model::new(1);
-        for _ in 0..200 {
-            let seen = read_all(&mut hot, &store, &model);
-            let changes = model.step();
+        for chunk in 0..200 {
+            let view = store.view();
+            let mut rows = hot.over(&view);
+            for step in 0..1 + chunk % 3 {
+                if (chunk + step) % 2 == 0 {
+                    check(&rows, &model);
+                }
+                change(&mut rows, model.step());
+            }
+            check(&rows, &model);
+            assert_eq!(rows.digest(view.digest()).unwrap(), model.digest);
             let head = model.head(store.view().head().generation);
-            hot.keep(seen, &changes, &head);
-            store.commit(changes, head).unwrap();
+            let known = rows.into_known();
+            store.commit(&known.changes(), head.clone()).unwrap();
+            hot.keep(known, &head);
         }
-        assert!(!hot.rows.rows.is_empty(), "nothing was kept");
-        read_all(&mut hot, &store, &model);
+        assert!(!hot.rows.0.is_empty(), "nothing was kept");
+        let view = store.view();
+        check(&hot.over(&view), &model);
+        model.check(&view);
     }
 
     /// Such rows are not looked for in a view that cannot hold them; one that can, does.
@@ -227,16 +329,21 @@ mod tests {
         let mut seen = Vec::new();
         for index in [4, 5, 6] {
             let view = store.view();
-            let read = hot.over(&view);
-            seen.push(read.get(&key).unwrap());
-            let row = (index == 5).then(|| (key.clone(), Some(b"job".to_vec())));
-            let changes: Changes = row.into_iter().collect();
+            let mut rows = hot.over(&view);
+            seen.push(rows.get(&key).unwrap());
+            if index == 5 {
+                rows.put(key.clone(), b"job".to_vec());
+            }
             let mut head = view.head().clone();
             head.last_applied = Some(log_id(index));
-            hot.keep(read.into_seen(), &changes, &head);
-            store.commit(changes, head).unwrap();
+            head.digest = rows.digest(head.digest).unwrap();
+            let known = rows.into_known();
+            store.commit(&known.changes(), head.clone()).unwrap();
+            hot.keep(known, &head);
         }
         assert_eq!(seen, [None, None, Some(b"job".to_vec())]);
+        let view = store.view();
+        assert_eq!(view.recompute_digest().unwrap(), view.digest());
     }
 
     #[test]
@@ -245,17 +352,41 @@ mod tests {
         let store = StateStore::open(dir.path()).unwrap();
         let mut hot = HotRows::default();
         let mut model = Model::new(2);
-        let seen = read_all(&mut hot, &store, &model);
-        hot.keep(seen, &Changes::new(), store.view().head());
+        let keep = |hot: &mut HotRows, model: &Model, head: Option<Head>| {
+            let view = store.view();
+            let read = hot.over(&view);
+            check(&read, model);
+            let head = head.unwrap_or_else(|| view.head().clone());
+            hot.keep(read.into_known(), &head);
+        };
+        keep(&mut hot, &model, None);
         // Somebody else changes the state: an installed snapshot, a chunk that was not kept.
         for _ in 0..50 {
             model.commit_next(&store);
         }
-        let seen = read_all(&mut hot, &store, &model);
         let mut replaced = store.view().head().clone();
         replaced.generation += 1;
-        hot.keep(seen, &Changes::new(), &replaced);
+        keep(&mut hot, &model, Some(replaced));
         model.commit_next(&store);
-        read_all(&mut hot, &store, &model);
+        keep(&mut hot, &model, None);
+    }
+
+    #[test]
+    fn no_more_rows_are_kept_than_are_used() {
+        let dir = tempdir().unwrap();
+        let store = StateStore::open(dir.path()).unwrap();
+        let view = store.view();
+        let mut hot = HotRows::default();
+        let head = view.head().clone();
+        for number in 0..2 * ROWS_MAX {
+            let rows = hot.over(&view);
+            let key = number.to_be_bytes().to_vec();
+            let row = KnownRow::read(Some(key.clone()));
+            rows.known.borrow_mut().0.insert(key, row);
+            assert!(rows.get(&7_usize.to_be_bytes()).unwrap().is_some() == (number >= 7));
+            hot.keep(rows.into_known(), &head);
+            assert!(hot.rows.0.len() <= ROWS_MAX);
+        }
+        assert!(hot.rows.0.contains_key(7_usize.to_be_bytes().as_slice()));
     }
 }

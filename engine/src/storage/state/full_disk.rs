@@ -18,7 +18,7 @@ use tempfile::tempdir;
 
 use super::folders::files;
 use super::random::Random;
-use super::testing::Model;
+use super::testing::{Model, listed};
 use super::{StateError, StateStore};
 use crate::storage::snapshot::{SnapshotError, SnapshotHandle, SnapshotStore};
 
@@ -48,7 +48,7 @@ fn fill_up(dir: &Path, seed: u64) {
     model.check(&store.view());
     let failed = model.clone();
     let changes = model.step();
-    match store.commit(changes, model.head(store.view().head().generation)) {
+    match store.commit(&listed(&changes), model.head(store.view().head().generation)) {
         Err(LocalFault::Storage(_)) => failed.check(&store.view()),
         other => panic!("a fault was expected: {other:?}"),
     }

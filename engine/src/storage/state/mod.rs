@@ -34,19 +34,19 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use fjall::config::{PartitioningPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, Readable};
 use raft3d_core::LocalFault;
-use raft3d_core::state::overlay::Changes;
 use thiserror::Error;
 
 use super::snapshot::{SnapshotError, SnapshotHandle};
 use crate::runtime;
 use head::HEAD_KEY;
 pub(crate) use head::Head;
-use pending::Pending;
+pub(crate) use pending::Change;
+use pending::{Layer, Pending, SortedRows};
 pub use view::StateView;
 
 /// Memory for blocks read from disk, in bytes. Filled as blocks are read.
@@ -222,15 +222,15 @@ impl StateStore {
             .clone()
     }
 
-    /// Takes one chunk: the changed rows and `head` become visible at once. They are in memory:
+    /// Takes one chunk: the changed rows, of each key one, and `head` become visible at once. They are in memory:
     /// a crash takes them back, and the log brings them again. Answers whether it is time to
     /// [`StateStore::flush`], from another thread where there is one.
     ///
     /// # Errors
     /// A fault of the store; nothing is visible then.
-    pub(crate) fn commit(&self, changes: Changes, head: Head) -> Result<bool, LocalFault> {
+    pub(crate) fn commit(&self, changes: &[Change<'_>], head: Head) -> Result<bool, LocalFault> {
         self.check_written()?;
-        if let Some(key) = changes.keys().find(|key| !is_valid_key(key)) {
+        if let Some(key) = changes.iter().map(|change| change.0).find(|key| !is_valid_key(key)) {
             let (length, first) = (key.len(), key.first());
             return Err(LocalFault::Storage(format!(
                 "a row's key has {length} bytes and begins with {first:?}"
@@ -254,6 +254,12 @@ impl StateStore {
         Ok(newest.pending.bytes() >= PENDING_BYTES_MAX)
     }
 
+    /// Whether so much has come together in memory that it is time to [`StateStore::flush`].
+    pub(crate) fn is_flush_due(&self) -> bool {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        newest.pending.bytes() >= PENDING_BYTES_MAX
+    }
+
     /// Writes what is in memory to table files and syncs them. Chunks are taken meanwhile.
     ///
     /// # Errors
@@ -261,12 +267,12 @@ impl StateStore {
     pub fn flush(&self) -> Result<(), StateError> {
         let writing = self.lock_writing();
         self.check_written()?;
-        let (view, rows) = {
+        let (frozen, head, rows) = {
             let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-            newest.pending.freeze();
-            (newest.view.clone(), newest.rows.clone())
+            let head = newest.view.head().clone();
+            (newest.pending.freeze(), head, newest.rows.clone())
         };
-        let written = write_tables(&rows, &view);
+        let written = write_tables(&rows, &head, &frozen);
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         match &written {
             Ok(()) => {
@@ -386,12 +392,12 @@ fn is_valid_key(key: &[u8]) -> bool {
     key.len() <= KEY_BYTES_MAX && !key.is_empty() && !key.starts_with(HEAD_KEY)
 }
 
-/// Writes what `view` has in memory over the table files, and its record, as one atomic step.
-fn write_tables(rows: &Keyspace, view: &StateView) -> Result<(), StateError> {
-    let mut changes = view.pending()?;
+/// Writes `layers`, the oldest first, and the record of what they reflect, as one atomic step.
+fn write_tables(rows: &Keyspace, head: &Head, layers: &[Arc<Layer>]) -> Result<(), StateError> {
+    let changes = SortedRows::merged(layers);
     let mut ingestion = rows.start_ingestion()?;
-    ingestion.write(HEAD_KEY, view.head().encode())?;
-    while let Some((key, value)) = changes.next_change()? {
+    ingestion.write(HEAD_KEY, head.encode())?;
+    for (key, value) in changes.iter() {
         match value {
             Some(value) => ingestion.write(key, value)?,
             None => ingestion.write_tombstone(key)?,

@@ -17,7 +17,7 @@ use raft3d_core::state::overlay::Changes;
 use raft3d_core::state::rows::ReadRows;
 
 use super::random::Random;
-use super::{Head, StateStore, StateView};
+use super::{Change, Head, StateStore, StateView};
 use crate::raft::types::{LeaderId, LogId, Member, Membership, StoredMembership};
 
 pub(crate) fn log_id(index: u64) -> LogId {
@@ -28,6 +28,14 @@ pub(crate) fn membership(index: u64) -> StoredMembership {
     let members: BTreeMap<u64, Member> = [(1, Member::default())].into();
     let membership = Membership::new(vec![BTreeSet::from([1])], members).unwrap();
     StoredMembership::new(Some(log_id(index)), membership)
+}
+
+/// The changes as a store takes them.
+pub(crate) fn listed(changes: &Changes) -> Vec<Change<'_>> {
+    changes
+        .iter()
+        .map(|(key, value)| (key.as_slice(), value.as_deref()))
+        .collect()
 }
 
 /// What the rows should be after some log index. The changes of an index depend on the seed, the
@@ -102,7 +110,8 @@ impl Model {
     pub(crate) fn commit_next(&mut self, store: &StateStore) {
         let changes = self.step();
         let generation = store.view().head().generation;
-        store.commit(changes, self.head(generation)).unwrap();
+        store
+            .commit(&listed(&changes), self.head(generation)).unwrap();
     }
 
     /// Applies the "log" up to `index`, from where the store is.

@@ -20,7 +20,7 @@ use tempfile::tempdir;
 use super::folders::files;
 use super::random::Random;
 use super::recovery;
-use super::testing::{Model, copy_dir, damage, log_id};
+use super::testing::{Model, copy_dir, damage, listed, log_id};
 use super::{Head, StateError, StateStore, rows_keyspace};
 use crate::storage::snapshot::SnapshotStore;
 
@@ -111,7 +111,7 @@ fn a_key_that_cannot_be_stored_is_a_fault_and_changes_nothing() {
     let mut model = Model::replay(1, &store, 3);
     for key in [Vec::new(), vec![b'k'; 70_000], vec![0, 1]] {
         let changes = [(key, Some(vec![1]))].into();
-        assert!(store.commit(changes, model.clone().head(0)).is_err());
+        assert!(store.commit(&listed(&changes), model.clone().head(0)).is_err());
         model.check(&store.view());
     }
     model.commit_next(&store);
@@ -195,7 +195,7 @@ fn rows_that_do_not_add_up_to_their_digest_are_found_by_the_scrub() {
     model.rows.insert(b"b\x7f/000".to_vec(), b"wrong".to_vec());
     let wrong = [(b"b\x7f/000".to_vec(), Some(b"wrong".to_vec()))].into();
     let head = store.view().head().clone();
-    store.commit(wrong, head).unwrap();
+    store.commit(&listed(&wrong), head).unwrap();
     flush(&store);
     drop(store);
     let store = StateStore::open(dir.path()).unwrap();
@@ -220,7 +220,7 @@ fn what_is_in_memory_reads_as_one_with_the_table_files() {
         model.commit_next(&store);
         match random.below(100) {
             0 => flush(&store),
-            1 => store.newest.write().unwrap().pending.freeze(),
+            1 => drop(store.newest.write().unwrap().pending.freeze()),
             2 => views.push((store.view(), model.clone())),
             _ => {}
         }
@@ -509,7 +509,7 @@ fn golden_bytes_of_the_formats() {
         ..Head::default()
     };
     let changes = [(b"key".to_vec(), Some(b"value".to_vec()))].into();
-    store.commit(changes, head).unwrap();
+    store.commit(&listed(&changes), head).unwrap();
     let snapshot = snapshots(folder.path()).build(&store.view()).unwrap();
     let bytes = snapshot.read_at(0, usize::MAX).unwrap();
     assert_eq!(

@@ -83,22 +83,17 @@ impl StateView {
         mut row: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut rows = self.merged(Bound::Excluded(HEAD_KEY), Bound::Unbounded)?;
-        while let Some((key, value)) = rows.next_row()? {
-            row(&key, &value)?;
+        while let Some(done) = rows.next_row(&mut row)? {
+            done?;
         }
         Ok(())
     }
 
-    fn merged(&self, start: Bound<&[u8]>, end: Bound<Vec<u8>>) -> Result<Merged, LocalFault> {
+    fn merged(&self, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Result<Merged, LocalFault> {
         let inner = &*self.inner;
-        let range = (start.map(<[u8]>::to_vec), end);
+        let range = (start.map(<[u8]>::to_vec), end.map(<[u8]>::to_vec));
         let tables = inner.tables.range(&inner.rows, range);
-        Merged::new(&inner.layers, start, Some(tables))
-    }
-
-    /// What is in memory over the table files.
-    pub(super) fn pending(&self) -> Result<Merged, LocalFault> {
-        Merged::new(&self.inner.layers, Bound::Unbounded, None)
+        Merged::new(&inner.layers, (start, end), tables)
     }
 
     /// The digest of the rows as they are on disk and in memory.
@@ -122,7 +117,7 @@ impl ReadRows for StateView {
         }
         let hash = hash(key);
         if let Some(change) = inner.layers.iter().find_map(|layer| layer.get(key, hash)) {
-            see(change.as_deref());
+            see(change);
         } else {
             let value = inner.tables.get(&inner.rows, key).map_err(fault)?;
             see(value.as_deref());
@@ -147,13 +142,13 @@ impl ReadRows for StateView {
         {
             return Ok(Vec::new());
         }
+        let end = end.as_ref().map(Vec::as_slice);
         let mut rows = self.merged(start, end)?;
         let mut found = Vec::new();
         while found.len() < limit
-            && let Some((key, value)) = rows.next_row()?
-            && key.starts_with(prefix)
+            && let Some(row) = rows.next_row(|key, value| (key.to_vec(), value.to_vec()))?
         {
-            found.push((key.to_vec(), value.to_vec()));
+            found.push(row);
         }
         Ok(found)
     }

@@ -1,0 +1,95 @@
+//! Memory of rows that are in table files by now, kept for those that come.
+//!
+//! Some megabytes of rows come and go each second. Given back to the system, that memory would
+//! have to be cleared page by page before it is used again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Most bytes that are kept without a use.
+const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Buffers are a power of two in size, at least this: so most fit most chunks.
+const BUFFER_BYTES_MIN: usize = 64 * 1024;
+
+/// Buffers without a use.
+#[derive(Clone, Default)]
+pub(super) struct Buffers(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Buffers {
+    /// An empty buffer of at least `bytes`.
+    pub(super) fn take(&self, bytes: usize) -> Buffer {
+        let bytes = bytes.next_power_of_two().max(BUFFER_BYTES_MIN);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept.buffers.iter().rposition(|b| b.capacity() == bytes);
+        let buffer = found.map(|at| kept.buffers.swap_remove(at));
+        kept.bytes -= buffer.as_ref().map_or(0, Vec::capacity);
+        drop(kept);
+        Buffer {
+            bytes: buffer.unwrap_or_else(|| Vec::with_capacity(bytes)),
+            home: self.clone(),
+        }
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.bytes + buffer.capacity() <= KEPT_BYTES_MAX {
+            kept.bytes += buffer.capacity();
+            kept.buffers.push(buffer);
+        }
+    }
+}
+
+/// Bytes that go back to where they were taken from.
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    home: Buffers,
+}
+
+impl Buffer {
+    /// Appends; answers where it is.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> usize {
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        at
+    }
+
+    /// What was appended at `at`; empty where there is no such thing.
+    pub(super) fn get(&self, at: usize, len: usize) -> &[u8] {
+        self.bytes.get(at..at + len).unwrap_or_default()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.home.give_back(std::mem::take(&mut self.bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_is_used_again_up_to_a_limit() {
+        let buffers = Buffers::default();
+        let mut first = buffers.take(100_000);
+        first.push(b"row");
+        let place = first.bytes.as_ptr();
+        drop(first);
+        let larger = buffers.take(200_000);
+        let again = buffers.take(100_000);
+        assert_eq!(again.bytes.as_ptr(), place);
+        assert!(again.bytes.is_empty(), "rows of another time");
+        assert_ne!(larger.bytes.as_ptr(), place);
+        let many: Vec<_> = (0..100).map(|_| buffers.take(1024 * 1024)).collect();
+        drop(many);
+        let kept = buffers.0.lock().map(|kept| kept.bytes).unwrap_or_default();
+        assert!(kept > 0 && kept <= KEPT_BYTES_MAX, "{kept}");
+    }
+}
