@@ -167,17 +167,6 @@ async fn main() -> Result<(), Failure> {
         resident_mib()?
     );
     shop.catch_up(&mut machine).await?;
-    if std::env::var_os("QUICK").is_some() {
-        for _ in 0..6 {
-            let start = Cost::now();
-            for _ in 0..ENTRIES / 40 {
-                apply(&mut machine, &mut shop, Work::Create(40)).await?;
-            }
-            let (wall, cpu) = start.since(ENTRIES);
-            println!("create {wall:>10.1} {cpu:>14.1}");
-        }
-        return Ok(());
-    }
     costs(&mut machine, &mut shop).await?;
     println!("anonymous memory {} MiB", resident_mib()?);
     under_snapshot(&mut machine, &mut shop).await?;
