@@ -238,7 +238,10 @@ impl Shop {
         self.index += 1;
         let proposed_at_ms = START_MS + index / ENTRIES_PER_MS;
         let hash = blake3::hash(&index.to_le_bytes());
-        let id = format!("{proposed_at_ms:012x}{}", hex::encode(&hash.as_bytes()[..10]));
+        let id = format!(
+            "{proposed_at_ms:012x}{}",
+            hex::encode(&hash.as_bytes()[..10])
+        );
         let envelope = Envelope {
             version: ENVELOPE_VERSION,
             proposed_at_ms,

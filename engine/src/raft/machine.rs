@@ -177,10 +177,7 @@ impl StateMachine {
         let applied = catch_unwind(AssertUnwindSafe(|| {
             let applied = self.applying.run(&self.shared.state.view(), chunk)?;
             let (known, head) = (applied.known, applied.head);
-            let is_flush_due = self
-                .shared
-                .state
-                .commit(&known.changes(), head.clone())?;
+            let is_flush_due = self.shared.state.commit(&known.changes(), head.clone())?;
             self.applying.hot_rows.keep(known, &head);
             Ok((is_flush_due, applied.effects))
         }));

@@ -423,7 +423,10 @@ pub fn mint_request_id(now_ms: u64) -> Result<RequestId, getrandom::Error> {
     let mut random = [0; 10];
     crate::runtime::fill_random(&mut random)?;
     let time = now_ms & 0xffff_ffff_ffff;
-    Ok(RequestId::new(format!("{time:012x}{}", hex::encode(random))))
+    Ok(RequestId::new(format!(
+        "{time:012x}{}",
+        hex::encode(random)
+    )))
 }
 
 impl Request {

@@ -48,7 +48,10 @@ fn fill_up(dir: &Path, seed: u64) {
     model.check(&store.view());
     let failed = model.clone();
     let changes = model.step();
-    match store.commit(&listed(&changes), model.head(store.view().head().generation)) {
+    match store.commit(
+        &listed(&changes),
+        model.head(store.view().head().generation),
+    ) {
         Err(LocalFault::Storage(_)) => failed.check(&store.view()),
         other => panic!("a fault was expected: {other:?}"),
     }

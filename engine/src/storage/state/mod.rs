@@ -230,7 +230,11 @@ impl StateStore {
     /// A fault of the store; nothing is visible then.
     pub(crate) fn commit(&self, changes: &[Change<'_>], head: Head) -> Result<bool, LocalFault> {
         self.check_written()?;
-        if let Some(key) = changes.iter().map(|change| change.0).find(|key| !is_valid_key(key)) {
+        if let Some(key) = changes
+            .iter()
+            .map(|change| change.0)
+            .find(|key| !is_valid_key(key))
+        {
             let (length, first) = (key.len(), key.first());
             return Err(LocalFault::Storage(format!(
                 "a row's key has {length} bytes and begins with {first:?}"

@@ -111,7 +111,8 @@ impl Model {
         let changes = self.step();
         let generation = store.view().head().generation;
         store
-            .commit(&listed(&changes), self.head(generation)).unwrap();
+            .commit(&listed(&changes), self.head(generation))
+            .unwrap();
     }
 
     /// Applies the "log" up to `index`, from where the store is.

@@ -111,7 +111,11 @@ fn a_key_that_cannot_be_stored_is_a_fault_and_changes_nothing() {
     let mut model = Model::replay(1, &store, 3);
     for key in [Vec::new(), vec![b'k'; 70_000], vec![0, 1]] {
         let changes = [(key, Some(vec![1]))].into();
-        assert!(store.commit(&listed(&changes), model.clone().head(0)).is_err());
+        assert!(
+            store
+                .commit(&listed(&changes), model.clone().head(0))
+                .is_err()
+        );
         model.check(&store.view());
     }
     model.commit_next(&store);

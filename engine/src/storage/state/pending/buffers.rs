@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most bytes that are kept without a use.
 const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Buffers are a power of two in size, at least this: so most fit most chunks.
-const BUFFER_BYTES_MIN: usize = 64 * 1024;
+/// Smaller buffers are not kept: the allocator has those at hand.
+const KEPT_BUFFER_BYTES_MIN: usize = 32 * 1024;
+/// Larger ones are a multiple of this in size, so that more of them fit the next chunk.
+const STEP_BYTES: usize = 16 * 1024;
 
 /// Buffers without a use.
 #[derive(Clone, Default)]
@@ -21,21 +23,36 @@ struct Kept {
 }
 
 impl Buffers {
-    /// An empty buffer of at least `bytes`.
+    /// An empty buffer with room for `bytes`, and not for much more.
     pub(super) fn take(&self, bytes: usize) -> Buffer {
-        let bytes = bytes.next_power_of_two().max(BUFFER_BYTES_MIN);
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.buffers.iter().rposition(|b| b.capacity() == bytes);
-        let buffer = found.map(|at| kept.buffers.swap_remove(at));
-        kept.bytes -= buffer.as_ref().map_or(0, Vec::capacity);
-        drop(kept);
+        let found = self.find(bytes);
+        let room = if bytes < KEPT_BUFFER_BYTES_MIN {
+            bytes
+        } else {
+            bytes.next_multiple_of(STEP_BYTES)
+        };
         Buffer {
-            bytes: buffer.unwrap_or_else(|| Vec::with_capacity(bytes)),
+            bytes: found.unwrap_or_else(|| Vec::with_capacity(room)),
             home: self.clone(),
         }
     }
 
+    fn find(&self, bytes: usize) -> Option<Vec<u8>> {
+        if bytes < KEPT_BUFFER_BYTES_MIN {
+            return None;
+        }
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |buffer: &Vec<u8>| (bytes..=2 * bytes).contains(&buffer.capacity());
+        let at = kept.buffers.iter().rposition(fits)?;
+        let buffer = kept.buffers.swap_remove(at);
+        kept.bytes -= buffer.capacity();
+        Some(buffer)
+    }
+
     fn give_back(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() < KEPT_BUFFER_BYTES_MIN {
+            return;
+        }
         buffer.clear();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.bytes + buffer.capacity() <= KEPT_BYTES_MAX {
@@ -57,6 +74,11 @@ impl Buffer {
         let at = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         at
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// What was appended at `at`; empty where there is no such thing.
@@ -82,8 +104,9 @@ mod tests {
         first.push(b"row");
         let place = first.bytes.as_ptr();
         drop(first);
-        let larger = buffers.take(200_000);
-        let again = buffers.take(100_000);
+        let (larger, small) = (buffers.take(300_000), buffers.take(100));
+        assert_eq!(small.bytes.capacity(), 100, "one row costs what it is");
+        let again = buffers.take(90_000);
         assert_eq!(again.bytes.as_ptr(), place);
         assert!(again.bytes.is_empty(), "rows of another time");
         assert_ne!(larger.bytes.as_ptr(), place);

@@ -13,6 +13,9 @@ const FILTER_BITS_PER_ROW: usize = 16;
 /// Bits that each key sets, all in one word: a look costs one access to memory (blocked Bloom
 /// filter, Putze, Sanders and Singler 2007).
 const FILTER_PROBES: u32 = 4;
+/// Rows of merged layers are brought together in one buffer where they have no more bytes: the
+/// chunks of one client at a time are a row or ten, and each of their buffers costs more than that.
+const GATHERED_BYTES_MAX: usize = 128 * 1024;
 
 /// A row's new value, or none where it is deleted.
 pub(in super::super) type Value<'a> = Option<&'a [u8]>;
@@ -28,7 +31,7 @@ pub(in super::super) struct Layer {
 /// Changed rows, sorted by key.
 ///
 /// Keys and values lie one after the other in the buffers of the chunks that brought them. Merging
-/// sorts the places and moves no row.
+/// sorts the places; it moves no row, or few.
 pub(in super::super) struct SortedRows {
     buffers: Vec<Arc<Buffer>>,
     places: Vec<Place>,
@@ -91,6 +94,30 @@ impl SortedRows {
         Self { buffers, places }
     }
 
+    /// The same rows in one buffer, unless they have many bytes.
+    fn gathered(self, home: &Buffers) -> Self {
+        let bytes = self.iter().map(|row| bytes_of(&row)).sum();
+        if bytes > GATHERED_BYTES_MAX {
+            return self;
+        }
+        let mut buffer = home.take(bytes);
+        let place = |place: &Place| {
+            let at = buffer.push(place.key(&self.buffers)) as u32;
+            buffer.push(place.value(&self.buffers).unwrap_or_default());
+            let (buffer, place) = (0, *place);
+            Place {
+                buffer,
+                at,
+                ..place
+            }
+        };
+        let places = self.places.iter().map(place).collect();
+        Self {
+            buffers: vec![Arc::new(buffer)],
+            places,
+        }
+    }
+
     /// All of them, ascending.
     pub(in super::super) fn iter(&self) -> impl Iterator<Item = Change<'_>> {
         (0..self.places.len()).filter_map(|at| self.row(at))
@@ -120,13 +147,21 @@ impl Layer {
     }
 
     /// One layer that reads as those do, which come oldest first.
-    pub(super) fn merged(layers: &[Arc<Self>]) -> Self {
-        SortedRows::merged(layers).into()
+    pub(super) fn merged(layers: &[Arc<Self>], home: &Buffers) -> Self {
+        SortedRows::merged(layers).gathered(home).into()
     }
 
     /// How many rows it changes.
     pub(super) fn len(&self) -> usize {
         self.rows.places.len()
+    }
+
+    /// Bytes of memory that it holds on to.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        let buffers = self.rows.buffers.iter().map(|buffer| buffer.capacity());
+        let places = self.rows.places.capacity() * size_of::<Place>();
+        buffers.sum::<usize>() + places + self.filter.words.len() * 8
     }
 
     /// What it says of `key`, whose [`hash`] is `hash`.

@@ -29,7 +29,7 @@ enum Rows {
         end: usize,
     },
     Tables {
-        rows: Box<fjall::Iter>,
+        rows: fjall::Iter,
         row: (Slice, Slice),
     },
 }
@@ -40,27 +40,29 @@ impl Merged {
     pub(in super::super) fn new(
         layers: &[Arc<Layer>],
         (start, end): (Bound<&[u8]>, Bound<&[u8]>),
-        tables: fjall::Iter,
+        mut tables: fjall::Iter,
     ) -> Result<Self, LocalFault> {
         let mut sources = Vec::new();
         for layer in layers {
+            let at = layer.first(start);
             let end = match end {
                 Bound::Unbounded => layer.len(),
                 Bound::Excluded(end) => layer.first(Bound::Included(end)),
                 Bound::Included(end) => layer.first(Bound::Excluded(end)),
             };
-            let rows = Rows::Layer {
-                layer: Arc::clone(layer),
-                at: layer.first(start),
-                end,
-            };
-            sources.extend(rows.standing());
+            if at < end {
+                let layer = Arc::clone(layer);
+                sources.push(Source::new(Rows::Layer { layer, at, end }));
+            }
         }
-        sources.extend(Rows::of_tables(Box::new(tables))?);
+        if let Some(first) = tables.next() {
+            let row = first.into_inner().map_err(fault)?;
+            sources.push(Source::new(Rows::Tables { rows: tables, row }));
+        }
         Ok(Self { sources })
     }
 
-    /// Shows `see` the next row that is not deleted; answers whether there was one.
+    /// Shows `see` the next row that is not deleted, and hands back what it says; none at the end.
     pub(in super::super) fn next_row<T>(
         &mut self,
         mut see: impl FnMut(&[u8], &[u8]) -> T,
@@ -82,26 +84,27 @@ impl Merged {
     fn newest_of_least(&self) -> Option<usize> {
         let numbered = self.sources.iter().enumerate();
         // The first of equal ones.
-        numbered
-            .min_by(|(_, a), (_, b)| a.compare(b))
-            .map(|(n, _)| n)
+        let least = numbered.min_by(|(_, a), (_, b)| a.compare(b))?;
+        Some(least.0)
     }
 
     /// Goes on behind the key of source `newest`, which no newer one has.
     fn pass(&mut self, newest: usize) -> Result<(), LocalFault> {
-        let (_, from_newest) = self.sources.split_at(newest);
-        let Some((first, older)) = from_newest.split_first() else {
-            return Ok(());
-        };
-        // Behind it, so that places before them stay what they are.
-        let equal = |(n, source): (usize, &Source)| {
-            first.compare(source).is_eq().then_some(newest + 1 + n)
-        };
-        let passed: Vec<usize> = older.iter().enumerate().filter_map(equal).collect();
-        for n in passed.into_iter().rev().chain([newest]) {
-            let rows = self.sources.remove(n).rows;
-            if let Some(source) = rows.next()? {
-                self.sources.insert(n, source);
+        let mut passed = vec![newest];
+        if let Some((first, older)) = self.sources.get(newest..).and_then(<[_]>::split_first) {
+            let equal = older.iter().zip(newest + 1..);
+            passed.extend(
+                equal
+                    .filter(|(source, _)| source.compare(first).is_eq())
+                    .map(|(_, n)| n),
+            );
+        }
+        // From behind, so that the places before stay what they are.
+        for n in passed.into_iter().rev() {
+            if let Some(source) = self.sources.get_mut(n)
+                && !source.advance()?
+            {
+                self.sources.remove(n);
             }
         }
         Ok(())
@@ -109,6 +112,29 @@ impl Merged {
 }
 
 impl Source {
+    fn new(rows: Rows) -> Self {
+        let head = head(rows.row().0);
+        Self { head, rows }
+    }
+
+    /// Goes one row on; answers whether there is one.
+    fn advance(&mut self) -> Result<bool, LocalFault> {
+        match &mut self.rows {
+            Rows::Layer { at, end, .. } => {
+                *at += 1;
+                if at == end {
+                    return Ok(false);
+                }
+            }
+            Rows::Tables { rows, row } => match rows.next() {
+                Some(next) => *row = next.into_inner().map_err(fault)?,
+                None => return Ok(false),
+            },
+        }
+        self.head = head(self.rows.row().0);
+        Ok(true)
+    }
+
     fn compare(&self, other: &Self) -> Ordering {
         let heads = self.head.cmp(&other.head);
         heads.then_with(|| self.rows.row().0.cmp(other.rows.row().0))
@@ -116,41 +142,11 @@ impl Source {
 }
 
 impl Rows {
-    fn of_tables(mut rows: Box<fjall::Iter>) -> Result<Option<Source>, LocalFault> {
-        let Some(guard) = rows.next() else {
-            return Ok(None);
-        };
-        let row = guard.into_inner().map_err(fault)?;
-        Ok(Self::Tables { rows, row }.standing())
-    }
-
     /// The row at which it stands.
     fn row(&self) -> Change<'_> {
         match self {
             Self::Layer { layer, at, .. } => layer.row(*at).unwrap_or_default(),
             Self::Tables { row, .. } => (&row.0, Some(&row.1)),
-        }
-    }
-
-    /// As a source; none at its end.
-    fn standing(self) -> Option<Source> {
-        match self {
-            Self::Layer { at, end, .. } if at >= end => None,
-            rows => Some(Source {
-                head: head(rows.row().0),
-                rows,
-            }),
-        }
-    }
-
-    /// One row on.
-    fn next(self) -> Result<Option<Source>, LocalFault> {
-        match self {
-            Self::Layer { layer, at, end } => {
-                let at = at + 1;
-                Ok(Self::Layer { layer, at, end }.standing())
-            }
-            Self::Tables { rows, .. } => Self::of_tables(rows),
         }
     }
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use buffers::Buffers;
 pub(crate) use layer::Change;
-use layer::{ROW_OVERHEAD_BYTES, bytes_of};
 pub(super) use layer::{Layer, SortedRows, hash};
+use layer::{ROW_OVERHEAD_BYTES, bytes_of};
 pub(super) use merged::Merged;
 
 /// Layers of one size that are merged into one.
@@ -48,7 +48,7 @@ impl Pending {
             if !full || rows > MERGED_ROWS_MAX {
                 return;
             }
-            layer = Arc::new(Layer::merged(&std::mem::take(level)));
+            layer = Arc::new(Layer::merged(&std::mem::take(level), &self.buffers));
         }
         self.levels.push(vec![layer]);
     }
@@ -75,5 +75,40 @@ impl Pending {
     pub(super) fn layers(&self) -> Arc<[Arc<Layer>]> {
         let active = self.levels.iter().flat_map(|level| level.iter().rev());
         active.chain(self.frozen.iter().rev()).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test is to panic")]
+mod tests {
+    use super::*;
+
+    /// The chunks of one client at a time are one entry each. A buffer of the usual size for each
+    /// of them took a hundred times the memory of the rows.
+    #[test]
+    fn rows_of_small_chunks_take_no_more_memory_than_those_of_large_ones() {
+        for rows_in_chunk in [1_u64, 10, 1_000] {
+            let mut pending = Pending::default();
+            let (rows, value) = (20_000, [7; 200]);
+            for chunk in 0..rows / rows_in_chunk {
+                let keys = (0..rows_in_chunk).map(|n| (chunk * rows_in_chunk + n).to_be_bytes());
+                let keys: Vec<_> = keys.collect();
+                let changes: Vec<Change<'_>> = keys
+                    .iter()
+                    .map(|key| (key.as_slice(), Some(value.as_slice())))
+                    .collect();
+                pending.push(&changes);
+            }
+            let layers = pending.layers();
+            let taken: usize = layers.iter().map(|layer| layer.capacity()).sum();
+            let needed = pending.bytes();
+            assert!(
+                taken <= needed * 3 / 2,
+                "{rows_in_chunk} rows a chunk: {taken} bytes for {needed}"
+            );
+            let key = 19_999_u64.to_be_bytes();
+            let found = layers.iter().find_map(|layer| layer.get(&key, hash(&key)));
+            assert_eq!(found.unwrap().unwrap(), value);
+        }
     }
 }
