@@ -49,8 +49,9 @@ pub(crate) use pending::Change;
 use pending::{Layer, Pending, SortedRows};
 pub use view::StateView;
 
-/// Memory for blocks read from disk, in bytes. Filled as blocks are read.
-const BLOCK_CACHE_BYTES: u64 = 48 * 1024 * 1024;
+/// Blocks read from disk and kept, in bytes. In memory they take two thirds more. Apply needs a
+/// few: the filters of the newest table files, and the decision records that it deletes.
+const BLOCK_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Changes in memory, in bytes, before they are written to table files. While they are written,
 /// as many again may come; then apply waits.
 const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -90,7 +90,9 @@ impl SortedRows {
         }
         // Stable: of equal keys the newest stays first, and only it is kept.
         places.sort_by(|a, b| compare(&buffers, a, b));
-        places.dedup_by(|later, first| compare(&buffers, later, first).is_eq());
+        places.dedup_by(|later, first| {
+            later.hash == first.hash && compare(&buffers, later, first).is_eq()
+        });
         Self { buffers, places }
     }
 
