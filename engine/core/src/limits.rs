@@ -33,8 +33,12 @@ pub const JOBS_MAX: u64 = 100_000_000;
 pub const REQUEST_RECORDS_MAX: u64 = 1_000_000;
 /// How long an id given by a client is remembered, in milliseconds of log time (24 h).
 pub const CLIENT_REQUEST_KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
-/// An id minted by a node is remembered this many times the request's time to its deadline.
+/// An id minted by a node is remembered this many times the request's time to its deadline, or
+/// longer ([`MINTED_REQUEST_KEPT_MS_MIN`]).
 pub const MINTED_REQUEST_KEPT_FACTOR: u64 = 2;
+/// For how long every id minted by a node is remembered at least, in milliseconds of log time:
+/// that of the usual time to a deadline.
+pub const MINTED_REQUEST_KEPT_MS_MIN: u64 = 20_000;
 /// Longest time from proposal to deadline, in milliseconds.
 pub const DEADLINE_MS_MAX: u64 = 60_000;
 /// Most expired rows that one apply deletes.

@@ -445,7 +445,7 @@ fn events_are_kept_in_a_window() {
     assert_eq!(left.len() as u64, previous);
     // What was deleted is what came just before the oldest that is left.
     let deleted_to = events::deleted_to(&machine.rows).unwrap().unwrap();
-    assert_eq!(deleted_to.revision.0 + 1, left[0].id.revision.0);
+    assert_eq!(deleted_to.0 + 1, left[0].id.revision.0);
     let newest = left.last().unwrap();
     assert_eq!(newest.id.revision, Revision(machine.index));
     let after = events::list(&machine.rows, Some(left[left.len() - 3].id), 100).unwrap();

@@ -178,34 +178,71 @@ fn a_client_s_id_is_kept_a_day() {
     assert_eq!(record.unwrap().unwrap().revision.0, machine.index);
 }
 
+/// Answers in entries' rows and answers under their ids go alike.
 #[test]
 fn expired_records_go_sixteen_at_a_time() {
-    let mut machine = Machine::new();
-    for n in 0..40 {
-        machine.accept(printer(&format!("p{n}")));
+    for (origin, kept_ms) in [
+        (RequestOrigin::Node, 20_000),
+        (RequestOrigin::Client, DAY_MS),
+    ] {
+        let mut machine = Machine::new();
+        machine.now_ms += 20_001;
+        machine.run(Command::Checkpoint);
+        let ask = |machine: &mut Machine, id: &str, command| {
+            let envelope = Envelope {
+                request_id: RequestId::new(id),
+                request_origin: origin,
+                ..machine.envelope(command)
+            };
+            let response = machine.apply(&envelope).response;
+            assert!(matches!(response, Response::Accepted(_)), "{response:?}");
+        };
+        for n in 0..40 {
+            ask(&mut machine, &format!("k{n}"), printer(&format!("p{n}")));
+        }
+        assert_eq!(records(&machine), 40, "that of the bootstrap has gone");
+        machine.now_ms += kept_ms + 1;
+        ask(&mut machine, "q1", printer("q1"));
+        assert_eq!(records(&machine), 40 - 16 + 1);
+        // An expired record that is still there counts as absent, and is replaced, not counted
+        // twice.
+        ask(&mut machine, "k39", printer("q2"));
+        assert_eq!(records(&machine), 40 - 32 + 1);
+        ask(&mut machine, "q3", printer("q3"));
+        assert_eq!(records(&machine), 3, "the rest of the old ones is gone");
+        let of_table = |tag| machine.rows.iter().filter(|(key, _)| key[0] == tag).count();
+        let expiries = if origin == RequestOrigin::Client {
+            3
+        } else {
+            0
+        };
+        assert_eq!((of_table(0x60), of_table(0x61)), (3, expiries));
+        let replaced = requests::get(&machine.rows, &actor(), &RequestId::new("k39"), 0);
+        assert_eq!(replaced.unwrap().unwrap().revision.0, machine.index - 1);
     }
-    assert_eq!(records(&machine), 41);
-    machine.now_ms += 20_001;
-    machine.accept(printer("q1"));
-    assert_eq!(records(&machine), 41 - 16 + 1);
-    // An expired record that is still there counts as absent, and is replaced, not counted twice.
-    let reused = Envelope {
-        request_id: RequestId::new("auto-41"),
-        ..machine.envelope(printer("q2"))
+}
+
+/// A row goes with the last part of what its entry came to.
+#[test]
+fn what_an_entry_came_to_is_kept_until_nobody_asks_for_it() {
+    let mut machine = Machine::with_shop();
+    machine.reject(printer("a/b"));
+    let nothing_else = machine.index;
+    machine.accept(job("j1", 10));
+    let decided = machine.index;
+    let entries = |machine: &Machine| {
+        let rows = machine.rows.iter().filter(|(key, _)| key[0] == 0x70);
+        let revision = |key: &[u8]| u64::from_be_bytes(*key.last_chunk().unwrap());
+        rows.map(|(key, _)| revision(key)).collect::<Vec<_>>()
     };
-    assert!(matches!(
-        machine.apply(&reused).response,
-        Response::Accepted(_)
-    ));
-    assert_eq!(records(&machine), 41 - 32 + 1 + 1 - 1);
-    machine.accept(printer("q3"));
-    assert_eq!(records(&machine), 4 - 1, "the rest of the old ones is gone");
-    let expiries = machine
-        .rows
-        .iter()
-        .filter(|(key, _)| key[0] == 0x61)
-        .count();
-    assert_eq!(expiries as u64, records(&machine));
+    assert_eq!(entries(&machine), (1..=decided).collect::<Vec<_>>());
+    machine.now_ms += 20_001;
+    let first = by_client(&machine, "k", printer("p9"));
+    machine.apply(&first);
+    let kept: Vec<u64> = (1..=decided + 1).filter(|n| *n != nothing_else).collect();
+    assert_eq!(entries(&machine), kept, "it had an answer, and no events");
+    // Its answer lies under its id, so the record of its entry is for the event alone.
+    assert!(machine.apply(&first).replayed);
 }
 
 #[test]

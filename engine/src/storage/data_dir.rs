@@ -22,8 +22,8 @@ use super::files::{create_dir, sync_dir, temporary_name, write_atomic};
 use crate::raft::types::{Incarnation, NodeId};
 
 /// Format of the data folder that this build reads and writes. 2: decision records, and what an
-/// actor's jobs reserve.
-pub const DATA_FORMAT_VERSION: u32 = 3;
+/// actor's jobs reserve. 4: one row for what an entry came to.
+pub const DATA_FORMAT_VERSION: u32 = 4;
 
 /// Says in the folder of the state why it is not to be served.
 const FENCE_FILE: &str = "fenced";

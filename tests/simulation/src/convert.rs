@@ -137,7 +137,7 @@ pub(crate) fn finals(node: u64, machine: &StateHandle) -> NodeFinals {
         jobs: Some(all_jobs(rows)),
         ledger: Some(lines),
         events: Some(kept.iter().map(EventFacts::from).collect()),
-        events_deleted_to: deleted_to.map(|id| (id.revision.0, id.sequence)),
+        events_deleted_to: deleted_to.map(|revision| (revision.0, u32::MAX)),
         decisions: Some(all_decisions(rows)),
     }
 }

@@ -27,8 +27,8 @@ use std::mem;
 use crate::command::{Command, ENVELOPE_VERSION, Envelope, check};
 use crate::epoch::Epochs;
 use crate::error::LocalFault;
-use crate::event::{Event, EventKind};
-use crate::ids::{EventId, Revision};
+use crate::event::EventKind;
+use crate::ids::Revision;
 use crate::limits::{
     CLIENT_REQUEST_KEPT_MS, DEADLINE_MS_MAX, MINTED_REQUEST_KEPT_FACTOR, REQUEST_RECORDS_MAX,
 };
@@ -36,12 +36,13 @@ use crate::outcome::{Accepted, Outcome, Response};
 use crate::policy::PolicyHost;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::state::digest::Digest;
+use crate::state::entries::EntryRecord;
 use crate::state::meta::{self, Totals};
 use crate::state::overlay::{Changes, Overlay};
-use crate::state::requests::{Request, RequestRecord};
+use crate::state::requests::{Answer, KeptMs, Request};
 use crate::state::rows::{ReadRows, Rows};
 use crate::state::rulesets::DecodedRuleset;
-use crate::state::{decisions, events, requests};
+use crate::state::{decisions, entries, events, requests};
 use recorder::Asked;
 use tx::{Done, Stop, Tx};
 
@@ -300,8 +301,8 @@ fn run_once(
     Ok((ran, changes))
 }
 
-/// Appends the events of a command that ran and what policies said to it, and keeps its answer for
-/// retries.
+/// Records what the entry of a command that ran came to: its events, what policies said to it, and
+/// the answer to retries.
 fn remember(
     rows: &mut dyn Rows,
     totals: &mut Totals,
@@ -310,29 +311,32 @@ fn remember(
     ran: Ran,
 ) -> Result<Outcome, LocalFault> {
     let (revision, at_ms) = (ran.revision, totals.log_time_ms);
-    let event = |(sequence, kind)| Event {
-        id: EventId { revision, sequence },
-        at_ms,
-        kind,
-    };
-    let events: Vec<Event> = (0..).zip(ran.events).map(event).collect();
-    events::append(rows, totals, &events)?;
-    if let Some(asked) = ran.asked {
-        let kept = asked.kept;
-        let record = asked.record(revision, at_ms, totals.epoch);
-        decisions::append(rows, totals, &record, kept)?;
-    }
-    let record = RequestRecord {
+    let answer = Answer {
+        actor: &envelope.actor,
+        id: &envelope.request_id,
         hash: envelope.request_hash,
         revision,
-        response: ran.response,
-        expires_at_ms: expires_at_ms(envelope, at_ms),
+        response: &ran.response,
+        kept: kept_ms(envelope),
     };
-    requests::put(rows, totals, request, &record)?;
+    let epoch = totals.epoch;
+    let asked = ran.asked.map(|asked| asked.evaluations(epoch)).unzip();
+    let record = EntryRecord {
+        at_ms,
+        events: ran.events,
+        evaluations: asked.0,
+        request: requests::put(rows, totals, request, &answer)?,
+    };
+    entries::put(rows, revision, &record)?;
+    events::count(rows, totals, record.events.len())?;
+    if let (Some(evaluations), Some(kept)) = (&record.evaluations, asked.1) {
+        decisions::count(rows, totals, (revision, &evaluations.job), kept)?;
+    }
+    let events = events::identified(revision, at_ms, record.events);
     Ok(Outcome {
         revision,
         replayed: false,
-        response: record.response,
+        response: ran.response,
         events,
     })
 }
@@ -344,17 +348,16 @@ fn deadline_ms(envelope: &Envelope) -> u64 {
         .min(envelope.proposed_at_ms.saturating_add(DEADLINE_MS_MAX))
 }
 
-/// Until when the answer is remembered: never shorter than a copy of the entry may still run.
-fn expires_at_ms(envelope: &Envelope, now_ms: u64) -> u64 {
+/// For how long the answer is remembered: never shorter than a copy of the entry may still run.
+fn kept_ms(envelope: &Envelope) -> KeptMs {
     use crate::command::RequestOrigin;
-    let kept_ms = match envelope.request_origin {
+    KeptMs::at_least_usual(match envelope.request_origin {
         RequestOrigin::Client => CLIENT_REQUEST_KEPT_MS,
         RequestOrigin::Node => {
             let span_ms = deadline_ms(envelope).saturating_sub(envelope.proposed_at_ms);
             span_ms.saturating_mul(MINTED_REQUEST_KEPT_FACTOR)
         }
-    };
-    now_ms.saturating_add(kept_ms)
+    })
 }
 
 fn write(rows: &mut dyn Rows, changes: Changes) {

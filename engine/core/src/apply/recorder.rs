@@ -8,7 +8,7 @@ use raft3d_sdk::{Hook, Warning};
 
 use crate::error::LocalFault;
 use crate::ids::{JobId, Revision};
-use crate::state::decisions::{self, Decision, DecisionRecord, Verdict};
+use crate::state::decisions::{self, Decision, Evaluations, Verdict};
 use crate::state::encode;
 use crate::state::rulesets::{Binding, DecisionsKept, RulesetRevision};
 
@@ -16,25 +16,23 @@ use crate::state::rulesets::{Binding, DecisionsKept, RulesetRevision};
 pub(super) struct Asked {
     job: JobId,
     ruleset: Revision,
-    /// What the active ruleset keeps of records.
-    pub(super) kept: DecisionsKept,
+    kept: DecisionsKept,
     /// CBOR of the hooks' input: the same for every binding and hook that is asked.
     pub(super) input: Vec<u8>,
     pub(super) decisions: Vec<Decision>,
 }
 
 impl Asked {
-    /// The entry's record.
-    pub(super) fn record(self, revision: Revision, at_ms: u64, epoch: u32) -> DecisionRecord {
-        DecisionRecord {
-            revision,
-            at_ms,
+    /// The entry's record, and what the active ruleset keeps of records.
+    pub(super) fn evaluations(self, epoch: u32) -> (Evaluations, DecisionsKept) {
+        let evaluations = Evaluations {
+            job: self.job,
             epoch,
             ruleset: self.ruleset,
-            job: self.job,
             input: self.input,
             decisions: self.decisions,
-        }
+        };
+        (evaluations, self.kept)
     }
 }
 

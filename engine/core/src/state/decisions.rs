@@ -1,6 +1,6 @@
 //! Decision records: what the policies were asked about an entry, and what each of them said.
 //!
-//! One row for each entry that asked any policy, rejected ones included: the question is the same
+//! One record for each entry that asked any policy, rejected ones included: the question is the same
 //! for all of them, so it is kept once. The newest are kept, as many and for as long as the active
 //! ruleset says.
 
@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use raft3d_sdk::wire::{self, Call};
 use raft3d_sdk::{DeductionOutput, DenyClass, Grams, Hook, RuleOutput, Warning};
 
+use super::entries;
 use super::meta::{self, Totals};
 use super::rows::{ReadRows, Rows};
 use super::rulesets::{DecisionsKept, Mode};
@@ -139,31 +140,72 @@ pub struct Decision {
 /// All evaluations of one entry, in the order in which they were made.
 ///
 /// No duration: a record is replicated state, and how long an evaluation took is not.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionRecord {
     /// Log index of the entry.
-    #[n(0)]
     pub revision: Revision,
     /// Log time, milliseconds since the Unix epoch.
-    #[n(1)]
     pub at_ms: u64,
     /// Engine epoch that it was computed under.
-    #[n(2)]
     pub epoch: u32,
     /// Revision of the ruleset that was active.
-    #[n(3)]
     pub ruleset: Revision,
     /// Job in question; one that was not admitted has no row of its own.
-    #[n(4)]
     pub job: JobId,
     /// The hooks' input as CBOR, without a configuration: an `AdmissionInput` where the hook is
     /// `admission`, otherwise a `TransitionInput`.
-    #[cbor(n(5), with = "minicbor::bytes")]
     pub input: Vec<u8>,
     /// The evaluations.
-    #[n(6)]
     pub decisions: Vec<Decision>,
+}
+
+/// A [`DecisionRecord`] as a part of its entry's row.
+#[derive(Debug, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Evaluations {
+    #[n(0)]
+    pub(crate) job: JobId,
+    #[n(1)]
+    pub(crate) epoch: u32,
+    #[n(2)]
+    pub(crate) ruleset: Revision,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub(crate) input: Vec<u8>,
+    #[n(4)]
+    pub(crate) decisions: Vec<Decision>,
+}
+
+/// What is looked at of [`Evaluations`] to forget them.
+#[derive(Decode)]
+#[cbor(map)]
+pub(super) struct Evaluated {
+    #[n(0)]
+    job: JobId,
+}
+
+/// The evaluations of an entry, if it has any.
+#[derive(Decode)]
+#[cbor(map)]
+struct OfEntry {
+    #[n(0)]
+    at_ms: u64,
+    #[n(2)]
+    evaluations: Option<Evaluations>,
+}
+
+impl OfEntry {
+    fn record(self, revision: Revision) -> Option<DecisionRecord> {
+        let record = |evaluations: Evaluations| DecisionRecord {
+            revision,
+            at_ms: self.at_ms,
+            epoch: evaluations.epoch,
+            ruleset: evaluations.ruleset,
+            job: evaluations.job,
+            input: evaluations.input,
+            decisions: evaluations.decisions,
+        };
+        self.evaluations.map(record)
+    }
 }
 
 /// What a module with this configuration is called with, for the input of a record.
@@ -175,15 +217,25 @@ pub fn call(input: &[u8], config: &[u8]) -> Result<Vec<u8>, LocalFault> {
     codec::encode(&Call { input, config })
 }
 
-/// The record in a row of any table; none where the row is of another one.
-///
-/// # Errors
-/// The row is damaged.
-pub fn of_row(key: &[u8], value: &[u8]) -> Result<Option<DecisionRecord>, LocalFault> {
-    let is_one = key.first() == Some(&keys::DECISIONS);
-    is_one
-        .then(|| codec::decode("decisions", value))
-        .transpose()
+/// Finds the records among the rows of a store, which it is shown one after the other.
+#[derive(Debug, Default)]
+pub struct RecordsOfRows {
+    deleted_to: Option<Revision>,
+}
+
+impl RecordsOfRows {
+    /// The record in the next row; none where there is none. The rows are to come sorted by key.
+    ///
+    /// # Errors
+    /// The row is damaged.
+    pub fn next(&mut self, key: &[u8], value: &[u8]) -> Result<Option<DecisionRecord>, LocalFault> {
+        if let Some(totals) = meta::totals_of_row(key, value)? {
+            self.deleted_to = totals.decisions_deleted_to;
+        }
+        let entry: Option<(Revision, OfEntry)> = entries::of_row(key, value)?;
+        let kept = entry.filter(|(revision, _)| Some(*revision) > self.deleted_to);
+        Ok(kept.and_then(|(revision, entry)| entry.record(revision)))
+    }
 }
 
 /// Names what a module was sent: [`Decision::input_digest`].
@@ -204,7 +256,7 @@ impl<C> Encode<C> for Encoded<'_> {
 /// Up to `limit` records after the revision `after`, oldest first.
 ///
 /// A reader that resumes asks [`deleted_to`] too: records after `after` are missing where that is
-/// the later one.
+/// the later one. Entries that asked no policy are passed over, however many there are.
 ///
 /// # Errors
 /// A fault of this replica's store.
@@ -213,15 +265,20 @@ pub fn list(
     after: Option<Revision>,
     limit: usize,
 ) -> Result<Vec<DecisionRecord>, LocalFault> {
-    // Starting behind what was deleted skips nothing, and spares the store its deleted rows.
-    let after = after.max(deleted_to(rows)?).map(keys::decision);
-    codec::scan(
-        rows,
-        "decisions",
-        &[keys::DECISIONS],
-        after.as_deref(),
-        limit,
-    )
+    let mut passed = after.max(deleted_to(rows)?);
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let wanted = limit - found.len();
+        let page: Vec<(Revision, OfEntry)> = entries::page(rows, passed, wanted)?;
+        let at_end = page.len() < wanted;
+        passed = page.last().map(|(revision, _)| *revision);
+        let records = page.into_iter();
+        found.extend(records.filter_map(|(revision, entry)| entry.record(revision)));
+        if at_end {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Up to `limit` records about `job` after the revision `after`, oldest first.
@@ -239,15 +296,14 @@ pub fn of_job(
     let page = rows.scan(&prefix, after.as_deref(), limit)?;
     let record = |(key, _): &(Vec<u8>, Vec<u8>)| {
         let revision = keys::revision_at_end(key);
-        let record =
-            revision.map(|revision| codec::get(rows, "decisions", &keys::decision(revision)));
-        record
-            .transpose()?
-            .flatten()
-            .ok_or_else(|| LocalFault::CorruptRow {
-                table: "decisions of a job",
-                detail: "a row names no record".to_owned(),
-            })
+        let entry = revision.map(|revision| entries::get::<OfEntry>(rows, revision));
+        let entry = entry.transpose()?.flatten();
+        let record = revision.zip(entry);
+        let record = record.and_then(|(revision, entry)| entry.record(revision));
+        record.ok_or_else(|| LocalFault::CorruptRow {
+            table: "decisions of a job",
+            detail: "a row names no record".to_owned(),
+        })
     };
     page.iter().map(record).collect()
 }
@@ -260,22 +316,21 @@ pub fn deleted_to(rows: &dyn ReadRows) -> Result<Option<Revision>, LocalFault> {
     Ok(meta::totals(rows)?.decisions_deleted_to)
 }
 
-/// Appends an entry's record and deletes the oldest where there are then too many or too old ones,
-/// at most [`DECISIONS_DELETED_PER_APPLY_MAX`].
-pub(crate) fn append(
+/// Counts an entry that asked policies about `job`, and forgets the oldest where there are then too
+/// many or too old ones, at most [`DECISIONS_DELETED_PER_APPLY_MAX`].
+pub(crate) fn count(
     rows: &mut dyn Rows,
     totals: &mut Totals,
-    record: &DecisionRecord,
+    (revision, job): (Revision, &JobId),
     kept: DecisionsKept,
 ) -> Result<(), LocalFault> {
-    let revision = record.revision;
-    rows.put(keys::decision_of_job(&record.job, revision), Vec::new());
-    rows.put(keys::decision(revision), codec::encode(record)?);
+    rows.put(keys::decision_of_job(job, revision), Vec::new());
+    let now_ms = totals.log_time_ms;
     if totals.decisions == 0 {
-        totals.decisions_oldest_ms = record.at_ms;
+        totals.decisions_oldest_ms = now_ms;
     }
     totals.decisions += 1;
-    let oldest_ms = record.at_ms.saturating_sub(kept.span_ms());
+    let oldest_ms = now_ms.saturating_sub(kept.span_ms());
     if totals.decisions <= kept.count && totals.decisions_oldest_ms >= oldest_ms {
         return Ok(());
     }
@@ -284,20 +339,22 @@ pub(crate) fn append(
         0 => 0,
         excess => excess + kept.deleted_ahead(),
     };
-    let after = totals.decisions_deleted_to.map(keys::decision);
     let limit = DECISIONS_DELETED_PER_APPLY_MAX;
-    for (key, value) in rows.scan(&[keys::DECISIONS], after.as_deref(), limit)? {
-        let oldest: DecisionRecord = codec::decode("decisions", &value)?;
-        totals.decisions_oldest_ms = oldest.at_ms;
-        // What was just written stays, however few are to be kept.
-        if (excess == 0 && oldest.at_ms >= oldest_ms) || oldest.revision == revision {
-            break;
+    for oldest in entries::oldest(rows, totals.decisions_deleted_to, limit)? {
+        if let Some(evaluated) = &oldest.head.evaluations {
+            totals.decisions_oldest_ms = oldest.head.at_ms;
+            // What was just written stays, however few are to be kept.
+            let is_young = excess == 0 && oldest.head.at_ms >= oldest_ms;
+            if is_young || oldest.revision == revision {
+                break;
+            }
+            excess = excess.saturating_sub(1);
+            let key = keys::decision_of_job(&evaluated.job, oldest.revision);
+            rows.delete_known(&key, &[]);
+            totals.decisions -= 1;
         }
-        excess = excess.saturating_sub(1);
-        rows.delete(&keys::decision_of_job(&oldest.job, oldest.revision));
-        rows.delete(&key);
-        totals.decisions -= 1;
         totals.decisions_deleted_to = Some(oldest.revision);
+        oldest.delete_if_spent(rows, totals);
     }
     Ok(())
 }

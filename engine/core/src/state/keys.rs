@@ -15,11 +15,10 @@
 //! | `40` | ruleset revisions | revision | CBOR `RulesetRevision` |
 //! | `50` | modules | 32 bytes SHA-256 | CBOR `ModuleInfo` |
 //! | `51` | bytes of modules | 32 bytes SHA-256 | the original bytes |
-//! | `60` | exactly-once records | actor, text request id | CBOR `RequestRecord` |
-//! | `61` | their expiry | expiry in ms, then as `60` | empty |
-//! | `70` | events | revision, sequence | CBOR `Event` |
-//! | `80` | decision records | revision | CBOR `DecisionRecord` |
-//! | `81` | decision records of a job | text job id, revision | empty |
+//! | `60` | exactly-once records | actor, text request id | CBOR `RequestRow` |
+//! | `61` | expiry of those with an answer | expiry in ms, then as `60` | empty |
+//! | `70` | what entries came to | revision | CBOR `EntryRecord` |
+//! | `71` | entries that asked policies about a job | text job id, revision | empty |
 //!
 //! Numbers are big-endian, so that they sort as numbers. A text may hold any byte: `00` becomes
 //! `00 ff` and the end is `00 01`, so that keys sort as the texts do and no text's key is a prefix
@@ -27,7 +26,7 @@
 //! case, as text; an actor is one byte (verified or not) and its name as text.
 
 use crate::command::Actor;
-use crate::ids::{EventId, FilamentId, JobId, ModuleDigest, PrinterId, RequestId, Revision};
+use crate::ids::{FilamentId, JobId, ModuleDigest, PrinterId, RequestId, Revision};
 use crate::limits::GENERATED_ID_PREFIX;
 
 pub(crate) const PRINTERS: u8 = 0x10;
@@ -37,8 +36,7 @@ pub(crate) const OPEN_BY_STATE: u8 = 0x31;
 pub(crate) const RULESETS: u8 = 0x40;
 pub(crate) const MODULES: u8 = 0x50;
 pub(crate) const REQUEST_EXPIRY: u8 = 0x61;
-pub(crate) const EVENTS: u8 = 0x70;
-pub(crate) const DECISIONS: u8 = 0x80;
+pub(crate) const ENTRIES: u8 = 0x70;
 
 const SINGLE: u8 = 0x01;
 const PRINTER_LOAD: u8 = 0x11;
@@ -48,7 +46,7 @@ const LEDGER: u8 = 0x22;
 const ACTOR_LOAD: u8 = 0x32;
 const MODULE_BYTES: u8 = 0x51;
 const REQUESTS: u8 = 0x60;
-const DECISIONS_OF_JOB: u8 = 0x81;
+const DECISIONS_OF_JOB: u8 = 0x71;
 
 pub(crate) const TOTALS: [u8; 2] = [SINGLE, 0];
 pub(crate) const CLUSTER_ID: [u8; 2] = [SINGLE, 1];
@@ -187,8 +185,8 @@ pub(crate) fn split_expiry(key: &[u8]) -> Option<(u64, Vec<u8>)> {
     ))
 }
 
-pub(crate) fn decision(revision: Revision) -> Vec<u8> {
-    Key::table(DECISIONS).number(revision.0).0
+pub(crate) fn entry(revision: Revision) -> Vec<u8> {
+    Key::table(ENTRIES).number(revision.0).0
 }
 
 /// Prefix of the records about `job`.
@@ -211,8 +209,7 @@ pub(crate) fn revision_at_end(key: &[u8]) -> Option<Revision> {
 #[must_use]
 pub fn is_of_later_entry(key: &[u8], revision: Revision) -> bool {
     let written = match key.split_first() {
-        Some((&(EVENTS | DECISIONS), rest)) => rest.first_chunk(),
-        Some((&(PRINTER_QUEUE | LEDGER | DECISIONS_OF_JOB), rest)) => rest.last_chunk(),
+        Some((&(PRINTER_QUEUE | LEDGER | ENTRIES | DECISIONS_OF_JOB), rest)) => rest.last_chunk(),
         Some((&JOBS, rest)) => return generated_by(rest).is_some_and(|entry| entry > revision.0),
         _ => None,
     };
@@ -232,13 +229,6 @@ fn generated_by(text: &[u8]) -> Option<u64> {
 #[must_use]
 pub fn record_of_expiry(key: &[u8]) -> Option<Vec<u8>> {
     split_expiry(key).map(|(_, request)| request)
-}
-
-pub(crate) fn event(id: EventId) -> Vec<u8> {
-    Key::table(EVENTS)
-        .number(id.revision.0)
-        .bytes(&id.sequence.to_be_bytes())
-        .0
 }
 
 #[cfg(test)]
@@ -274,16 +264,11 @@ mod tests {
     fn keys_with_a_log_index_tell_whether_a_store_can_hold_them() {
         let printer = PrinterId::new("p");
         let of = |index| {
-            let id = EventId {
-                revision: Revision(index),
-                sequence: u32::MAX,
-            };
             let filament = FilamentId::new("f");
             [
-                event(id),
+                entry(Revision(index)),
                 queue(&printer, "Queued", -1, Revision(index)),
                 ledger(&filament, Revision(index)),
-                decision(Revision(index)),
                 decision_of_job(&JobId::new("j"), Revision(index)),
             ]
         };

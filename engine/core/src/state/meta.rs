@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 use super::rows::{ReadRows, Rows};
 use super::{codec, keys};
 use crate::error::LocalFault;
-use crate::ids::{ClusterId, EventId, Revision};
+use crate::ids::{ClusterId, Revision};
 
 /// Log time, how many rows the large tables hold, and how far their oldest rows were deleted.
 ///
@@ -38,20 +38,20 @@ pub struct Totals {
     /// Events kept.
     #[n(7)]
     pub events: u64,
-    /// The newest event that was deleted.
+    /// The newest entry whose events were forgotten.
     #[n(8)]
-    pub events_deleted_to: Option<EventId>,
-    /// Every exactly-once record that expired before this time was deleted.
+    pub events_deleted_to: Option<Revision>,
+    /// Every exactly-once record with an expiry row that expired before this time was deleted.
     #[n(9)]
     pub requests_deleted_to_ms: u64,
-    /// Until this time no expired exactly-once record is looked for: none expires before, or the
-    /// last look was just made.
+    /// Until this time no expired one of those is looked for: none expires before, or the last look
+    /// was just made.
     #[n(10)]
     pub requests_expire_from_ms: u64,
     /// Decision records kept.
     #[n(11)]
     pub decisions: u64,
-    /// The newest entry whose decision record was deleted.
+    /// The newest entry whose decision record was forgotten.
     #[n(12)]
     pub decisions_deleted_to: Option<Revision>,
     /// Log time of the oldest decision record kept, or an earlier one.
@@ -60,6 +60,12 @@ pub struct Totals {
     /// The engine epoch under which the next entry is applied; 0 before the bootstrap.
     #[n(14)]
     pub epoch: u32,
+    /// The newest entry whose answer was forgotten, where the entry's record had it.
+    #[n(15)]
+    pub answers_deleted_to: Option<Revision>,
+    /// Until this time no expired one of those is looked for.
+    #[n(16)]
+    pub answers_expire_from_ms: u64,
 }
 
 /// The totals; all zero before the first entry.
@@ -68,6 +74,12 @@ pub struct Totals {
 /// A fault of this replica's store.
 pub fn totals(rows: &dyn ReadRows) -> Result<Totals, LocalFault> {
     Ok(codec::get(rows, "totals", &keys::TOTALS)?.unwrap_or_default())
+}
+
+/// The totals in a row of any table; none where the row is another one.
+pub(crate) fn totals_of_row(key: &[u8], value: &[u8]) -> Result<Option<Totals>, LocalFault> {
+    let is_it = key == keys::TOTALS;
+    is_it.then(|| codec::decode("totals", value)).transpose()
 }
 
 pub(crate) fn put_totals(rows: &mut dyn Rows, totals: &Totals) -> Result<(), LocalFault> {

@@ -3,6 +3,7 @@
 mod codec;
 pub mod decisions;
 pub mod digest;
+pub(crate) mod entries;
 pub mod events;
 pub mod filaments;
 pub mod jobs;

@@ -1,14 +1,20 @@
-//! Exactly-once records: (actor, request id) to the stored response, with the times they expire.
+//! Exactly-once records: (actor, request id) to the answer that a retry gets, for as long as it is
+//! remembered.
+//!
+//! Most ids are minted by a node and remembered equally long. Their answers expire in the order of
+//! the entries, and lie in the [entries' records](super::entries). The others, a client's above
+//! all, are kept under the id and found by expiry rows when it is time.
 
 use minicbor::{Decode, Encode};
 
+use super::entries;
 use super::meta::Totals;
 use super::rows::{ReadRows, Rows};
 use super::{codec, keys};
 use crate::command::Actor;
 use crate::error::LocalFault;
 use crate::ids::{RequestId, Revision};
-use crate::limits::EXPIRED_ROWS_PER_APPLY_MAX;
+use crate::limits::{EXPIRED_ROWS_PER_APPLY_MAX, MINTED_REQUEST_KEPT_MS_MIN};
 use crate::outcome::Response;
 
 /// What a request came to, kept for its retries.
@@ -29,6 +35,76 @@ pub struct RequestRecord {
     pub expires_at_ms: u64,
 }
 
+/// What stands under a request's id.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is encoded, or taken apart, as soon as it is made"
+)]
+#[derive(Encode, Decode)]
+enum RequestRow {
+    /// The record of this entry has the answer.
+    #[n(0)]
+    InEntry(#[n(0)] Revision),
+    /// The answer, with an expiry row of its own.
+    #[n(1)]
+    Here(#[n(0)] RequestRecord),
+}
+
+/// The answer to a request as a part of its entry's row.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Answered<A = Actor, I = RequestId, R = Response> {
+    #[n(0)]
+    actor: A,
+    #[n(1)]
+    id: I,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    hash: [u8; 32],
+    #[n(3)]
+    expires_at_ms: u64,
+    #[n(4)]
+    response: R,
+}
+
+/// To be encoded.
+pub(crate) type AnsweredRef<'a> = Answered<&'a Actor, &'a RequestId, &'a Response>;
+
+/// What is looked at of [`Answered`] to forget it.
+#[derive(Decode)]
+#[cbor(map)]
+pub(super) struct Asker {
+    #[n(0)]
+    actor: Actor,
+    #[n(1)]
+    id: RequestId,
+    #[n(3)]
+    expires_at_ms: u64,
+}
+
+/// The answer of an entry, if it has one.
+#[derive(Decode)]
+#[cbor(map)]
+struct OfEntry {
+    #[n(3)]
+    request: Option<Answered>,
+}
+
+/// How long an answer is remembered, in milliseconds of log time.
+#[derive(Clone, Copy)]
+pub(crate) struct KeptMs(u64);
+
+impl KeptMs {
+    /// As long as most answers are, or longer.
+    pub(crate) fn at_least_usual(kept_ms: u64) -> Self {
+        Self(kept_ms.max(MINTED_REQUEST_KEPT_MS_MIN))
+    }
+
+    /// Whether these answers expire in the order of their entries.
+    fn is_usual(self) -> bool {
+        self.0 == MINTED_REQUEST_KEPT_MS_MIN
+    }
+}
+
 /// The record of that request that has not expired at `now_ms`.
 ///
 /// # Errors
@@ -47,6 +123,7 @@ pub fn get(
 pub(crate) struct Request {
     key: Vec<u8>,
     record: Option<RequestRecord>,
+    is_in_entry: bool,
 }
 
 impl Request {
@@ -65,40 +142,113 @@ pub(crate) fn look_up(
     id: &RequestId,
 ) -> Result<Request, LocalFault> {
     let key = keys::request(actor, id);
-    let record = codec::get(rows, "requests", &key)?;
-    Ok(Request { key, record })
+    let row = codec::get(rows, "requests", &key)?;
+    let is_in_entry = matches!(row, Some(RequestRow::InEntry(_)));
+    let record = match row {
+        None => None,
+        Some(RequestRow::Here(record)) => Some(record),
+        Some(RequestRow::InEntry(revision)) => Some(in_entry(rows, revision)?),
+    };
+    Ok(Request {
+        key,
+        record,
+        is_in_entry,
+    })
 }
 
-/// Puts the record of a request that was just looked up and has none, or an expired one.
-pub(crate) fn put(
+fn in_entry(rows: &dyn ReadRows, revision: Revision) -> Result<RequestRecord, LocalFault> {
+    let entry: Option<OfEntry> = entries::get(rows, revision)?;
+    let answered = entry.and_then(|entry| entry.request);
+    let answered = answered.ok_or_else(|| LocalFault::CorruptRow {
+        table: "requests",
+        detail: format!("the entry at {revision} has no answer, although a row says so"),
+    })?;
+    Ok(RequestRecord {
+        hash: answered.hash,
+        revision,
+        response: answered.response,
+        expires_at_ms: answered.expires_at_ms,
+    })
+}
+
+/// An answer to be remembered.
+pub(crate) struct Answer<'a> {
+    pub(crate) actor: &'a Actor,
+    pub(crate) id: &'a RequestId,
+    pub(crate) hash: [u8; 32],
+    pub(crate) revision: Revision,
+    pub(crate) response: &'a Response,
+    pub(crate) kept: KeptMs,
+}
+
+/// Remembers the answer to a request that was just looked up and has none, or an expired one:
+/// under its id, or by what is returned, which is to become a part of the entry's record.
+pub(crate) fn put<'a>(
     rows: &mut dyn Rows,
     totals: &mut Totals,
     request: Request,
-    record: &RequestRecord,
-) -> Result<(), LocalFault> {
+    answer: &Answer<'a>,
+) -> Result<Option<AnsweredRef<'a>>, LocalFault> {
     let key = request.key;
     match request.record {
-        Some(expired) => rows.delete(&keys::request_expiry(expired.expires_at_ms, &key)),
         None => totals.requests += 1,
+        Some(expired) if request.is_in_entry => {
+            entries::forget_answer(rows, totals, expired.revision)?;
+        }
+        Some(expired) => rows.delete(&keys::request_expiry(expired.expires_at_ms, &key)),
     }
-    let look_at_ms = record
-        .expires_at_ms
-        .max(totals.log_time_ms.saturating_add(EXPIRY_PAUSE_MS));
+    let (hash, revision) = (answer.hash, answer.revision);
+    let expires_at_ms = totals.log_time_ms.saturating_add(answer.kept.0);
+    let look_at_ms = look_again_ms(totals, expires_at_ms);
+    if answer.kept.is_usual() {
+        totals.answers_expire_from_ms = totals.answers_expire_from_ms.min(look_at_ms);
+        rows.put(key, codec::encode(&RequestRow::InEntry(revision))?);
+        return Ok(Some(Answered {
+            actor: answer.actor,
+            id: answer.id,
+            hash,
+            expires_at_ms,
+            response: answer.response,
+        }));
+    }
     totals.requests_expire_from_ms = totals.requests_expire_from_ms.min(look_at_ms);
-    rows.put(keys::request_expiry(record.expires_at_ms, &key), Vec::new());
-    rows.put(key, codec::encode(record)?);
-    Ok(())
+    rows.put(keys::request_expiry(expires_at_ms, &key), Vec::new());
+    let record = RequestRecord {
+        hash,
+        revision,
+        response: answer.response.clone(),
+        expires_at_ms,
+    };
+    rows.put(key, codec::encode(&RequestRow::Here(record))?);
+    Ok(None)
 }
 
 /// Log time between two looks for expired records, in milliseconds, where the last one left none:
 /// otherwise every entry would look for the one record that expired since the entry before.
 const EXPIRY_PAUSE_MS: u64 = 1_000;
 
-/// Deletes the oldest expired records, at most [`EXPIRED_ROWS_PER_APPLY_MAX`].
+/// Pages of entries' records that are looked at for expired answers at once, at most: entries whose
+/// answer is kept elsewhere are passed over.
+const PAGES_PER_APPLY_MAX: usize = 8;
+
+/// Deletes the oldest expired records, at most [`EXPIRED_ROWS_PER_APPLY_MAX`] in entries' records
+/// and as many under their ids.
 pub(crate) fn delete_expired(rows: &mut dyn Rows, totals: &mut Totals) -> Result<(), LocalFault> {
-    if totals.requests_expire_from_ms >= totals.log_time_ms {
-        return Ok(());
+    if totals.requests_expire_from_ms < totals.log_time_ms {
+        delete_expired_here(rows, totals)?;
     }
+    if totals.answers_expire_from_ms < totals.log_time_ms {
+        delete_expired_in_entries(rows, totals)?;
+    }
+    Ok(())
+}
+
+/// When to look again, where the oldest record that is left expires then.
+fn look_again_ms(totals: &Totals, expires_at_ms: u64) -> u64 {
+    expires_at_ms.max(totals.log_time_ms.saturating_add(EXPIRY_PAUSE_MS))
+}
+
+fn delete_expired_here(rows: &mut dyn Rows, totals: &mut Totals) -> Result<(), LocalFault> {
     // Everything before this mark is gone, and every new record expires after it.
     let after = keys::request_expiry(totals.requests_deleted_to_ms, &[]);
     let prefix = [keys::REQUEST_EXPIRY];
@@ -106,7 +256,7 @@ pub(crate) fn delete_expired(rows: &mut dyn Rows, totals: &mut Totals) -> Result
     if oldest.len() < EXPIRED_ROWS_PER_APPLY_MAX {
         totals.requests_expire_from_ms = u64::MAX;
     }
-    for (key, _) in oldest {
+    for (key, value) in oldest {
         let (expires_at_ms, request) = keys::split_expiry(&key).ok_or_else(|| {
             let detail = "a key is too short".to_owned();
             LocalFault::CorruptRow {
@@ -115,14 +265,47 @@ pub(crate) fn delete_expired(rows: &mut dyn Rows, totals: &mut Totals) -> Result
             }
         })?;
         if expires_at_ms >= totals.log_time_ms {
-            let pause_ends = totals.log_time_ms.saturating_add(EXPIRY_PAUSE_MS);
-            totals.requests_expire_from_ms = expires_at_ms.max(pause_ends);
+            totals.requests_expire_from_ms = look_again_ms(totals, expires_at_ms);
             break;
         }
-        rows.delete(&key);
+        rows.delete_known(&key, &value);
         rows.delete(&request);
         totals.requests = totals.requests.saturating_sub(1);
         totals.requests_deleted_to_ms = expires_at_ms;
+    }
+    Ok(())
+}
+
+fn delete_expired_in_entries(rows: &mut dyn Rows, totals: &mut Totals) -> Result<(), LocalFault> {
+    let limit = EXPIRED_ROWS_PER_APPLY_MAX;
+    let mut left = limit;
+    for _ in 0..PAGES_PER_APPLY_MAX {
+        let page = entries::oldest(rows, totals.answers_deleted_to, limit)?;
+        let at_end = page.len() < limit;
+        for entry in page {
+            if let Some(asker) = &entry.head.request {
+                if left == 0 {
+                    return Ok(());
+                }
+                if asker.expires_at_ms >= totals.log_time_ms {
+                    totals.answers_expire_from_ms = look_again_ms(totals, asker.expires_at_ms);
+                    return Ok(());
+                }
+                left -= 1;
+                let row = codec::encode(&RequestRow::InEntry(entry.revision))?;
+                rows.delete_known(&keys::request(&asker.actor, &asker.id), &row);
+                totals.requests = totals.requests.saturating_sub(1);
+            }
+            totals.answers_deleted_to = Some(entry.revision);
+            entry.delete_if_spent(rows, totals);
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        if at_end {
+            totals.answers_expire_from_ms = u64::MAX;
+            return Ok(());
+        }
     }
     Ok(())
 }

@@ -44,6 +44,12 @@ pub trait Rows: ReadRows {
 
     /// Removes `key`.
     fn delete(&mut self, key: &[u8]);
+
+    /// Removes `key`, which holds `value`: another row says so, and nobody needs to look.
+    fn delete_known(&mut self, key: &[u8], value: &[u8]) {
+        let _known = value;
+        self.delete(key);
+    }
 }
 
 impl<T: ReadRows + ?Sized> ReadRows for &T {

@@ -53,10 +53,10 @@ fn envelope(machine: &Machine, step: &Step, log: &[(Envelope, Ask)]) -> (Envelop
 }
 
 /// Rows that a rejected entry must leave alone: all but the totals, the exactly-once records and
-/// the decision records.
+/// what entries came to.
 fn domain(rows: &MemoryRows) -> MemoryRows {
     let bookkeeping =
-        |key: &[u8]| key == [0x01, 0x00] || matches!(key[0], 0x60 | 0x61 | 0x80 | 0x81);
+        |key: &[u8]| key == [0x01, 0x00] || matches!(key[0], 0x60 | 0x61 | 0x70 | 0x71);
     let rows = rows.iter().filter(|(key, _)| !bookkeeping(key));
     rows.map(|(key, value)| (key.to_vec(), value.to_vec()))
         .collect()

@@ -81,6 +81,8 @@ pub(crate) struct Record {
     verdict: Verdict,
     pub(crate) response: Response,
     expires_ms: u64,
+    /// Whether it lies in its entry's row: those expire in the order of the entries.
+    in_entry: bool,
 }
 
 /// An entry that asked policies.
@@ -107,9 +109,12 @@ pub(crate) struct Shop {
     /// Entries that asked policies, as far as they are kept.
     decisions: Vec<Asked>,
     pub(crate) records: BTreeMap<(String, String), Record>,
-    /// Until this log time nobody looks for expired records.
-    look_from_ms: u64,
+    /// Until this log time nobody looks for expired records: those under their ids, and those in
+    /// entries' rows.
+    look_from_ms: [u64; 2],
     events: usize,
+    /// Entries that emitted any.
+    eventful: BTreeSet<u64>,
 }
 
 type Ruling = Result<&'static str, RejectionKind>;
@@ -124,6 +129,7 @@ impl Shop {
             verdict: Verdict::Accepted("ruleset"),
             response: Response::Accepted(Accepted::Done),
             expires_ms: START_MS + 20_000,
+            in_entry: true,
         };
         Self {
             now_ms: START_MS,
@@ -135,30 +141,33 @@ impl Shop {
             rulesets: vec![(1, false, KEPT_DEFAULT)],
             decisions: Vec::new(),
             records: [(("ann".to_owned(), "auto-1".to_owned()), bootstrapped)].into(),
-            look_from_ms: START_MS + 20_000,
+            look_from_ms: [0, START_MS + 20_000],
             events: 4,
+            eventful: [1].into(),
         }
     }
 
-    /// At most sixteen at once, and then a second's pause where that was all.
+    /// At most sixteen of either kind at once, and then a second's pause where that was all.
     fn clean_up(&mut self) {
-        if self.look_from_ms >= self.now_ms {
-            return;
-        }
-        let by_expiry =
-            |(key, record): (&(String, String), &Record)| (record.expires_ms, key.clone());
-        let mut oldest: Vec<_> = self.records.iter().map(by_expiry).collect();
-        oldest.sort();
-        oldest.truncate(16);
-        if oldest.len() < 16 {
-            self.look_from_ms = u64::MAX;
-        }
-        for (expires_ms, key) in oldest {
-            if expires_ms >= self.now_ms {
-                self.look_from_ms = expires_ms.max(self.now_ms + 1_000);
-                break;
+        for (in_entry, look_from_ms) in [false, true].into_iter().zip(&mut self.look_from_ms) {
+            if *look_from_ms >= self.now_ms {
+                continue;
             }
-            self.records.remove(&key);
+            let of_kind = self.records.iter().filter(|(_, r)| r.in_entry == in_entry);
+            let by_expiry = of_kind.map(|(key, record)| (record.expires_ms, key.clone()));
+            let mut oldest: Vec<_> = by_expiry.collect();
+            oldest.sort();
+            let expired = oldest.iter().take_while(|(ms, _)| *ms < self.now_ms);
+            let gone: Vec<_> = expired.take(16).cloned().collect();
+            *look_from_ms = match oldest.get(gone.len()) {
+                // Where sixteen went, the next look comes at once.
+                _ if gone.len() == 16 => *look_from_ms,
+                Some((expires_ms, _)) => (*expires_ms).max(self.now_ms + 1_000),
+                None => u64::MAX,
+            };
+            for (_, key) in gone {
+                self.records.remove(&key);
+            }
         }
     }
 
@@ -214,7 +223,11 @@ impl Shop {
         let ruling = if stale {
             Err(RejectionKind::RevisionMismatch)
         } else {
-            self.rule(index, ask, &envelope.actor.name)
+            let events = self.events;
+            let ruling = self.rule(index, ask, &envelope.actor.name);
+            self.eventful
+                .extend((self.events > events).then_some(index));
+            ruling
         };
         let verdict = match ruling {
             Ok(what) => Verdict::Accepted(what),
@@ -233,7 +246,8 @@ impl Shop {
         let kept_ms = match envelope.request_origin {
             RequestOrigin::Client => DAY_MS.unsigned_abs(),
             RequestOrigin::Node => {
-                2 * (envelope.deadline_ms.saturating_sub(envelope.proposed_at_ms)).min(60_000)
+                let span_ms = envelope.deadline_ms.saturating_sub(envelope.proposed_at_ms);
+                (2 * span_ms.min(60_000)).max(20_000)
             }
         };
         let record = Record {
@@ -242,10 +256,12 @@ impl Shop {
             verdict: verdict.clone(),
             response: told.clone(),
             expires_ms: self.now_ms + kept_ms,
+            in_entry: kept_ms == 20_000,
         };
         let key = (envelope.actor.name.clone(), envelope.request_id.to_string());
         let look_ms = record.expires_ms.max(self.now_ms + 1_000);
-        self.look_from_ms = self.look_from_ms.min(look_ms);
+        let look_from_ms = &mut self.look_from_ms[usize::from(record.in_entry)];
+        *look_from_ms = look_ms.min(*look_from_ms);
         self.records.insert(key, record);
     }
 
@@ -524,9 +540,16 @@ impl Shop {
             let expected = kept.iter().filter(|asked| asked.job == *job);
             assert_eq!(of_job, expected.cloned().collect::<Vec<_>>());
         }
-        // Two rows for each record, and none that is left over.
-        let rows = rows.iter().filter(|(key, _)| matches!(key[0], 0x80 | 0x81));
-        assert_eq!(rows.count(), 2 * kept.len());
+        // A row that leads to each record, and one for each entry of which any part is kept.
+        let of_table = |tag| rows.iter().filter(move |(key, _)| key[0] == tag);
+        assert_eq!(of_table(0x71).count(), kept.len());
+        let in_entry = self.records.values().filter(|record| record.in_entry);
+        let mut entries = self.eventful.clone();
+        entries.extend(in_entry.map(|record| record.index));
+        entries.extend(self.decisions.iter().map(|asked| asked.index));
+        let revision = |key: &[u8]| u64::from_be_bytes(*key.last_chunk().unwrap());
+        let rows: BTreeSet<u64> = of_table(0x70).map(|(key, _)| revision(key)).collect();
+        assert_eq!(rows, entries);
     }
 
     fn compare_printer(&self, rows: &MemoryRows, id: &PrinterId) {

@@ -178,14 +178,15 @@ impl ChunkRows<'_> {
                 .is_some_and(|record| known.0.get(&record).is_some_and(KnownRow::is_absent))
     }
 
-    fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+    /// Changes a row, of which the store holds `stored` if the chunk did not meet it yet.
+    fn change(&mut self, key: Vec<u8>, value: Option<Vec<u8>>, stored: impl FnOnce() -> Stored) {
         use std::collections::hash_map::Entry;
         match self.known.get_mut().0.entry(key) {
             Entry::Occupied(row) => row.into_mut().change(value),
             Entry::Vacant(unknown) => {
                 unknown.insert(KnownRow {
                     value,
-                    changed_from: Some(Stored::Unknown),
+                    changed_from: Some(stored()),
                     is_hot: false,
                     is_used: false,
                 });
@@ -219,7 +220,7 @@ impl ReadRows for ChunkRows<'_> {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Row>, LocalFault> {
-        let mut known = self.known.borrow_mut();
+        let known = self.known.borrow();
         let mut rows = Overlay::new(self.view);
         for (key, row) in &known.0 {
             let is_asked_for =
@@ -230,23 +231,27 @@ impl ReadRows for ChunkRows<'_> {
                 None => rows.delete(key),
             }
         }
-        let page = rows.scan(prefix, after, limit)?;
-        // Apply scans for what it deletes, and asks for each of these rows again.
-        for (key, value) in &page {
-            let row = || KnownRow::read(Some(value.clone()));
-            known.0.entry(key.clone()).or_insert_with(row);
-        }
-        Ok(page)
+        rows.scan(prefix, after, limit)
     }
 }
 
 impl Rows for ChunkRows<'_> {
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.change(key, Some(value));
+        self.change(key, Some(value), || Stored::Unknown);
     }
 
     fn delete(&mut self, key: &[u8]) {
-        self.change(key.to_vec(), None);
+        self.change(key.to_vec(), None, || Stored::Unknown);
+    }
+
+    fn delete_known(&mut self, key: &[u8], value: &[u8]) {
+        let view = self.view;
+        let stored = || {
+            let holds = |stored: Option<Vec<u8>>| stored.as_deref() == Some(value);
+            debug_assert!(view.get(key).map_or(true, holds), "the store holds another");
+            Stored::Value(Some(value.to_vec()))
+        };
+        self.change(key.to_vec(), None, stored);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use raft3d_engine::core::ModuleDigest;
-use raft3d_engine::core::state::decisions::{self, DecisionRecord};
+use raft3d_engine::core::state::decisions::{DecisionRecord, RecordsOfRows};
 use raft3d_engine::core::state::modules;
 use raft3d_engine::storage::snapshot::{SnapshotError, SnapshotHandle};
 
@@ -67,9 +67,10 @@ impl Backup {
     }
 
     pub(super) fn each(&self, take: &mut dyn FnMut(DecisionRecord) -> Next) -> Result<()> {
+        let mut records = RecordsOfRows::default();
         self.rows(|key, value| {
-            let record =
-                decisions::of_row(key, value).map_err(|fault| Halt::Error(fault.into()))?;
+            let record = records.next(key, value);
+            let record = record.map_err(|fault| Halt::Error(fault.into()))?;
             match record.map(&mut *take) {
                 Some(Next::Enough) => Err(Halt::Enough),
                 _ => Ok(()),
