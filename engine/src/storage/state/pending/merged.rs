@@ -12,11 +12,14 @@ use super::layer::{Change, Head, Layer, head};
 
 /// Rows ascending by key. Of each key the newest change counts.
 pub(in super::super) struct Merged {
-    /// The newest first; those that have come to their end are left out.
+    /// Sorted by the key at which they stand, of equal ones the newest first; those that have come
+    /// to their end are left out. Mostly the first one stays so for many rows.
     sources: Vec<Source>,
 }
 
 struct Source {
+    /// The newest has 0.
+    age: usize,
     /// Of the key at which it stands.
     head: Head,
     rows: Rows,
@@ -43,7 +46,7 @@ impl Merged {
         mut tables: fjall::Iter,
     ) -> Result<Self, LocalFault> {
         let mut sources = Vec::new();
-        for layer in layers {
+        for (age, layer) in layers.iter().enumerate() {
             let at = layer.first(start);
             let end = match end {
                 Bound::Unbounded => layer.len(),
@@ -52,13 +55,17 @@ impl Merged {
             };
             if at < end {
                 let layer = Arc::clone(layer);
-                sources.push(Source::new(Rows::Layer { layer, at, end }));
+                sources.push(Source::new(age, Rows::Layer { layer, at, end }));
             }
         }
         if let Some(first) = tables.next() {
             let row = first.into_inner().map_err(fault)?;
-            sources.push(Source::new(Rows::Tables { rows: tables, row }));
+            sources.push(Source::new(
+                layers.len(),
+                Rows::Tables { rows: tables, row },
+            ));
         }
+        sources.sort_unstable_by(Source::compare);
         Ok(Self { sources })
     }
 
@@ -67,12 +74,12 @@ impl Merged {
         &mut self,
         mut see: impl FnMut(&[u8], &[u8]) -> T,
     ) -> Result<Option<T>, LocalFault> {
-        while let Some(newest) = self.newest_of_least() {
-            let seen = match self.sources.get(newest).map(|source| source.rows.row()) {
-                Some((key, Some(value))) => Some(see(key, value)),
+        while let Some(first) = self.sources.first() {
+            let seen = match first.rows.row() {
+                (key, Some(value)) => Some(see(key, value)),
                 _ => None,
             };
-            self.pass(newest)?;
+            self.pass_least()?;
             if seen.is_some() {
                 return Ok(seen);
             }
@@ -80,41 +87,40 @@ impl Merged {
         Ok(None)
     }
 
-    /// The source with the least key; of several, the newest.
-    fn newest_of_least(&self) -> Option<usize> {
-        let numbered = self.sources.iter().enumerate();
-        // The first of equal ones.
-        let least = numbered.min_by(|(_, a), (_, b)| a.compare(b))?;
-        Some(least.0)
-    }
-
-    /// Goes on behind the key of source `newest`, which no newer one has.
-    fn pass(&mut self, newest: usize) -> Result<(), LocalFault> {
-        let mut passed = vec![newest];
-        if let Some((first, older)) = self.sources.get(newest..).and_then(<[_]>::split_first) {
-            let equal = older.iter().zip(newest + 1..);
-            passed.extend(
-                equal
-                    .filter(|(source, _)| source.compare(first).is_eq())
-                    .map(|(_, n)| n),
-            );
-        }
+    /// Goes on behind the least key, wherever it is.
+    fn pass_least(&mut self) -> Result<(), LocalFault> {
+        let equal = match self.sources.split_first() {
+            Some((first, rest)) => rest.iter().take_while(|s| s.stands_with(first)).count(),
+            None => return Ok(()),
+        };
         // From behind, so that the places before stay what they are.
-        for n in passed.into_iter().rev() {
+        for n in (0..=equal).rev() {
             if let Some(source) = self.sources.get_mut(n)
-                && !source.advance()?
+                && source.advance()?
             {
+                self.sort_in(n);
+            } else {
                 self.sources.remove(n);
             }
         }
         Ok(())
     }
+
+    /// Moves the source at `n`, which went on, to its place among those behind it.
+    fn sort_in(&mut self, mut n: usize) {
+        while let Some([this, next, ..]) = self.sources.get(n..)
+            && this.compare(next).is_gt()
+        {
+            self.sources.swap(n, n + 1);
+            n += 1;
+        }
+    }
 }
 
 impl Source {
-    fn new(rows: Rows) -> Self {
+    fn new(age: usize, rows: Rows) -> Self {
         let head = head(rows.row().0);
-        Self { head, rows }
+        Self { age, head, rows }
     }
 
     /// Goes one row on; answers whether there is one.
@@ -137,7 +143,12 @@ impl Source {
 
     fn compare(&self, other: &Self) -> Ordering {
         let heads = self.head.cmp(&other.head);
-        heads.then_with(|| self.rows.row().0.cmp(other.rows.row().0))
+        let keys = heads.then_with(|| self.rows.row().0.cmp(other.rows.row().0));
+        keys.then_with(|| self.age.cmp(&other.age))
+    }
+
+    fn stands_with(&self, other: &Self) -> bool {
+        self.head == other.head && self.rows.row().0 == other.rows.row().0
     }
 }
 
