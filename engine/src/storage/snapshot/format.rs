@@ -25,6 +25,7 @@ use crate::codec::{
     decode_log_id, decode_stored_membership, encode_log_id, encode_stored_membership,
 };
 use crate::raft::types::{LogId, StoredMembership};
+use crate::storage::files::Trickle;
 
 /// Format version of a snapshot file.
 const SNAPSHOT_FORMAT_VERSION: u32 = 2;
@@ -177,6 +178,7 @@ impl SnapshotHeader {
 pub(super) struct SnapshotWriter {
     path: PathBuf,
     file: BufWriter<File>,
+    trickle: Trickle,
     hasher: blake3::Hasher,
     frame: Vec<u8>,
     rows: u64,
@@ -185,9 +187,11 @@ pub(super) struct SnapshotWriter {
 impl SnapshotWriter {
     pub(super) fn create(path: &Path, header: &SnapshotHeader) -> Result<Self, SnapshotError> {
         let file = File::create(path).map_err(io_error("create", path))?;
+        let trickle = Trickle::new(file.try_clone().map_err(io_error("create", path))?);
         let mut writer = Self {
             path: path.to_owned(),
             file: BufWriter::new(file),
+            trickle,
             hasher: blake3::Hasher::new(),
             frame: Vec::new(),
             rows: 0,
@@ -228,6 +232,7 @@ impl SnapshotWriter {
     fn write_rows(&mut self) -> Result<(), SnapshotError> {
         let mut frame = std::mem::take(&mut self.frame);
         self.write_frame(KIND_ROWS, &frame)?;
+        self.trickle.go_on();
         frame.clear();
         self.frame = frame;
         Ok(())

@@ -31,22 +31,25 @@ mod view;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use fjall::config::{PartitioningPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, Readable};
 use raft3d_core::LocalFault;
 use thiserror::Error;
 
+use super::files::Trickle;
 use super::snapshot::{SnapshotError, SnapshotHandle};
 use crate::runtime;
 use head::HEAD_KEY;
 pub(crate) use head::Head;
 pub(crate) use pending::Change;
-use pending::{Layer, Pending, SortedRows};
+use pending::{Layer, Merged, Pending};
 pub use view::StateView;
 
 /// Blocks read from disk and kept, in bytes. In memory they take two thirds more. Apply needs a
@@ -55,6 +58,13 @@ const BLOCK_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Changes in memory, in bytes, before they are written to table files. While they are written,
 /// as many again may come; then apply waits.
 const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Rows that are written to table files between two pauses of [`FLUSH_PAUSE`]: some 200 us of work.
+const ROWS_BETWEEN_PAUSES: usize = 512;
+/// With every node at it at the same time, a thread that goes on without a pause keeps those who
+/// apply and answer waiting, however nice it is: the scheduler lets it finish its turn.
+const FLUSH_PAUSE: Duration = Duration::from_micros(600);
+/// Where fjall has the table files of a keyspace, under their numbers.
+const TABLES_FOLDER: &str = "tables";
 /// Threads that compact table files. With two of them, one does nothing but put the other's work
 /// back into the queue, as fast as it can (fjall 3.1.13, `worker_tick`).
 const WORKER_THREADS: usize = 1;
@@ -277,7 +287,19 @@ impl StateStore {
             let head = newest.view.head().clone();
             (newest.pending.freeze(), head, newest.rows.clone())
         };
-        let written = write_tables(&rows, &head, &frozen);
+        let pause = || {
+            // Where as much has come again meanwhile, apply is about to wait for this.
+            if !self.is_flush_due() {
+                std::thread::sleep(FLUSH_PAUSE);
+            }
+        };
+        let write = || write_tables(&rows, &head, &frozen, pause);
+        // fjall asserts where it finds what it never wrote. Were that to pass, nothing would be
+        // written any more, and memory would fill.
+        let written = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|_| {
+            let message = "writing it failed an assertion".to_owned();
+            Err(StateError::Damaged(message))
+        });
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         match &written {
             Ok(()) => {
@@ -397,18 +419,42 @@ fn is_valid_key(key: &[u8]) -> bool {
     key.len() <= KEY_BYTES_MAX && !key.is_empty() && !key.starts_with(HEAD_KEY)
 }
 
-/// Writes `layers`, the oldest first, and the record of what they reflect, as one atomic step.
-fn write_tables(rows: &Keyspace, head: &Head, layers: &[Arc<Layer>]) -> Result<(), StateError> {
-    let changes = SortedRows::merged(layers);
+/// Writes `layers`, the oldest first, and the record of what they reflect, as one atomic step, with
+/// a `pause` now and then.
+fn write_tables(
+    rows: &Keyspace,
+    head: &Head,
+    layers: &[Arc<Layer>],
+    pause: impl Fn(),
+) -> Result<(), StateError> {
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    let mut changes = Merged::of_layers(layers.iter().rev(), all);
     let mut ingestion = rows.start_ingestion()?;
     ingestion.write(HEAD_KEY, head.encode())?;
-    for (key, value) in changes.iter() {
-        match value {
-            Some(value) => ingestion.write(key, value)?,
-            None => ingestion.write_tombstone(key)?,
+    let mut file = newest_table(rows).map(Trickle::new);
+    let mut written = 0_usize;
+    while let Some(done) = changes.next_change(|key, value| match value {
+        Some(value) => ingestion.write(key, value),
+        None => ingestion.write_tombstone(key),
+    })? {
+        done?;
+        written += 1;
+        if written.is_multiple_of(ROWS_BETWEEN_PAUSES) {
+            file.iter_mut().for_each(Trickle::go_on);
+            pause();
         }
     }
     Ok(ingestion.finish()?)
+}
+
+/// The table file that was begun last; none where it is not found. A merge may begin one at the same
+/// time: it is the wrong one then, which costs nothing.
+fn newest_table(rows: &Keyspace) -> Option<fs::File> {
+    let folder = rows.path().join(TABLES_FOLDER);
+    let files = fs::read_dir(&folder).ok()?;
+    let numbers = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok());
+    let newest: u64 = numbers.max()?;
+    fs::File::open(folder.join(newest.to_string())).ok()
 }
 
 fn write_head(rows: &Keyspace, head: &Head) -> Result<(), StateError> {

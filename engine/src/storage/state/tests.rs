@@ -104,6 +104,27 @@ fn scans_are_the_models() {
     assert_eq!(view.get(b"no such key").unwrap(), None);
 }
 
+/// fjall asserts that keys ascend, and the empty one does not come after the head's.
+#[test]
+fn after_a_flush_that_panics_nothing_is_taken() {
+    let dir = tempdir().unwrap();
+    let store = StateStore::open(dir.path()).unwrap();
+    let mut model = Model::new(1);
+    model.commit_next(&store);
+    let wrong = [(b"".as_slice(), Some(b"value".as_slice()))];
+    store.newest.write().unwrap().pending.push(&wrong);
+    let error = store.flush().unwrap_err();
+    assert!(matches!(error, StateError::Damaged(_)), "{error}");
+    assert!(store.flush().is_err());
+    let head = store.view().head().clone();
+    let refused = store.commit(&[(b"key", Some(b"value"))], head).unwrap_err();
+    assert!(refused.to_string().contains("assertion"), "{refused}");
+    // What was written before is there, as it was.
+    drop(store);
+    let store = StateStore::open(dir.path()).unwrap();
+    assert_eq!(store.view().last_applied(), None);
+}
+
 #[test]
 fn a_key_that_cannot_be_stored_is_a_fault_and_changes_nothing() {
     let dir = tempdir().unwrap();

@@ -32,7 +32,7 @@ pub(in super::super) struct Layer {
 ///
 /// Keys and values lie one after the other in the buffers of the chunks that brought them. Merging
 /// sorts the places; it moves no row, or few.
-pub(in super::super) struct SortedRows {
+struct SortedRows {
     buffers: Vec<Arc<Buffer>>,
     places: Vec<Place>,
 }
@@ -76,7 +76,7 @@ impl SortedRows {
     }
 
     /// The rows of these layers, which come oldest first, as one.
-    pub(in super::super) fn merged(layers: &[Arc<Layer>]) -> Self {
+    fn merged(layers: &[Arc<Layer>]) -> Self {
         let layers = || layers.iter().rev().map(|layer| &layer.rows);
         let mut buffers = Vec::with_capacity(layers().map(|rows| rows.buffers.len()).sum());
         let mut places = Vec::with_capacity(layers().map(|rows| rows.places.len()).sum());
@@ -121,7 +121,7 @@ impl SortedRows {
     }
 
     /// All of them, ascending.
-    pub(in super::super) fn iter(&self) -> impl Iterator<Item = Change<'_>> {
+    fn iter(&self) -> impl Iterator<Item = Change<'_>> {
         (0..self.places.len()).filter_map(|at| self.row(at))
     }
 

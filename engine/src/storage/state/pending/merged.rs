@@ -42,11 +42,26 @@ impl Merged {
     /// below them, which hold nothing else.
     pub(in super::super) fn new(
         layers: &[Arc<Layer>],
-        (start, end): (Bound<&[u8]>, Bound<&[u8]>),
+        range: (Bound<&[u8]>, Bound<&[u8]>),
         mut tables: fjall::Iter,
     ) -> Result<Self, LocalFault> {
+        let mut merged = Self::of_layers(layers.iter(), range);
+        if let Some(first) = tables.next() {
+            let row = first.into_inner().map_err(fault)?;
+            let tables = Rows::Tables { rows: tables, row };
+            merged.sources.push(Source::new(layers.len(), tables));
+            merged.sources.sort_unstable_by(Source::compare);
+        }
+        Ok(merged)
+    }
+
+    /// The changes of `layers`, which come newest first, between `start` and `end`.
+    pub(in super::super) fn of_layers<'l>(
+        layers: impl Iterator<Item = &'l Arc<Layer>>,
+        (start, end): (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> Self {
         let mut sources = Vec::new();
-        for (age, layer) in layers.iter().enumerate() {
+        for (age, layer) in layers.enumerate() {
             let at = layer.first(start);
             let end = match end {
                 Bound::Unbounded => layer.len(),
@@ -58,15 +73,8 @@ impl Merged {
                 sources.push(Source::new(age, Rows::Layer { layer, at, end }));
             }
         }
-        if let Some(first) = tables.next() {
-            let row = first.into_inner().map_err(fault)?;
-            sources.push(Source::new(
-                layers.len(),
-                Rows::Tables { rows: tables, row },
-            ));
-        }
         sources.sort_unstable_by(Source::compare);
-        Ok(Self { sources })
+        Self { sources }
     }
 
     /// Shows `see` the next row that is not deleted, and hands back what it says; none at the end.
@@ -74,17 +82,27 @@ impl Merged {
         &mut self,
         mut see: impl FnMut(&[u8], &[u8]) -> T,
     ) -> Result<Option<T>, LocalFault> {
-        while let Some(first) = self.sources.first() {
-            let seen = match first.rows.row() {
-                (key, Some(value)) => Some(see(key, value)),
-                _ => None,
-            };
-            self.pass_least()?;
+        while let Some(seen) = self.next_change(|key, value| value.map(|value| see(key, value)))? {
             if seen.is_some() {
                 return Ok(seen);
             }
         }
         Ok(None)
+    }
+
+    /// Shows `see` the next change, and hands back what it says; none at the end. A row that is
+    /// deleted has no value.
+    pub(in super::super) fn next_change<T>(
+        &mut self,
+        see: impl FnOnce(&[u8], Option<&[u8]>) -> T,
+    ) -> Result<Option<T>, LocalFault> {
+        let Some(least) = self.sources.first() else {
+            return Ok(None);
+        };
+        let (key, value) = least.rows.row();
+        let seen = see(key, value);
+        self.pass_least()?;
+        Ok(Some(seen))
     }
 
     /// Goes on behind the least key, wherever it is.

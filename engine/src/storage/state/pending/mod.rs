@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use buffers::Buffers;
 pub(crate) use layer::Change;
-pub(super) use layer::{Layer, SortedRows, hash};
+pub(super) use layer::{Layer, hash};
 use layer::{ROW_OVERHEAD_BYTES, bytes_of};
 pub(super) use merged::Merged;
 
