@@ -2,37 +2,29 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, fadvise};
+/// Bytes of a growing file that [`Trickle`] syncs together.
+const TRICKLE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Bytes of a growing file that [`Trickle`] has written out together.
-const TRICKLE_BYTES: u64 = 1024 * 1024;
-
-/// Has the system write out a file while it grows. Left to the sync at the end, tens of megabytes
-/// go to the disk at once, and the log's syncs wait behind them.
+/// Syncs a file while it grows. Left to the sync at the end, tens of megabytes go to the disk at
+/// once, and the log's syncs wait behind them.
 pub(crate) struct Trickle {
     file: File,
-    /// Bytes that are written out, or being written.
-    begun: u64,
+    synced: u64,
 }
 
 impl Trickle {
     pub(crate) fn new(file: File) -> Self {
-        Self { file, begun: 0 }
+        Self { file, synced: 0 }
     }
 
-    /// Begins to write out what has come since, if that is enough. What fails here is met by the
-    /// sync.
+    /// Syncs what has come since, if that is enough. What fails here is met by the sync at the end.
     pub(crate) fn go_on(&mut self) {
-        let length = self.file.metadata().map_or(self.begun, |file| file.len());
-        let more = NonZeroU64::new(length.saturating_sub(self.begun));
-        if let Some(more) = more.filter(|more| more.get() >= TRICKLE_BYTES) {
-            // On Linux this begins to write pages that are dirty, and drops only those that are
-            // not (`generic_fadvise`, mm/fadvise.c): what is advised once stays in memory.
-            let _advice = fadvise(&self.file, self.begun, Some(more), Advice::DontNeed);
-            self.begun = length;
+        let length = self.file.metadata().map_or(self.synced, |file| file.len());
+        if length.saturating_sub(self.synced) >= TRICKLE_BYTES {
+            let _met_at_the_end = self.file.sync_data();
+            self.synced = length;
         }
     }
 }
