@@ -23,7 +23,7 @@ use raft3d_core::command::{
 };
 use raft3d_core::limits::ENVELOPE_BYTES_MAX;
 use raft3d_core::state::rulesets::{Mode, Scope};
-use raft3d_core::{Command, Envelope, PrinterId, RequestId, Revision};
+use raft3d_core::{Command, Envelope, PrinterId, RequestId, Response, Revision};
 use raft3d_sdk::PrinterStatus;
 
 fn check(file: &str, actual: &str) {
@@ -170,7 +170,11 @@ fn rows_are_encoded_as_ever() {
         request_origin: RequestOrigin::Client,
         ..machine.envelope(status("j2", "Running"))
     };
-    machine.apply(&by_client);
+    let outcome = machine.apply(&by_client);
+    assert!(
+        matches!(outcome.response, Response::Accepted(_)),
+        "{outcome:?}"
+    );
     machine.accept(status("j1", "Running"));
     machine.accept(status("j1", "Done"));
     machine.reject(status("j1", "Queued"));

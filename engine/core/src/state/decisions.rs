@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 use raft3d_sdk::wire::{self, Call};
 use raft3d_sdk::{DeductionOutput, DenyClass, Grams, Hook, RuleOutput, Warning};
 
-use super::entries;
+use super::entries::{self, EntryRecord, Length, Skipped};
 use super::meta::{self, Totals};
 use super::rows::{ReadRows, Rows};
 use super::rulesets::{DecisionsKept, Mode};
@@ -183,29 +183,23 @@ pub(super) struct Evaluated {
     job: JobId,
 }
 
-/// The evaluations of an entry, if it has any.
-#[derive(Decode)]
-#[cbor(map)]
-struct OfEntry {
-    #[n(0)]
-    at_ms: u64,
-    #[n(2)]
-    evaluations: Option<Evaluations>,
-}
+/// What is looked at of an entry to forget its record.
+type Kept = EntryRecord<Length, Evaluated, Skipped>;
+/// The evaluations of an entry, and nothing else of what it came to.
+type OfEntry = EntryRecord<Skipped, Evaluations, Skipped>;
 
-impl OfEntry {
-    fn record(self, revision: Revision) -> Option<DecisionRecord> {
-        let record = |evaluations: Evaluations| DecisionRecord {
-            revision,
-            at_ms: self.at_ms,
-            epoch: evaluations.epoch,
-            ruleset: evaluations.ruleset,
-            job: evaluations.job,
-            input: evaluations.input,
-            decisions: evaluations.decisions,
-        };
-        self.evaluations.map(record)
-    }
+/// The record of an entry, if it asked any policy.
+fn record(revision: Revision, entry: OfEntry) -> Option<DecisionRecord> {
+    let evaluations = entry.evaluations?;
+    Some(DecisionRecord {
+        revision,
+        at_ms: entry.at_ms,
+        epoch: evaluations.epoch,
+        ruleset: evaluations.ruleset,
+        job: evaluations.job,
+        input: evaluations.input,
+        decisions: evaluations.decisions,
+    })
 }
 
 /// What a module with this configuration is called with, for the input of a record.
@@ -234,7 +228,7 @@ impl RecordsOfRows {
         }
         let entry: Option<(Revision, OfEntry)> = entries::of_row(key, value)?;
         let kept = entry.filter(|(revision, _)| Some(*revision) > self.deleted_to);
-        Ok(kept.and_then(|(revision, entry)| entry.record(revision)))
+        Ok(kept.and_then(|(revision, entry)| record(revision, entry)))
     }
 }
 
@@ -265,20 +259,7 @@ pub fn list(
     after: Option<Revision>,
     limit: usize,
 ) -> Result<Vec<DecisionRecord>, LocalFault> {
-    let mut passed = after.max(deleted_to(rows)?);
-    let mut found = Vec::new();
-    while found.len() < limit {
-        let wanted = limit - found.len();
-        let page: Vec<(Revision, OfEntry)> = entries::page(rows, passed, wanted)?;
-        let at_end = page.len() < wanted;
-        passed = page.last().map(|(revision, _)| *revision);
-        let records = page.into_iter();
-        found.extend(records.filter_map(|(revision, entry)| entry.record(revision)));
-        if at_end {
-            break;
-        }
-    }
-    Ok(found)
+    entries::list(rows, after.max(deleted_to(rows)?), limit, record)
 }
 
 /// Up to `limit` records about `job` after the revision `after`, oldest first.
@@ -294,18 +275,18 @@ pub fn of_job(
     let after = after.map(|revision| keys::decision_of_job(job, revision));
     let prefix = keys::decisions_of_job_prefix(job);
     let page = rows.scan(&prefix, after.as_deref(), limit)?;
-    let record = |(key, _): &(Vec<u8>, Vec<u8>)| {
+    let found = |(key, _): &(Vec<u8>, Vec<u8>)| {
         let revision = keys::revision_at_end(key);
         let entry = revision.map(|revision| entries::get::<OfEntry>(rows, revision));
         let entry = entry.transpose()?.flatten();
-        let record = revision.zip(entry);
-        let record = record.and_then(|(revision, entry)| entry.record(revision));
-        record.ok_or_else(|| LocalFault::CorruptRow {
+        let both = revision.zip(entry);
+        let found = both.and_then(|(revision, entry)| record(revision, entry));
+        found.ok_or_else(|| LocalFault::CorruptRow {
             table: "decisions of a job",
             detail: "a row names no record".to_owned(),
         })
     };
-    page.iter().map(record).collect()
+    page.iter().map(found).collect()
 }
 
 /// The newest entry whose record has left the window; none while it holds every record there was.
@@ -340,11 +321,11 @@ pub(crate) fn count(
         excess => excess + kept.deleted_ahead(),
     };
     let limit = DECISIONS_DELETED_PER_APPLY_MAX;
-    for oldest in entries::oldest(rows, totals.decisions_deleted_to, limit)? {
-        if let Some(evaluated) = &oldest.head.evaluations {
-            totals.decisions_oldest_ms = oldest.head.at_ms;
+    for oldest in entries::page::<Kept>(rows, totals.decisions_deleted_to, limit)? {
+        if let Some(evaluated) = &oldest.record.evaluations {
+            totals.decisions_oldest_ms = oldest.record.at_ms;
             // What was just written stays, however few are to be kept.
-            let is_young = excess == 0 && oldest.head.at_ms >= oldest_ms;
+            let is_young = excess == 0 && oldest.record.at_ms >= oldest_ms;
             if is_young || oldest.revision == revision {
                 break;
             }

@@ -1,8 +1,6 @@
 //! The window of events: the newest are kept, so that a reader can resume from where it stopped.
 
-use minicbor::Decode;
-
-use super::entries;
+use super::entries::{self, EntryRecord, Length, Skipped};
 use super::meta::{self, Totals};
 use super::rows::{ReadRows, Rows};
 use crate::error::LocalFault;
@@ -14,20 +12,14 @@ use crate::limits::EVENTS_KEPT_MAX;
 const FORGOTTEN_AHEAD: u64 = 127;
 /// Entries that are looked at for it, at most.
 const ENTRIES_PER_APPLY_MAX: usize = 128;
-/// Entries that [`list`] reads at once.
-const LIST_PAGE_ROWS: usize = 128;
 
-/// The events of an entry.
-#[derive(Decode)]
-#[cbor(map)]
-struct Emitted {
-    #[n(0)]
-    at_ms: u64,
-    #[n(1)]
-    events: Vec<EventKind>,
-}
+/// The events of an entry, and nothing else of what it came to.
+type Emitted = EntryRecord<Vec<EventKind>, Skipped, Skipped>;
 
-/// Those events with their ids.
+/// How many events an entry has.
+type Counted = EntryRecord<Length, Skipped, Skipped>;
+
+/// The events of an entry with their ids.
 pub(crate) fn identified(revision: Revision, at_ms: u64, events: Vec<EventKind>) -> Vec<Event> {
     let event = |(sequence, kind)| Event {
         id: EventId { revision, sequence },
@@ -51,22 +43,11 @@ pub fn list(
 ) -> Result<Vec<Event>, LocalFault> {
     // Of the entry in which the reader stopped, there may be more.
     let resumed = after.and_then(|id| id.revision.0.checked_sub(1).map(Revision));
-    let mut passed = resumed.max(deleted_to(rows)?);
-    let mut found = Vec::new();
-    while found.len() < limit {
-        let page: Vec<(Revision, Emitted)> = entries::page(rows, passed, LIST_PAGE_ROWS)?;
-        let at_end = page.len() < LIST_PAGE_ROWS;
-        for (revision, Emitted { at_ms, events }) in page {
-            let events = identified(revision, at_ms, events).into_iter();
-            found.extend(events.filter(|event| Some(event.id) > after));
-            passed = Some(revision);
-        }
-        if at_end {
-            break;
-        }
-    }
-    found.truncate(limit);
-    Ok(found)
+    let passed = resumed.max(deleted_to(rows)?);
+    entries::list(rows, passed, limit, |revision, entry: Emitted| {
+        let events = identified(revision, entry.at_ms, entry.events).into_iter();
+        events.filter(move |event| Some(event.id) > after)
+    })
 }
 
 /// The newest entry whose events have left the window; none while it holds every event there was.
@@ -87,11 +68,12 @@ pub(crate) fn count(
     if totals.events <= EVENTS_KEPT_MAX {
         return Ok(());
     }
-    for entry in entries::oldest(rows, totals.events_deleted_to, ENTRIES_PER_APPLY_MAX)? {
+    let limit = ENTRIES_PER_APPLY_MAX;
+    for entry in entries::page::<Counted>(rows, totals.events_deleted_to, limit)? {
         if totals.events <= EVENTS_KEPT_MAX - FORGOTTEN_AHEAD {
             break;
         }
-        totals.events = totals.events.saturating_sub(entry.head.events.0);
+        totals.events = totals.events.saturating_sub(entry.record.events.0);
         totals.events_deleted_to = Some(entry.revision);
         entry.delete_if_spent(rows, totals);
     }

@@ -7,7 +7,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::entries;
+use super::entries::{self, EntryRecord, Length, Skipped};
 use super::meta::Totals;
 use super::rows::{ReadRows, Rows};
 use super::{codec, keys};
@@ -69,25 +69,11 @@ pub(crate) struct Answered<A = Actor, I = RequestId, R = Response> {
 /// To be encoded.
 pub(crate) type AnsweredRef<'a> = Answered<&'a Actor, &'a RequestId, &'a Response>;
 
-/// What is looked at of [`Answered`] to forget it.
-#[derive(Decode)]
-#[cbor(map)]
-pub(super) struct Asker {
-    #[n(0)]
-    actor: Actor,
-    #[n(1)]
-    id: RequestId,
-    #[n(3)]
-    expires_at_ms: u64,
-}
+/// What is looked at of an entry to forget its answer.
+type Asked = EntryRecord<Length, Skipped, Answered<Actor, RequestId, Skipped>>;
 
-/// The answer of an entry, if it has one.
-#[derive(Decode)]
-#[cbor(map)]
-struct OfEntry {
-    #[n(3)]
-    request: Option<Answered>,
-}
+/// The answer of an entry, and nothing else of what it came to.
+type OfEntry = EntryRecord<Skipped, Skipped, Answered>;
 
 /// How long an answer is remembered, in milliseconds of log time.
 #[derive(Clone, Copy)]
@@ -280,10 +266,10 @@ fn delete_expired_in_entries(rows: &mut dyn Rows, totals: &mut Totals) -> Result
     let limit = EXPIRED_ROWS_PER_APPLY_MAX;
     let mut left = limit;
     for _ in 0..PAGES_PER_APPLY_MAX {
-        let page = entries::oldest(rows, totals.answers_deleted_to, limit)?;
+        let page = entries::page::<Asked>(rows, totals.answers_deleted_to, limit)?;
         let at_end = page.len() < limit;
         for entry in page {
-            if let Some(asker) = &entry.head.request {
+            if let Some(asker) = &entry.record.request {
                 if left == 0 {
                     return Ok(());
                 }

@@ -31,10 +31,13 @@ enum Rows {
         at: usize,
         end: usize,
     },
-    Tables {
-        rows: fjall::Iter,
-        row: (Slice, Slice),
-    },
+    /// Boxed, because it is large and places are swapped.
+    Tables(Box<Tables>),
+}
+
+struct Tables {
+    rows: fjall::Iter,
+    row: (Slice, Slice),
 }
 
 impl Merged {
@@ -48,9 +51,11 @@ impl Merged {
         let mut merged = Self::of_layers(layers.iter(), range);
         if let Some(first) = tables.next() {
             let row = first.into_inner().map_err(fault)?;
-            let tables = Rows::Tables { rows: tables, row };
-            merged.sources.push(Source::new(layers.len(), tables));
-            merged.sources.sort_unstable_by(Source::compare);
+            let tables = Box::new(Tables { rows: tables, row });
+            let tables = Source::new(layers.len(), Rows::Tables(tables));
+            let before = |source: &Source| source.compare(&tables).is_lt();
+            let place = merged.sources.partition_point(before);
+            merged.sources.insert(place, tables);
         }
         Ok(merged)
     }
@@ -150,8 +155,8 @@ impl Source {
                     return Ok(false);
                 }
             }
-            Rows::Tables { rows, row } => match rows.next() {
-                Some(next) => *row = next.into_inner().map_err(fault)?,
+            Rows::Tables(tables) => match tables.rows.next() {
+                Some(next) => tables.row = next.into_inner().map_err(fault)?,
                 None => return Ok(false),
             },
         }
@@ -175,7 +180,7 @@ impl Rows {
     fn row(&self) -> Change<'_> {
         match self {
             Self::Layer { layer, at, .. } => layer.row(*at).unwrap_or_default(),
-            Self::Tables { row, .. } => (&row.0, Some(&row.1)),
+            Self::Tables(tables) => (&tables.row.0, Some(&tables.row.1)),
         }
     }
 }
