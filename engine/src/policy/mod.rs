@@ -3,10 +3,11 @@
 //! A module's way, file by file: [`validate`] reads the author's bytes and refuses what this
 //! engine epoch does not take; [`instrument`] writes the gas and stack counters into it, priced
 //! by [`gas`]; [`compile`] turns that into native code, in a child process; [`cache`] keeps the
-//! code on disk; [`runtime`] makes one evaluation in a fresh instance; [`traps`] says what each
-//! trap comes to; [`host`] puts them together behind `raft3d_core::PolicyHost`. [`aloud`] is the
-//! same for dry runs, beside what applies; [`workbench`] for authors, without a cluster. [`tally`]
-//! counts what came of evaluations, for metrics.
+//! code on disk; [`runtime`] links it; [`instance`] makes one evaluation, in an instance that is
+//! fresh or as good as fresh; [`traps`] says what each trap comes to; [`host`] puts them together
+//! behind `raft3d_core::PolicyHost`. [`aloud`] is the same for dry runs, beside what applies;
+//! [`workbench`] for authors, without a cluster. [`tally`] counts what came of evaluations, for
+//! metrics.
 //!
 //! Architecture Invariant: whatever a replica answers for an evaluation depends on the module's
 //! original bytes and on the input alone. Everything that might differ between two machines
@@ -17,6 +18,7 @@ pub mod cache;
 pub mod compile;
 pub mod gas;
 pub mod host;
+mod instance;
 pub mod instrument;
 pub mod limits;
 pub mod runtime;

@@ -1,30 +1,24 @@
-//! One evaluation in wasmtime: a fresh instance from the pool, counters set, answer copied out.
+//! Engines and modules that are ready to run: linked, looked up, with instances at hand.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use raft3d_core::{Evaluation, Export, LocalFault, PolicyError};
-use raft3d_sdk::limits::PANIC_BYTES_MAX;
 use raft3d_sdk::{Hook, wire};
 use wasmtime::{
-    Config, Enabled, Engine, Global, Instance, InstanceAllocationStrategy, InstancePre, Linker,
-    Memory, Module, ModuleExport, OptLevel, PoolingAllocationConfig, ResourceLimiter, Store, Trap,
-    TypedFunc, Val, WasmParams, WasmResults,
+    Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, Linker, Module, ModuleExport,
+    OptLevel, PoolingAllocationConfig,
 };
 
+use super::instance::{Pristine, Running, Watcher};
 use super::instrument::{GAS_EXPORT, STACK_EXPORT};
-use super::limits::{
-    GAS_BUDGET, GLOBALS, MEMORY_BYTES, NATIVE_STACK_BYTES, OUTPUT_BYTES, TABLE_ELEMENTS,
-};
-use super::traps::{self, TrapMeaning};
+use super::limits::{GLOBALS, MEMORY_BYTES, NATIVE_STACK_BYTES, TABLE_ELEMENTS};
 use crate::sabotage::{Bug, armed};
 
-/// Modules that may each keep an instance where [`Bug::GuestMemoryReused`] is armed.
+/// Instances that are kept for later evaluations, of all modules together: as many as there are
+/// bindings, and some more.
 const KEPT_MAX: u32 = 32;
-/// How long one evaluation may take before this replica gives up on itself. The gas budget ends
-/// every evaluation within milliseconds, so this only fires where something is badly wrong.
-const WATCHDOG_TICKS: u64 = 40;
 /// Time between two ticks of the watchdog, in milliseconds.
 const TICK_MS: u64 = 250;
 /// Bytes of a used memory that are reset in place instead of given back to the system.
@@ -44,6 +38,8 @@ pub struct EngineSettings {
     /// Whether Pulley, wasmtime's interpreter, runs the code, and not the processor. Only where
     /// wasmtime is built with its feature `pulley`, as tests have it: elsewhere nothing loads.
     pub interpret: bool,
+    /// Whether an instance is used again once everything in it is as it was ([`Pristine`]).
+    pub reuse: bool,
     /// Evaluations at once; more of them wait.
     pub slots: u32,
 }
@@ -54,6 +50,7 @@ impl Default for EngineSettings {
             optimise: true,
             copy_on_write: true,
             interpret: false,
+            reuse: true,
             slots: SLOTS_DEFAULT,
         }
     }
@@ -105,25 +102,37 @@ pub(crate) fn compile_engine(settings: EngineSettings) -> Result<Engine, String>
 /// The engine that runs policies.
 pub(crate) struct Runtime {
     engine: Engine,
+    reuse: bool,
     slots: Slots,
+    places: Places,
     /// Stops with the runtime.
     _ticker: Ticker,
 }
 
 /// A module that is ready to run.
 pub(crate) struct ReadyModule {
-    pre: InstancePre<Watcher>,
-    memory: ModuleExport,
-    alloc: ModuleExport,
-    check_config: ModuleExport,
+    pub(super) pre: InstancePre<Watcher>,
+    pub(super) memory: ModuleExport,
+    pub(super) alloc: ModuleExport,
+    pub(super) check_config: ModuleExport,
     hooks: [Option<ModuleExport>; Hook::ALL.len()],
-    gas: ModuleExport,
-    stack: ModuleExport,
+    pub(super) gas: ModuleExport,
+    pub(super) stack: ModuleExport,
     /// Tells what a panic was about, where the module has it.
-    panic: Option<ModuleExport>,
-    /// An instance for the next evaluation: always empty, but for tests that must notice
-    /// ([`Bug::GuestMemoryReused`]).
-    kept: Mutex<Option<Running>>,
+    pub(super) panic: Option<ModuleExport>,
+    /// What its instances are when they start; none where they are not used again.
+    pub(super) pristine: Option<Pristine>,
+    /// Instances for the next evaluations.
+    kept: Mutex<Vec<Kept>>,
+    places: Places,
+}
+
+/// An instance that waits for its next evaluation.
+struct Kept {
+    running: Running,
+    /// Always so, but for tests that must notice ([`Bug::GuestMemoryReused`]).
+    is_pristine: bool,
+    place: Place,
 }
 
 impl ReadyModule {
@@ -135,14 +144,36 @@ impl ReadyModule {
         }
     }
 
-    fn kept(&self) -> Option<Running> {
-        armed(Bug::GuestMemoryReused).then(|| lock(&self.kept).take())?
+    /// An instance to run, and its place among those that are kept, if it has one.
+    fn instance(&self) -> Result<(Running, Option<Place>), LocalFault> {
+        let kept = lock(&self.kept).pop();
+        match kept.filter(|kept| kept.is_pristine || armed(Bug::GuestMemoryReused)) {
+            Some(mut kept) => {
+                // Now and not when it was put back: it may have waited for longer than any
+                // evaluation may take.
+                kept.running.refuel()?;
+                Ok((kept.running, Some(kept.place)))
+            }
+            None => Ok((Running::start(self)?, None)),
+        }
     }
 
-    fn keep(&self, mut running: Running) -> Result<(), LocalFault> {
-        if armed(Bug::GuestMemoryReused) {
-            running.refuel()?;
-            *lock(&self.kept) = Some(running);
+    /// Keeps an instance whose evaluation came to an answer, if it can be put back to what it was
+    /// and there is a place for it.
+    fn keep(&self, mut running: Running, place: Option<Place>) -> Result<(), LocalFault> {
+        let as_it_is = armed(Bug::GuestMemoryReused);
+        let is_pristine = match &self.pristine {
+            Some(pristine) if !as_it_is => running.put_back(pristine)?,
+            _ => false,
+        };
+        if (is_pristine || as_it_is)
+            && let Some(place) = place.or_else(|| self.places.take())
+        {
+            lock(&self.kept).push(Kept {
+                running,
+                is_pristine,
+                place,
+            });
         }
         Ok(())
     }
@@ -152,12 +183,8 @@ impl Runtime {
     /// # Errors
     /// A message where wasmtime does not start here: no address space for the pool, for instance.
     pub(crate) fn new(settings: EngineSettings) -> Result<Self, String> {
-        let kept = if armed(Bug::GuestMemoryReused) {
-            KEPT_MAX
-        } else {
-            0
-        };
-        let instances = settings.slots + kept;
+        // Those that run have a slot or a place each.
+        let instances = settings.slots + KEPT_MAX;
         let mut pool = PoolingAllocationConfig::new();
         pool.total_core_instances(instances)
             .total_memories(instances)
@@ -176,7 +203,9 @@ impl Runtime {
         let ticker = Ticker::start(engine.clone())?;
         Ok(Self {
             engine,
+            reuse: settings.reuse,
             slots: Slots::new(settings.slots),
+            places: Places::new(KEPT_MAX),
             _ticker: ticker,
         })
     }
@@ -195,7 +224,7 @@ impl Runtime {
         let pre = Linker::new(&self.engine)
             .instantiate_pre(module)
             .map_err(|error| format!("{error:#}"))?;
-        Ok(ReadyModule {
+        let mut ready = ReadyModule {
             pre,
             memory: export(wire::MEMORY)?,
             alloc: export(wire::ALLOC)?,
@@ -204,8 +233,16 @@ impl Runtime {
             gas: export(GAS_EXPORT)?,
             stack: export(STACK_EXPORT)?,
             panic: module.get_export_index(wire::PANIC),
+            pristine: None,
             kept: Mutex::default(),
-        })
+            places: self.places.clone(),
+        };
+        if self.reuse {
+            let _slot = self.slots.take();
+            let pristine = Pristine::of(&ready, module).map_err(|fault| fault.to_string())?;
+            ready.pristine = pristine;
+        }
+        Ok(ready)
     }
 
     /// Makes one evaluation. Waits where every slot of the pool is taken.
@@ -217,18 +254,7 @@ impl Runtime {
         export: Export,
         input: &[u8],
     ) -> Result<Evaluation, LocalFault> {
-        let Some(entry) = module.entry(export) else {
-            return Ok(Evaluation::MISSING_EXPORT);
-        };
-        let _slot = self.slots.take();
-        let mut running = match module.kept() {
-            Some(running) => running,
-            None => Running::start(&self.engine, module)?,
-        };
-        let output = running.run(module, entry, input)?;
-        let gas = running.gas_used();
-        module.keep(running)?;
-        Ok(Evaluation { gas, output })
+        Ok(self.ask(module, export, input, |_| Ok(None))?.0)
     }
 
     /// As [`evaluate`](Self::evaluate), and what the guest said where it panicked. For authors:
@@ -239,275 +265,107 @@ impl Runtime {
         export: Export,
         input: &[u8],
     ) -> Result<(Evaluation, Option<String>), LocalFault> {
+        self.ask(module, export, input, |running| match &module.panic {
+            Some(panic) => running.last_words(panic),
+            None => Ok(None),
+        })
+    }
+
+    /// Makes one evaluation; `panicked` listens to a guest that ended itself.
+    fn ask(
+        &self,
+        module: &ReadyModule,
+        export: Export,
+        input: &[u8],
+        panicked: impl FnOnce(&mut Running) -> Result<Option<String>, LocalFault>,
+    ) -> Result<(Evaluation, Option<String>), LocalFault> {
         let Some(entry) = module.entry(export) else {
             return Ok((Evaluation::MISSING_EXPORT, None));
         };
         let _slot = self.slots.take();
-        let mut running = Running::start(&self.engine, module)?;
-        let output = running.run(module, entry, input)?;
+        let (mut running, place) = module.instance()?;
+        let output = running.run(entry, input)?;
         let gas = running.gas_used();
-        let panic = match (&output, &module.panic) {
-            (Err(PolicyError::Unreachable), Some(panic)) => running.last_words(panic)?,
+        let words = match &output {
+            Err(PolicyError::Unreachable) => panicked(&mut running)?,
             _ => None,
         };
-        Ok((Evaluation { gas, output }, panic))
-    }
-}
-
-/// A fresh instance and its counters.
-struct Running {
-    store: Store<Watcher>,
-    instance: Instance,
-    memory: Memory,
-    gas: Global,
-    stack: Global,
-}
-
-/// Why a call ended early: at once a verdict, or a fault of this replica.
-enum Ended {
-    Verdict(PolicyError),
-    Fault(LocalFault),
-}
-
-impl Running {
-    fn start(engine: &Engine, module: &ReadyModule) -> Result<Self, LocalFault> {
-        let mut store = Store::new(engine, Watcher::default());
-        store.limiter(|watcher| watcher);
-        // Also for what sets up memory and globals: some settings compile that to code.
-        store.set_epoch_deadline(WATCHDOG_TICKS);
-        // Segments fit and there is no start function (the static check saw to both), so this
-        // fails only for want of something local.
-        let instance = module
-            .pre
-            .instantiate(&mut store)
-            .map_err(|error| fault(&error))?;
-        let memory = instance
-            .get_module_export(&mut store, &module.memory)
-            .and_then(wasmtime::Extern::into_memory);
-        let gas = instance
-            .get_module_export(&mut store, &module.gas)
-            .and_then(wasmtime::Extern::into_global);
-        let stack = instance
-            .get_module_export(&mut store, &module.stack)
-            .and_then(wasmtime::Extern::into_global);
-        let (Some(memory), Some(gas), Some(stack)) = (memory, gas, stack) else {
-            return Err(LocalFault::Runtime("compiled code lacks an export".into()));
-        };
-        let mut running = Self {
-            store,
-            instance,
-            memory,
-            gas,
-            stack,
-        };
-        running.refuel()?;
-        Ok(running)
-    }
-
-    /// Gives it the whole budget.
-    fn refuel(&mut self) -> Result<(), LocalFault> {
-        let budget = Val::I64(GAS_BUDGET as i64);
-        self.store.set_epoch_deadline(WATCHDOG_TICKS);
-        self.gas
-            .set(&mut self.store, budget)
-            .map_err(|error| fault(&error))
-    }
-
-    /// Hands the input over, calls the hook and copies the answer out.
-    fn run(
-        &mut self,
-        module: &ReadyModule,
-        entry: &ModuleExport,
-        input: &[u8],
-    ) -> Result<Result<Vec<u8>, PolicyError>, LocalFault> {
-        match self.try_run(module, entry, input) {
-            Ok(output) => Ok(Ok(output)),
-            Err(Ended::Verdict(verdict)) => Ok(Err(verdict)),
-            Err(Ended::Fault(fault)) => Err(fault),
+        if output.is_ok() || armed(Bug::GuestMemoryReused) {
+            module.keep(running, place)?;
         }
-    }
-
-    fn try_run(
-        &mut self,
-        module: &ReadyModule,
-        entry: &ModuleExport,
-        input: &[u8],
-    ) -> Result<Vec<u8>, Ended> {
-        let bad_allocation = Ended::Verdict(PolicyError::BadAllocation);
-        let Ok(len) = i32::try_from(input.len()) else {
-            return Err(bad_allocation);
-        };
-        let alloc = self.function::<i32, i32>(&module.alloc)?;
-        let ptr = self.call(&alloc, len)?;
-        // Addresses are unsigned, WebAssembly's i32 has no sign of its own.
-        let start = ptr as u32 as usize;
-        let room = start
-            .checked_add(input.len())
-            .and_then(|end| self.memory.data_mut(&mut self.store).get_mut(start..end));
-        let Some(room) = room else {
-            return Err(bad_allocation);
-        };
-        room.copy_from_slice(input);
-
-        let hook = self.function::<(i32, i32), i64>(entry)?;
-        let (ptr, len) = wire::unpack(self.call(&hook, (ptr, len))? as u64);
-        let bad_range = Ended::Verdict(PolicyError::BadOutputRange);
-        if len > OUTPUT_BYTES {
-            return Err(bad_range);
-        }
-        let start = ptr as usize;
-        let output = start
-            .checked_add(len as usize)
-            .and_then(|end| self.memory.data(&self.store).get(start..end));
-        output.map(<[u8]>::to_vec).ok_or(bad_range)
-    }
-
-    /// What a guest that panicked has to say; none where it says nothing that can be read.
-    fn last_words(&mut self, panic: &ModuleExport) -> Result<Option<String>, LocalFault> {
-        // It may have used its gas up.
-        self.refuel()?;
-        let place = self
-            .function::<(), i64>(panic)
-            .and_then(|panic| self.call(&panic, ()));
-        let (ptr, len) = match place {
-            Ok(place) => wire::unpack(place as u64),
-            Err(Ended::Verdict(_)) => return Ok(None),
-            Err(Ended::Fault(fault)) => return Err(fault),
-        };
-        let start = ptr as usize;
-        let bytes = start
-            .checked_add((len as usize).min(PANIC_BYTES_MAX))
-            .and_then(|end| self.memory.data(&self.store).get(start..end))
-            .unwrap_or_default();
-        let text: String = String::from_utf8_lossy(bytes)
-            .chars()
-            // It goes to a terminal.
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        Ok((!text.is_empty()).then_some(text))
-    }
-
-    fn function<P: WasmParams, R: WasmResults>(
-        &mut self,
-        export: &ModuleExport,
-    ) -> Result<TypedFunc<P, R>, Ended> {
-        self.instance
-            .get_module_export(&mut self.store, export)
-            .and_then(wasmtime::Extern::into_func)
-            .and_then(|function| function.typed(&self.store).ok())
-            .ok_or_else(|| Ended::Fault(LocalFault::Runtime("a compiled export is wrong".into())))
-    }
-
-    fn call<P: WasmParams, R: WasmResults>(
-        &mut self,
-        function: &TypedFunc<P, R>,
-        params: P,
-    ) -> Result<R, Ended> {
-        let result = function.call(&mut self.store, params);
-        // First: a growth that failed here may have led to anything, even to a good answer.
-        if let Some(what) = self.store.data_mut().fault.take() {
-            return Err(Ended::Fault(LocalFault::Runtime(what)));
-        }
-        result.map_err(|error| self.ended(&error))
-    }
-
-    fn ended(&mut self, error: &wasmtime::Error) -> Ended {
-        let Some(trap) = error.downcast_ref::<Trap>() else {
-            return Ended::Fault(fault(error));
-        };
-        match traps::meaning(*trap) {
-            TrapMeaning::Verdict(verdict) => Ended::Verdict(verdict),
-            TrapMeaning::LocalFault => Ended::Fault(fault(error)),
-            TrapMeaning::AskCounters => {
-                let stack = self.stack.get(&mut self.store).i32().unwrap_or(0);
-                Ended::Verdict(traps::behind_unreachable(self.gas_left(), stack))
-            }
-        }
-    }
-
-    fn gas_left(&mut self) -> i64 {
-        self.gas.get(&mut self.store).i64().unwrap_or(0)
-    }
-
-    fn gas_used(&mut self) -> u64 {
-        // Below zero means that all of it is used.
-        let left = u64::try_from(self.gas_left()).unwrap_or(0);
-        GAS_BUDGET.saturating_sub(left)
-    }
-}
-
-fn fault(error: &wasmtime::Error) -> LocalFault {
-    LocalFault::Runtime(format!("{error:#}"))
-}
-
-/// Watches over growth: whether it is granted follows from the limits alone, and where the
-/// machine cannot keep that promise, it is noted as a fault.
-#[derive(Default)]
-struct Watcher {
-    fault: Option<String>,
-}
-
-impl ResourceLimiter for Watcher {
-    fn memory_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let max = MEMORY_BYTES.max as usize;
-        Ok(desired <= maximum.map_or(max, |own| own.min(max)))
-    }
-
-    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.fault = Some(format!(
-            "memory within the limit could not be had: {error:#}"
-        ));
-        Ok(())
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(desired as u64 <= TABLE_ELEMENTS.max)
+        Ok((Evaluation { gas, output }, words))
     }
 }
 
 /// Counts evaluations in, so that the pool is never asked for more than it has.
 struct Slots {
-    free: Mutex<u32>,
+    count: Mutex<Count>,
     freed: Condvar,
+}
+
+struct Count {
+    free: u32,
+    /// Who waits: to wake nobody is a system call too.
+    waiting: u32,
 }
 
 struct Slot<'a>(&'a Slots);
 
 impl Slots {
-    const fn new(count: u32) -> Self {
+    const fn new(free: u32) -> Self {
         Self {
-            free: Mutex::new(count),
+            count: Mutex::new(Count { free, waiting: 0 }),
             freed: Condvar::new(),
         }
     }
 
     fn take(&self) -> Slot<'_> {
-        let mut free = lock(&self.free);
-        while *free == 0 {
-            free = self
+        let mut count = lock(&self.count);
+        while count.free == 0 {
+            count.waiting += 1;
+            count = self
                 .freed
-                .wait(free)
+                .wait(count)
                 .unwrap_or_else(PoisonError::into_inner);
+            count.waiting -= 1;
         }
-        *free -= 1;
+        count.free -= 1;
         Slot(self)
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        *lock(&self.0.free) += 1;
-        self.0.freed.notify_one();
+        let mut count = lock(&self.0.count);
+        count.free += 1;
+        if count.waiting > 0 {
+            self.0.freed.notify_one();
+        }
+    }
+}
+
+/// Counts the instances that are kept.
+#[derive(Clone)]
+struct Places(Arc<Mutex<u32>>);
+
+/// The right to keep one instance, also while it runs.
+struct Place(Places);
+
+impl Places {
+    fn new(free: u32) -> Self {
+        Self(Arc::new(Mutex::new(free)))
+    }
+
+    fn take(&self) -> Option<Place> {
+        let mut free = lock(&self.0);
+        *free = free.checked_sub(1)?;
+        Some(Place(self.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *lock(&self.0.0) += 1;
     }
 }
 

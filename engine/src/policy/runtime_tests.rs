@@ -5,8 +5,11 @@
     reason = "a failed test is to panic"
 )]
 
+use wasmtime::ResourceLimiter;
+
 use super::*;
 use crate::policy::cache::adopt;
+use crate::policy::instance::WATCHDOG_TICKS;
 use crate::policy::{CompileLimits, Compiler, InProcessCompiler};
 
 const MODULE: &[u8] = include_bytes!("../../../policies/prebuilt/standard-deduction.wasm");
@@ -26,9 +29,9 @@ fn runtime() -> (Runtime, ReadyModule) {
 /// Runs `check_config` in an instance to which `strike` was done after its start.
 fn struck(strike: impl FnOnce(&Engine, &mut Running)) -> Result<Vec<u8>, String> {
     let (runtime, module) = runtime();
-    let mut running = Running::start(runtime.engine(), &module).unwrap();
+    let mut running = Running::start(&module).unwrap();
     strike(runtime.engine(), &mut running);
-    match running.run(&module, &module.check_config, wire::EMPTY_CONFIG) {
+    match running.run(&module.check_config, wire::EMPTY_CONFIG) {
         Ok(answer) => Ok(answer.unwrap()),
         Err(LocalFault::Runtime(what)) => Err(what),
         Err(other) => panic!("another fault: {other}"),
@@ -59,4 +62,56 @@ fn a_growth_that_the_machine_refuses_is_a_fault_whatever_the_guest_answers() {
     });
     let what = what.unwrap_err();
     assert!(what.contains("no memory (test)"), "{what}");
+}
+
+fn kept(module: &ReadyModule) -> usize {
+    lock(&module.kept).len()
+}
+
+#[test]
+fn an_instance_is_used_again_as_it_was() {
+    let (runtime, module) = runtime();
+    let ask = || runtime.evaluate(&module, Export::CheckConfig, wire::EMPTY_CONFIG);
+    assert_eq!(kept(&module), 0);
+    let first = ask().unwrap();
+    assert_eq!(kept(&module), 1);
+    let (mut running, place) = module.instance().unwrap();
+    let fresh = Running::start(&module).unwrap().state();
+    assert!(running.state() == fresh, "every byte and every global");
+    let answer = running.run(&module.check_config, wire::EMPTY_CONFIG);
+    assert!(answer.unwrap().is_ok() && running.state() != fresh);
+    module.keep(running, place).unwrap();
+    assert_eq!(kept(&module), 1, "it has its place still");
+    assert_eq!(ask().unwrap(), first);
+}
+
+#[test]
+fn an_instance_may_wait_for_longer_than_an_evaluation_may_take() {
+    let (runtime, module) = runtime();
+    let ask = || runtime.evaluate(&module, Export::CheckConfig, wire::EMPTY_CONFIG);
+    let first = ask().unwrap();
+    assert_eq!(kept(&module), 1);
+    (0..2 * WATCHDOG_TICKS).for_each(|_| runtime.engine().increment_epoch());
+    assert_eq!(ask().unwrap(), first);
+}
+
+#[test]
+fn an_instance_that_has_grown_is_not_used_again() {
+    let (runtime, module) = runtime();
+    let (mut running, place) = module.instance().unwrap();
+    running.grow();
+    module.keep(running, place).unwrap();
+    assert_eq!(kept(&module), 0);
+    drop(runtime);
+}
+
+#[test]
+fn no_more_instances_are_kept_than_there_are_places() {
+    let (runtime, module) = runtime();
+    for _ in 0..=KEPT_MAX {
+        module.keep(Running::start(&module).unwrap(), None).unwrap();
+    }
+    assert_eq!(kept(&module), KEPT_MAX as usize);
+    lock(&module.kept).clear();
+    assert!(runtime.places.take().is_some(), "they gave theirs back");
 }

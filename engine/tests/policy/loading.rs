@@ -19,6 +19,7 @@ const SETTINGS: EngineSettings = EngineSettings {
     optimise: true,
     copy_on_write: true,
     interpret: false,
+    reuse: true,
     slots: 1,
 };
 

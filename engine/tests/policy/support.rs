@@ -18,24 +18,28 @@ pub const SETTINGS: [EngineSettings; 4] = [
         optimise: true,
         copy_on_write: true,
         interpret: false,
+        reuse: true,
         slots: 2,
     },
     EngineSettings {
         optimise: true,
         copy_on_write: false,
         interpret: false,
+        reuse: false,
         slots: 2,
     },
     EngineSettings {
         optimise: false,
         copy_on_write: true,
         interpret: false,
+        reuse: true,
         slots: 2,
     },
     EngineSettings {
         optimise: false,
         copy_on_write: false,
         interpret: false,
+        reuse: false,
         slots: 2,
     },
 ];

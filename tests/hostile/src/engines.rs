@@ -24,17 +24,32 @@ const fn native(optimise: bool, copy_on_write: bool) -> EngineSettings {
         optimise,
         copy_on_write,
         interpret: false,
+        reuse: true,
         slots: 1,
     }
 }
 
 /// What nodes run.
 pub const SHIPPED: Setting = ("optimised", native(true, true));
-/// The compiler's other settings.
-pub const COMPILED: [Setting; 3] = [
+/// What nodes could run as well: instances that are never used twice, and the compiler's other
+/// settings.
+pub const COMPILED: [Setting; 4] = [
+    (
+        "a new instance each time",
+        EngineSettings {
+            reuse: false,
+            ..native(true, true)
+        },
+    ),
     ("optimised, no copy on write", native(true, false)),
     ("not optimised", native(false, true)),
-    ("not optimised, no copy on write", native(false, false)),
+    (
+        "not optimised, no copy on write, a new instance each time",
+        EngineSettings {
+            reuse: false,
+            ..native(false, false)
+        },
+    ),
 ];
 /// The interpreter: it shares the front half of the compiler, and nothing of the processor.
 pub const INTERPRETED: Setting = (
@@ -258,7 +273,7 @@ mod tests {
     #[test]
     fn what_is_kept_and_what_differs_is_noticed() {
         arm(Bug::GuestMemoryReused);
-        let engines = Engines::and([COMPILED[2]]);
+        let engines = Engines::and([COMPILED[3]]);
         let kept = [
             "keep-in-memory",
             "keep-in-data",
@@ -284,7 +299,7 @@ mod tests {
             let differ = std::panic::AssertUnwindSafe(|| engines.agree(&module, export, &input));
             let panic = std::panic::catch_unwind(differ).expect_err("the engines differ");
             let said = panic.downcast_ref::<String>().expect("words");
-            assert!(said.contains(COMPILED[2].0), "{said}");
+            assert!(said.contains(COMPILED[3].0), "{said}");
             noticed += 1;
         }
         disarm_all();

@@ -82,7 +82,7 @@ impl Modules {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            engines: Engines::and([COMPILED[2], INTERPRETED]),
+            engines: Engines::and([COMPILED[3], INTERPRETED]),
             counts: Counts::default(),
         }
     }

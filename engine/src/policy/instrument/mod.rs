@@ -21,7 +21,7 @@ use wasm_encoder::{
     ExportSection, Function, FunctionSection, GlobalSection, GlobalType, MemorySection, MemoryType,
     TableSection, TableType, TypeSection, ValType,
 };
-use wasmparser::{FunctionBody, Parser, Payload};
+use wasmparser::{DataKind, FunctionBody, Parser, Payload};
 
 use body::{Body, Charge, Plan, charges};
 
@@ -32,12 +32,21 @@ use super::validate::{Meter, ModuleProblem};
 use super::{gas, validate};
 
 /// Version of the rewriting. Part of the engine epoch, and compiled code is cached under it.
-pub const INSTRUMENTATION_VERSION: u32 = 1;
+pub const INSTRUMENTATION_VERSION: u32 = 2;
 
 /// Export of the gas that is left: a mutable `i64`, negative once it ran out.
 pub(crate) const GAS_EXPORT: &str = "raft3d:gas";
 /// Export of the stack that is left: a mutable `i32`, negative once it ran over.
 pub(crate) const STACK_EXPORT: &str = "raft3d:stack";
+
+/// Export of how many mutable globals the guest has: an `i32`. Only in modules of which everything
+/// that a call changes can be put back: without passive data segments, which a guest can drop.
+pub(crate) const MUTABLE_COUNT_EXPORT: &str = "raft3d:mutable";
+
+/// Export of the guest's mutable global number `n`, counted from 0, where they are counted.
+pub(crate) fn mutable_export(n: i32) -> String {
+    format!("{MUTABLE_COUNT_EXPORT}:{n}")
+}
 
 /// Rewrites a module that passed every check before this one.
 pub(super) fn instrument(bytes: &[u8], meter: &mut Meter) -> Result<Vec<u8>, ModuleProblem> {
@@ -86,6 +95,10 @@ struct Rewriter<'a> {
     function_types: Vec<u32>,
     /// Functions whose body is rewritten.
     bodies: usize,
+    /// The guest's globals that it can change.
+    mutable: Vec<u32>,
+    /// Whether the guest can drop a data segment that it uses.
+    has_passive_data: bool,
     functions: FunctionSection,
     tables: TableSection,
     memories: MemorySection,
@@ -106,6 +119,8 @@ impl<'a> Rewriter<'a> {
             signatures: Vec::new(),
             function_types: Vec::new(),
             bodies: 0,
+            mutable: Vec::new(),
+            has_passive_data: false,
             functions: FunctionSection::new(),
             tables: TableSection::new(),
             memories: MemorySection::new(),
@@ -156,10 +171,16 @@ impl<'a> Rewriter<'a> {
                     self.memories.memory(bounded(ty));
                 }
             }
-            Payload::GlobalSection(reader) => self
-                .reencoder
-                .parse_global_section(&mut self.globals, reader)
-                .map_err(|e| encode(&e))?,
+            Payload::GlobalSection(reader) => {
+                for (index, global) in (0..).zip(reader.clone()) {
+                    if global.map_err(ModuleProblem::malformed)?.ty.mutable {
+                        self.mutable.push(index);
+                    }
+                }
+                self.reencoder
+                    .parse_global_section(&mut self.globals, reader)
+                    .map_err(|e| encode(&e))?;
+            }
             Payload::ExportSection(reader) => {
                 for export in reader {
                     let export = export.map_err(ModuleProblem::malformed)?;
@@ -176,10 +197,15 @@ impl<'a> Rewriter<'a> {
                 self.data_count = Some(DataCountSection { count });
             }
             Payload::CodeSectionEntry(body) => self.body(&body, meter)?,
-            Payload::DataSection(reader) => self
-                .reencoder
-                .parse_data_section(&mut self.data, reader)
-                .map_err(|e| encode(&e))?,
+            Payload::DataSection(reader) => {
+                for segment in reader.clone() {
+                    let segment = segment.map_err(ModuleProblem::malformed)?;
+                    self.has_passive_data |= matches!(segment.kind, DataKind::Passive);
+                }
+                self.reencoder
+                    .parse_data_section(&mut self.data, reader)
+                    .map_err(|e| encode(&e))?;
+            }
             // Custom sections are for people, and there is nothing else in a checked module.
             _ => {}
         }
@@ -275,6 +301,23 @@ impl<'a> Rewriter<'a> {
         }
     }
 
+    fn export_mutable_globals(&mut self) {
+        let count = self.globals.len();
+        let ty = GlobalType {
+            mutable: false,
+            ..counter(ValType::I32)
+        };
+        // `limits::GLOBALS` of them at most.
+        let value = ConstExpr::i32_const(self.mutable.len() as i32);
+        self.globals.global(ty, &value);
+        self.exports
+            .export(MUTABLE_COUNT_EXPORT, ExportKind::Global, count);
+        for (n, global) in (0..).zip(&self.mutable) {
+            self.exports
+                .export(&mutable_export(n), ExportKind::Global, *global);
+        }
+    }
+
     fn finish(mut self) -> Vec<u8> {
         let gas = self.globals.len();
         self.globals
@@ -287,6 +330,9 @@ impl<'a> Rewriter<'a> {
         self.exports.export(GAS_EXPORT, ExportKind::Global, gas);
         self.exports
             .export(STACK_EXPORT, ExportKind::Global, gas + 1);
+        if !self.has_passive_data {
+            self.export_mutable_globals();
+        }
         let mut types = TypeSection::new();
         for (params, results) in &self.signatures {
             types

@@ -1,0 +1,352 @@
+//! One instance of a module: started, run, and made again what it was when it started.
+//!
+//! To start an instance and to throw it away costs twice what a guest of the SDK runs for. So one
+//! whose evaluation came to an answer is put back to what it was ([`Pristine`]) and used again. No
+//! guest can tell it from a fresh one, because this is done only where all that a call can change
+//! is put back:
+//!
+//! - the memory, byte by byte, if it has not grown;
+//! - the mutable globals, which instrumentation exports for this;
+//! - nothing else, because the static check takes no instruction that changes a table, and a module
+//!   with a passive data segment, which a guest can drop, gets no such exports.
+//!
+//! What ended in any other way than with an answer is thrown away.
+//!
+//! Invariant: engines that reuse instances and engines that do not give the same answers and the
+//! same gas (`tests/hostile`, whose modules try to keep something in every way there is).
+
+use raft3d_core::{LocalFault, PolicyError};
+use raft3d_sdk::limits::PANIC_BYTES_MAX;
+use raft3d_sdk::wire;
+use wasmtime::{
+    Global, Instance, Memory, Module, ModuleExport, ResourceLimiter, Store, Trap, TypedFunc, Val,
+    WasmParams, WasmResults,
+};
+
+use super::instrument::{MUTABLE_COUNT_EXPORT, mutable_export};
+use super::limits::{GAS_BUDGET, MEMORY_BYTES, OUTPUT_BYTES, PAGE_BYTES, TABLE_ELEMENTS};
+use super::runtime::ReadyModule;
+use super::traps::{self, TrapMeaning};
+
+/// How long one evaluation may take before this replica gives up on itself. The gas budget ends
+/// every evaluation within milliseconds, so this only fires where something is badly wrong.
+pub(super) const WATCHDOG_TICKS: u64 = 40;
+/// Largest memory that is put back, in bytes: all of it is written each time, and of a larger one
+/// the system finds faster which pages a guest has written.
+const MEMORY_PUT_BACK_BYTES_MAX: usize = PAGE_BYTES as usize;
+
+/// What the instances of a module are when they start.
+pub(crate) struct Pristine {
+    memory_bytes: usize,
+    /// Where the first byte lies that is not zero.
+    data_at: usize,
+    /// From there up to the last one.
+    data: Box<[u8]>,
+    /// Every mutable global, with its value.
+    globals: Vec<(ModuleExport, Val)>,
+}
+
+impl Pristine {
+    /// Looks at an instance that has just started; none where instances cannot be put back.
+    pub(super) fn of(ready: &ReadyModule, module: &Module) -> Result<Option<Self>, LocalFault> {
+        let Some(count) = module.get_export_index(MUTABLE_COUNT_EXPORT) else {
+            return Ok(None);
+        };
+        let mut fresh = Running::start(ready)?;
+        let memory = fresh.memory.data(&fresh.store);
+        if memory.len() > MEMORY_PUT_BACK_BYTES_MAX {
+            return Ok(None);
+        }
+        let is_set = |byte: &u8| *byte != 0;
+        let data_at = memory.iter().position(is_set).unwrap_or(memory.len());
+        let data_end = memory.iter().rposition(is_set).map_or(data_at, |at| at + 1);
+        let data = memory.get(data_at..data_end).unwrap_or_default().into();
+        let memory_bytes = memory.len();
+        let lacks = || LocalFault::Runtime("compiled code lacks a global".into());
+        let mut value = |export: &ModuleExport| {
+            let export = fresh.instance.get_module_export(&mut fresh.store, export);
+            let global = export.and_then(wasmtime::Extern::into_global);
+            Ok(global.ok_or_else(lacks)?.get(&mut fresh.store))
+        };
+        let count = value(&count)?.i32().ok_or_else(lacks)?;
+        let own = (0..count).map(|n| {
+            module
+                .get_export_index(&mutable_export(n))
+                .ok_or_else(lacks)
+        });
+        let globals = own.chain([Ok(ready.stack)]).map(|export| {
+            let export = export?;
+            Ok((export, value(&export)?))
+        });
+        Ok(Some(Self {
+            globals: globals.collect::<Result<_, LocalFault>>()?,
+            memory_bytes,
+            data_at,
+            data,
+        }))
+    }
+}
+
+/// An instance, as good as fresh before it runs, and its counters.
+pub(super) struct Running {
+    pub(super) store: Store<Watcher>,
+    instance: Instance,
+    memory: Memory,
+    alloc: TypedFunc<i32, i32>,
+    gas: Global,
+    stack: Global,
+    /// Those of [`Pristine`], in its order.
+    mutable: Vec<Global>,
+}
+
+/// Why a call ended early: at once a verdict, or a fault of this replica.
+enum Ended {
+    Verdict(PolicyError),
+    Fault(LocalFault),
+}
+
+impl Running {
+    pub(super) fn start(module: &ReadyModule) -> Result<Self, LocalFault> {
+        let mut store = Store::new(module.pre.module().engine(), Watcher::default());
+        store.limiter(|watcher| watcher);
+        // Also for what sets up memory and globals: some settings compile that to code.
+        store.set_epoch_deadline(WATCHDOG_TICKS);
+        // Segments fit and there is no start function (the static check saw to both), so this
+        // fails only for want of something local.
+        let instance = module
+            .pre
+            .instantiate(&mut store)
+            .map_err(|error| fault(&error))?;
+        let lacks = || LocalFault::Runtime("compiled code lacks an export".into());
+        let mut export = |export: &ModuleExport| {
+            let export = instance.get_module_export(&mut store, export);
+            export.ok_or_else(lacks)
+        };
+        let memory = export(&module.memory)?.into_memory();
+        let alloc = export(&module.alloc)?.into_func();
+        let gas = export(&module.gas)?.into_global();
+        let stack = export(&module.stack)?.into_global();
+        let pristine = module.pristine.as_ref();
+        let mutable = pristine.map_or(&[][..], |pristine| &pristine.globals);
+        let mutable = mutable
+            .iter()
+            .map(|(global, _)| export(global)?.into_global().ok_or_else(lacks));
+        let mutable = mutable.collect::<Result<_, _>>()?;
+        let (Some(memory), Some(alloc), Some(gas), Some(stack)) = (memory, alloc, gas, stack)
+        else {
+            return Err(lacks());
+        };
+        let alloc = alloc.typed(&store).map_err(|error| fault(&error))?;
+        let mut running = Self {
+            store,
+            instance,
+            memory,
+            alloc,
+            gas,
+            stack,
+            mutable,
+        };
+        running.refuel()?;
+        Ok(running)
+    }
+
+    /// Makes it what it was when it started, but for the budget ([`Running::refuel`]). Answers false
+    /// where that cannot be: its memory has grown.
+    pub(super) fn put_back(&mut self, pristine: &Pristine) -> Result<bool, LocalFault> {
+        let memory = self.memory.data_mut(&mut self.store);
+        if memory.len() != pristine.memory_bytes {
+            return Ok(false);
+        }
+        let (before, rest) = memory.split_at_mut(pristine.data_at);
+        let (data, behind) = rest.split_at_mut(pristine.data.len());
+        before.fill(0);
+        data.copy_from_slice(&pristine.data);
+        behind.fill(0);
+        for (global, (_, value)) in self.mutable.iter().zip(&pristine.globals) {
+            let set = global.set(&mut self.store, *value);
+            set.map_err(|error| fault(&error))?;
+        }
+        Ok(true)
+    }
+
+    /// Gives it the whole budget, of gas and of time.
+    pub(super) fn refuel(&mut self) -> Result<(), LocalFault> {
+        let budget = Val::I64(GAS_BUDGET as i64);
+        self.store.set_epoch_deadline(WATCHDOG_TICKS);
+        self.gas
+            .set(&mut self.store, budget)
+            .map_err(|error| fault(&error))
+    }
+
+    /// Hands the input over, calls the hook and copies the answer out.
+    pub(super) fn run(
+        &mut self,
+        entry: &ModuleExport,
+        input: &[u8],
+    ) -> Result<Result<Vec<u8>, PolicyError>, LocalFault> {
+        match self.try_run(entry, input) {
+            Ok(output) => Ok(Ok(output)),
+            Err(Ended::Verdict(verdict)) => Ok(Err(verdict)),
+            Err(Ended::Fault(fault)) => Err(fault),
+        }
+    }
+
+    fn try_run(&mut self, entry: &ModuleExport, input: &[u8]) -> Result<Vec<u8>, Ended> {
+        let bad_allocation = Ended::Verdict(PolicyError::BadAllocation);
+        let Ok(len) = i32::try_from(input.len()) else {
+            return Err(bad_allocation);
+        };
+        let alloc = self.alloc.clone();
+        let ptr = self.call(&alloc, len)?;
+        // Addresses are unsigned, WebAssembly's i32 has no sign of its own.
+        let start = ptr as u32 as usize;
+        let room = start
+            .checked_add(input.len())
+            .and_then(|end| self.memory.data_mut(&mut self.store).get_mut(start..end));
+        let Some(room) = room else {
+            return Err(bad_allocation);
+        };
+        room.copy_from_slice(input);
+
+        let hook = self.function::<(i32, i32), i64>(entry)?;
+        let (ptr, len) = wire::unpack(self.call(&hook, (ptr, len))? as u64);
+        let bad_range = Ended::Verdict(PolicyError::BadOutputRange);
+        if len > OUTPUT_BYTES {
+            return Err(bad_range);
+        }
+        let start = ptr as usize;
+        let output = start
+            .checked_add(len as usize)
+            .and_then(|end| self.memory.data(&self.store).get(start..end));
+        output.map(<[u8]>::to_vec).ok_or(bad_range)
+    }
+
+    /// What a guest that panicked has to say; none where it says nothing that can be read.
+    pub(super) fn last_words(
+        &mut self,
+        panic: &ModuleExport,
+    ) -> Result<Option<String>, LocalFault> {
+        // It may have used its gas up.
+        self.refuel()?;
+        let place = self
+            .function::<(), i64>(panic)
+            .and_then(|panic| self.call(&panic, ()));
+        let (ptr, len) = match place {
+            Ok(place) => wire::unpack(place as u64),
+            Err(Ended::Verdict(_)) => return Ok(None),
+            Err(Ended::Fault(fault)) => return Err(fault),
+        };
+        let start = ptr as usize;
+        let bytes = start
+            .checked_add((len as usize).min(PANIC_BYTES_MAX))
+            .and_then(|end| self.memory.data(&self.store).get(start..end))
+            .unwrap_or_default();
+        let text: String = String::from_utf8_lossy(bytes)
+            .chars()
+            // It goes to a terminal.
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        Ok((!text.is_empty()).then_some(text))
+    }
+
+    fn function<P: WasmParams, R: WasmResults>(
+        &mut self,
+        export: &ModuleExport,
+    ) -> Result<TypedFunc<P, R>, Ended> {
+        self.instance
+            .get_module_export(&mut self.store, export)
+            .and_then(wasmtime::Extern::into_func)
+            .and_then(|function| function.typed(&self.store).ok())
+            .ok_or_else(|| Ended::Fault(LocalFault::Runtime("a compiled export is wrong".into())))
+    }
+
+    fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        function: &TypedFunc<P, R>,
+        params: P,
+    ) -> Result<R, Ended> {
+        let result = function.call(&mut self.store, params);
+        // First: a growth that failed here may have led to anything, even to a good answer.
+        if let Some(what) = self.store.data_mut().fault.take() {
+            return Err(Ended::Fault(LocalFault::Runtime(what)));
+        }
+        result.map_err(|error| self.ended(&error))
+    }
+
+    fn ended(&mut self, error: &wasmtime::Error) -> Ended {
+        let Some(trap) = error.downcast_ref::<Trap>() else {
+            return Ended::Fault(fault(error));
+        };
+        match traps::meaning(*trap) {
+            TrapMeaning::Verdict(verdict) => Ended::Verdict(verdict),
+            TrapMeaning::LocalFault => Ended::Fault(fault(error)),
+            TrapMeaning::AskCounters => {
+                let stack = self.stack.get(&mut self.store).i32().unwrap_or(0);
+                Ended::Verdict(traps::behind_unreachable(self.gas_left(), stack))
+            }
+        }
+    }
+
+    /// All that a guest can see of it and change.
+    #[cfg(test)]
+    pub(super) fn state(&mut self) -> (Vec<u8>, Vec<String>) {
+        let memory = self.memory.data(&self.store).to_vec();
+        let mut value = |global: &Global| format!("{:?}", global.get(&mut self.store));
+        let globals = self.mutable.iter().chain([&self.gas, &self.stack]);
+        (memory, globals.map(&mut value).collect())
+    }
+
+    #[cfg(test)]
+    pub(super) fn grow(&mut self) {
+        assert!(self.memory.grow(&mut self.store, 1).is_ok());
+    }
+
+    fn gas_left(&mut self) -> i64 {
+        self.gas.get(&mut self.store).i64().unwrap_or(0)
+    }
+
+    pub(super) fn gas_used(&mut self) -> u64 {
+        // Below zero means that all of it is used.
+        let left = u64::try_from(self.gas_left()).unwrap_or(0);
+        GAS_BUDGET.saturating_sub(left)
+    }
+}
+
+fn fault(error: &wasmtime::Error) -> LocalFault {
+    LocalFault::Runtime(format!("{error:#}"))
+}
+
+/// Watches over growth: whether it is granted follows from the limits alone, and where the
+/// machine cannot keep that promise, it is noted as a fault.
+#[derive(Default)]
+pub(super) struct Watcher {
+    fault: Option<String>,
+}
+
+impl ResourceLimiter for Watcher {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let max = MEMORY_BYTES.max as usize;
+        Ok(desired <= maximum.map_or(max, |own| own.min(max)))
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.fault = Some(format!(
+            "memory within the limit could not be had: {error:#}"
+        ));
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired as u64 <= TABLE_ELEMENTS.max)
+    }
+}
