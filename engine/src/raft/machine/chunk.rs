@@ -164,7 +164,7 @@ impl Applying {
                 return Err(LocalFault::CorruptEntry { index, detail });
             }
         };
-        let outcome = if is_denied {
+        let mut outcome = if is_denied {
             raft3d_core::apply::deny(rows, index, &envelope, self.epochs)?
         } else {
             let judge = Judge {
@@ -182,7 +182,8 @@ impl Applying {
             effects.modules.extend(uploaded(envelope.command));
         }
         if self.observer.is_some() {
-            effects.events.extend(outcome.events.iter().cloned());
+            // Who made the write is not told of them.
+            effects.events.append(&mut outcome.events);
         }
         Ok(outcome)
     }
