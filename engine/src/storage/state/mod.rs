@@ -34,7 +34,7 @@ use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -58,6 +58,10 @@ const BLOCK_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Changes in memory, in bytes, before they are written to table files. While they are written,
 /// as many again may come; then apply waits.
 const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Least changes before they are written for the first time, in bytes. Where between this and
+/// [`PENDING_BYTES_MAX`] is left to chance: from then on replicas, which all take the same changes,
+/// write at different times, and a majority of them is not busy with it.
+const FIRST_PENDING_BYTES_MIN: usize = PENDING_BYTES_MAX / 2;
 /// Rows that are written to table files between two pauses of [`FLUSH_PAUSE`]: some 200 us of work.
 const ROWS_BETWEEN_PAUSES: usize = 512;
 /// With every node at it at the same time, a thread that goes on without a pause keeps those who
@@ -139,6 +143,8 @@ pub struct StateStore {
     database: Database,
     dir: PathBuf,
     newest: RwLock<Newest>,
+    /// Changes in memory, in bytes, with which it is time to write them.
+    flush_at_bytes: AtomicUsize,
     /// Held by whoever writes table files.
     writing: Mutex<()>,
     /// Why writing failed: what came since is in memory alone, and nothing more is taken.
@@ -217,6 +223,7 @@ impl StateStore {
                 pending,
                 view,
             }),
+            flush_at_bytes: AtomicUsize::new(first_flush_at_bytes()),
             writing: Mutex::new(()),
             write_fault: OnceLock::new(),
             abandoned: AtomicBool::new(false),
@@ -266,13 +273,17 @@ impl StateStore {
         );
         newest.pending.push(changes);
         newest.show(head);
-        Ok(newest.pending.bytes() >= PENDING_BYTES_MAX)
+        Ok(self.is_due(&newest.pending))
+    }
+
+    fn is_due(&self, pending: &Pending) -> bool {
+        pending.bytes() >= self.flush_at_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether so much has come together in memory that it is time to [`StateStore::flush`].
     pub(crate) fn is_flush_due(&self) -> bool {
         let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-        newest.pending.bytes() >= PENDING_BYTES_MAX
+        self.is_due(&newest.pending)
     }
 
     /// Writes what is in memory to table files and syncs them. Chunks are taken meanwhile.
@@ -285,6 +296,8 @@ impl StateStore {
         let (frozen, head, rows) = {
             let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
             let head = newest.view.head().clone();
+            self.flush_at_bytes
+                .store(PENDING_BYTES_MAX, Ordering::Relaxed);
             (newest.pending.freeze(), head, newest.rows.clone())
         };
         let pause = || {
@@ -413,6 +426,14 @@ impl Drop for StateStore {
             tracing::warn!("what is in memory was not written at the end: {error}");
         }
     }
+}
+
+fn first_flush_at_bytes() -> usize {
+    let mut random = [0; size_of::<u32>()];
+    // Without chance all replicas write at once, which is only slower.
+    let _ = runtime::fill_random(&mut random);
+    let span = PENDING_BYTES_MAX - FIRST_PENDING_BYTES_MIN;
+    FIRST_PENDING_BYTES_MIN + u32::from_le_bytes(random) as usize % span
 }
 
 fn is_valid_key(key: &[u8]) -> bool {
