@@ -118,20 +118,21 @@ impl Look {
 /// Clients that fill a cluster: as many as its writes gain anything from.
 const FILL_CLIENTS: usize = 256;
 
-/// Stores `count` jobs, or keys, with running numbers behind `prefix`, and tells `progress` how
-/// many there are.
+/// Makes `count` requests, of which each must come to what it should (`work`), with running numbers
+/// behind `prefix`, and tells `progress` how many there are.
 ///
 /// # Errors
 /// One is not acknowledged, however often it is tried.
 pub fn fill(
     setting: &Setting,
     cluster: &Cluster,
+    work: Work,
     count: u64,
     prefix: &str,
     progress: impl FnMut(u64),
 ) -> Result<Outcome> {
     let places = leader_first(cluster)?;
-    let mut spec = setting.spec(cluster, &places, Work::Write, FILL_CLIENTS, prefix)?;
+    let mut spec = setting.spec(cluster, &places, work, FILL_CLIENTS, prefix)?;
     spec.until = Until::Count(count);
     let mut load = LoadProcess::start(&spec)?;
     load.wait_begin()?;
@@ -139,7 +140,7 @@ pub fn fill(
     let outcome = load.outcome()?;
     ensure!(
         outcome.answered == count,
-        "{} of {count} were stored: {}",
+        "{} of {count} came to what they should: {}",
         outcome.answered,
         outcome.first_failure.as_deref().unwrap_or_default(),
     );

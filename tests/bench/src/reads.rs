@@ -45,7 +45,7 @@ pub fn run(setting: &Setting) -> Result<Results<Asked>> {
     let mut results = Results::new();
     let bar = bar("reads", (setting.rounds * System::BOTH.len() * 2) as u64);
     in_turns(setting, "reads", |cluster| {
-        fill(setting, cluster, STORED, "r", |_| {})?;
+        fill(setting, cluster, Work::Write, STORED, "r", |_| {})?;
         for asked in [Asked::Leader, Asked::Followers] {
             bar.set_message(format!("{} of {}", asked, cluster.system().name()));
             let leader = cluster.leader()?;

@@ -8,7 +8,6 @@ mod stored;
 use anyhow::Result;
 use raft3d_checkers::report::Table;
 
-use crate::beside::times;
 use crate::setting::{Setting, remove};
 use crate::stats::{Rounds, short};
 use crate::systems::Cluster;
@@ -112,7 +111,6 @@ impl Results {
     #[must_use]
     pub fn targets(&self) -> Vec<Target> {
         let jobs = short(self.jobs as f64);
-        let cost = self.cost.ratio();
         let memory: Rounds = self.memory_mib.iter().copied().collect();
         let restarts = self.restarts.all();
         let mut targets = vec![
@@ -122,8 +120,8 @@ impl Results {
                     short(SMALL as f64)
                 ),
                 format!("at most {COST_MOST} x"),
-                times(&cost),
-                cost.median() <= COST_MOST,
+                self.cost.show_ratio(),
+                self.cost.ratio() <= COST_MOST,
             ),
             Target::new(
                 format!("resident anonymous memory of a node with {jobs} jobs, after load"),

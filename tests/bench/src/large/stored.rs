@@ -8,6 +8,7 @@ use raft3d_cluster_tests::ports::Port;
 use serde::{Deserialize, Serialize};
 
 use super::memory_mib;
+use crate::load::Work;
 use crate::measure::fill;
 use crate::setting::{Setting, bar, remove};
 use crate::systems::{Cluster, System};
@@ -75,7 +76,7 @@ fn fill_new(setting: &Setting, folder: &Path, jobs: u64) -> Result<Stored> {
     let mut cluster = Cluster::start(System::Raft3d, folder, &setting.node_args)?;
     cluster.open_shop()?;
     let bar = bar("jobs stored", jobs);
-    let outcome = fill(setting, &cluster, jobs, PREFIX, |stored| {
+    let outcome = fill(setting, &cluster, Work::Write, jobs, PREFIX, |stored| {
         bar.set_position(stored)
     })?;
     bar.finish_and_clear();

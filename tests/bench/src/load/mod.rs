@@ -31,6 +31,8 @@ pub const QUANTILES: [u32; 17] = [
 ];
 /// Printers, and filaments, that new jobs are spread over.
 pub const SHELVES: u64 = 16;
+/// Weight of each filament, in grams: the most that there is.
+pub const SPOOL_G: u64 = 1_000_000_000;
 /// Bytes of a value in etcd: about what a job is as JSON.
 pub const VALUE_BYTES: usize = 250;
 
@@ -39,6 +41,9 @@ pub const VALUE_BYTES: usize = 250;
 pub enum Work {
     /// New jobs; new keys.
     Write,
+    /// New jobs that the rules refuse: entries like any other, of which nothing is stored but that
+    /// they were. Only of our own system.
+    Refused,
     /// One of so many jobs, or keys, that a load with the same prefix has written before.
     Read {
         /// How many there are.

@@ -54,6 +54,16 @@ impl Raft3dClient {
         self.call(Method::POST, uri, body, &stored).await
     }
 
+    /// Asks for a print job that the rules refuse.
+    ///
+    /// # Errors
+    /// It is not refused.
+    pub async fn refused_job(&mut self, body: Bytes) -> Result<()> {
+        let uri = Uri::from_static("/api/v1/print_jobs");
+        let refused = [StatusCode::UNPROCESSABLE_ENTITY];
+        self.call(Method::POST, uri, body, &refused).await
+    }
+
     /// Reads one print job, linearizably.
     ///
     /// # Errors

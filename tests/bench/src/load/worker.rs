@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 
 use super::{
-    Answered, EtcdClient, Line, Outcome, PROGRESS_EVERY, QUANTILES, Raft3dClient, SHELVES, Spec,
-    Until, VALUE_BYTES, Work,
+    Answered, EtcdClient, Line, Outcome, PROGRESS_EVERY, QUANTILES, Raft3dClient, SHELVES, SPOOL_G,
+    Spec, Until, VALUE_BYTES, Work,
 };
 use crate::systems::System;
 
@@ -189,12 +189,7 @@ impl Connection {
         let prefix = &shared.spec.prefix;
         match self {
             Self::Raft3d(client) => {
-                let shelf = number % SHELVES;
-                let body = format!(
-                    "{{\"id\":\"{prefix}-{number}\",\"printer_id\":\"p{shelf}\",\
-                     \"filament_id\":\"f{shelf}\",\"filepath\":\"/load/{prefix}-{number}.stl\",\
-                     \"print_weight_in_grams\":1}}"
-                );
+                let body = job(prefix, number, 1);
                 match shared.spec.until {
                     // Tried again until it is there.
                     Until::Count(_) => client.ensure_job(Bytes::from(body)).await,
@@ -208,6 +203,17 @@ impl Connection {
         }
     }
 
+    async fn refused(&mut self, shared: &Shared, number: u64) -> Result<()> {
+        match self {
+            Self::Raft3d(client) => {
+                // As much as a whole spool holds, of which others reserve a part.
+                let body = job(&shared.spec.prefix, number, SPOOL_G);
+                client.refused_job(Bytes::from(body)).await
+            }
+            Self::Etcd(_) => bail!("etcd has no rules"),
+        }
+    }
+
     async fn read(&mut self, shared: &Shared, number: u64) -> Result<()> {
         let id = format!("{}-{number}", shared.spec.prefix);
         match self {
@@ -215,6 +221,16 @@ impl Connection {
             Self::Etcd(client) => client.get(Bytes::from(id)).await,
         }
     }
+}
+
+/// A job's description in JSON, with its weight in grams.
+fn job(prefix: &str, number: u64, weight_g: u64) -> String {
+    let shelf = number % SHELVES;
+    format!(
+        "{{\"id\":\"{prefix}-{number}\",\"printer_id\":\"p{shelf}\",\
+         \"filament_id\":\"f{shelf}\",\"filepath\":\"/load/{prefix}-{number}.stl\",\
+         \"print_weight_in_grams\":{weight_g}}}"
+    )
 }
 
 struct Worker {
@@ -276,6 +292,7 @@ impl Worker {
         };
         match self.shared.spec.work {
             Work::Write => connection.write(&self.shared, number).await,
+            Work::Refused => connection.refused(&self.shared, number).await,
             Work::Read { of } => {
                 self.random = self.random.wrapping_mul(LCG.0).wrapping_add(LCG.1);
                 // The high bits are the random ones.

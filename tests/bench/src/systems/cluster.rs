@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Node, System};
-use crate::load::{EtcdClient, SHELVES};
+use crate::load::{EtcdClient, SHELVES, SPOOL_G};
 
 /// Longest wait for a node to be ready or for a leader. A node with a million jobs and a busy
 /// machine around it takes its time.
@@ -20,8 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(5);
 /// Longest wait for one answer to a question of ours.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
-/// Weight of each filament, in grams: the most that there is.
-const SPOOL_G: u64 = 1_000_000_000;
 /// Lines of a node's log that an error message shows.
 const TAIL_LINES: usize = 15;
 
