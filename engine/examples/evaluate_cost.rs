@@ -30,8 +30,16 @@ impl ModuleSource for Nowhere {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    measure_all(EngineSettings::default())?;
+    println!("with a new instance each time:");
+    measure_all(EngineSettings {
+        reuse: false,
+        ..EngineSettings::default()
+    })
+}
+
+fn measure_all(settings: EngineSettings) -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
-    let settings = EngineSettings::default();
     let host = WasmHost::new(HostOptions {
         cache_dir: dir.path().to_owned(),
         compiler: Arc::new(InProcessCompiler::new(settings)),

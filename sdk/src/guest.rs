@@ -1,6 +1,6 @@
 //! What only exists inside a guest: allocator, panic handler and the door to the host.
 //!
-//! A guest instance lives for one call and is thrown away, so the allocator never frees.
+//! Nothing in a guest instance survives a call, so the allocator never frees.
 #![allow(
     unsafe_code,
     reason = "The ABI passes places in memory as integers, and an allocator is unsafe by nature."

@@ -159,7 +159,7 @@ pub trait ModuleSource {
 
 /// Evaluates policies: deterministic in the module's bytes and the input.
 pub trait PolicyHost: Send + Sync {
-    /// Makes one evaluation in a fresh instance.
+    /// Makes one evaluation, of which nothing is left for a later one to see.
     ///
     /// # Errors
     /// A fault of this replica alone; never something that the module did.

@@ -16,7 +16,7 @@ use super::workbench::Trial;
 
 /// Evaluates policies, and tells what a guest said when it panicked.
 pub trait AloudHost: Send + Sync {
-    /// Makes one evaluation in a fresh instance.
+    /// Makes one evaluation, as apply does.
     ///
     /// # Errors
     /// A fault of this node alone.

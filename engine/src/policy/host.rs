@@ -25,7 +25,7 @@ use crate::runtime;
 
 /// Modules kept ready in memory. Twenty bindings are active at most; the rest is for activations
 /// and rollbacks.
-const READY_MODULES_MAX: usize = 64;
+pub(super) const READY_MODULES_MAX: usize = 64;
 
 /// What a host is made with.
 pub struct HostOptions {

@@ -11,14 +11,18 @@ use wasmtime::{
     OptLevel, PoolingAllocationConfig,
 };
 
+use super::host::READY_MODULES_MAX;
 use super::instance::{Pristine, Running, Watcher};
 use super::instrument::{GAS_EXPORT, STACK_EXPORT};
 use super::limits::{GLOBALS, MEMORY_BYTES, NATIVE_STACK_BYTES, TABLE_ELEMENTS};
 use crate::sabotage::{Bug, armed};
 
-/// Instances that are kept for later evaluations, of all modules together: as many as there are
-/// bindings, and some more.
-const KEPT_MAX: u32 = 32;
+/// Instances that are kept for later evaluations, of all modules together: one of each module that
+/// is kept ready, where one thread asks them.
+const KEPT_MAX: u32 = READY_MODULES_MAX as u32;
+/// Memories of the pool beyond those: wasmtime takes a free one for a moment where the last use of a
+/// module ends, whoever ends it.
+const SPARE_MEMORIES: u32 = 8;
 /// Time between two ticks of the watchdog, in milliseconds.
 const TICK_MS: u64 = 250;
 /// Bytes of a used memory that are reset in place instead of given back to the system.
@@ -187,7 +191,7 @@ impl Runtime {
         let instances = settings.slots + KEPT_MAX;
         let mut pool = PoolingAllocationConfig::new();
         pool.total_core_instances(instances)
-            .total_memories(instances)
+            .total_memories(instances + SPARE_MEMORIES)
             .total_tables(instances)
             .max_memories_per_module(1)
             .max_tables_per_module(1)
@@ -239,13 +243,13 @@ impl Runtime {
         };
         if self.reuse {
             let _slot = self.slots.take();
-            let pristine = Pristine::of(&ready, module).map_err(|fault| fault.to_string())?;
-            ready.pristine = pristine;
+            // It works without, too.
+            ready.pristine = Pristine::of(&ready, module).ok().flatten();
         }
         Ok(ready)
     }
 
-    /// Makes one evaluation. Waits where every slot of the pool is taken.
+    /// Makes one evaluation. Waits where as many are under way as there may be at once.
     ///
     /// The caller's thread needs [`NATIVE_STACK_BYTES`] of stack that it does not use itself.
     pub(crate) fn evaluate(
@@ -417,7 +421,7 @@ impl Drop for Ticker {
     }
 }
 
-/// The most globals an instance has: the guest's and the two counters.
+/// The guest's globals and the two counters behind them.
 const _: () = assert!(
     GLOBALS.max + 2 <= 128,
     "counter indices are two bytes of LEB128 at most"

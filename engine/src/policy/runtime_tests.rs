@@ -15,9 +15,13 @@ use crate::policy::{CompileLimits, Compiler, InProcessCompiler};
 const MODULE: &[u8] = include_bytes!("../../../policies/prebuilt/standard-deduction.wasm");
 
 fn runtime() -> (Runtime, ReadyModule) {
+    runtime_with(EngineSettings::default())
+}
+
+fn runtime_with(settings: EngineSettings) -> (Runtime, ReadyModule) {
     let settings = EngineSettings {
         slots: 1,
-        ..EngineSettings::default()
+        ..settings
     };
     let compiler = InProcessCompiler::new(settings);
     let code = compiler.compile(MODULE, CompileLimits::UPLOAD).unwrap();
@@ -79,7 +83,11 @@ fn an_instance_is_used_again_as_it_was() {
     let fresh = Running::start(&module).unwrap().state();
     assert!(running.state() == fresh, "every byte and every global");
     let answer = running.run(&module.check_config, wire::EMPTY_CONFIG);
-    assert!(answer.unwrap().is_ok() && running.state() != fresh);
+    assert!(answer.unwrap().is_ok());
+    assert!(
+        running.state().0 != fresh.0,
+        "a call leaves traces in memory"
+    );
     module.keep(running, place).unwrap();
     assert_eq!(kept(&module), 1, "it has its place still");
     assert_eq!(ask().unwrap(), first);
@@ -93,6 +101,17 @@ fn an_instance_may_wait_for_longer_than_an_evaluation_may_take() {
     assert_eq!(kept(&module), 1);
     (0..2 * WATCHDOG_TICKS).for_each(|_| runtime.engine().increment_epoch());
     assert_eq!(ask().unwrap(), first);
+}
+
+#[test]
+fn without_reuse_none_is_kept() {
+    let (runtime, module) = runtime_with(EngineSettings {
+        reuse: false,
+        ..EngineSettings::default()
+    });
+    let ask = || runtime.evaluate(&module, Export::CheckConfig, wire::EMPTY_CONFIG);
+    assert_eq!(ask().unwrap(), ask().unwrap());
+    assert_eq!(kept(&module), 0);
 }
 
 #[test]

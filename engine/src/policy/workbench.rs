@@ -74,7 +74,7 @@ impl Workbench {
         &self.report
     }
 
-    /// Makes one evaluation in a fresh instance, and asks a guest that panicked for its message.
+    /// Makes one evaluation, and asks a guest that panicked for its message.
     ///
     /// # Errors
     /// This machine could not do it.

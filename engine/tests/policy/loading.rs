@@ -173,6 +173,34 @@ fn more_threads_than_slots_wait_for_one_another() {
     });
 }
 
+/// More modules than are kept ready, each with an instance that may be kept, asked by more threads
+/// than may evaluate at once: the pool is never asked for more than it has, and no module gets
+/// another's instance.
+#[test]
+fn many_modules_are_asked_by_many_threads() {
+    let host = TestHost::new();
+    let modules: Vec<Vec<u8>> = (1..=80)
+        .map(|length| {
+            let memory = "(i32.store8 (i32.const 9) (i32.add (i32.load8_u (i32.const 9)) \
+                          (i32.const 1)))";
+            // As many bytes as its number, the first of which counts its calls.
+            let answer = format!("{memory} (i64.const {})", (9_u64 << 32) | length);
+            guest(&answer, "")
+        })
+        .collect();
+    let ask = |first: usize| {
+        for (at, bytes) in modules.iter().enumerate().cycle().skip(first).take(200) {
+            let answer = host.admission(bytes, b"").output.unwrap();
+            assert_eq!((answer.len(), answer[0]), (at + 1, 1));
+        }
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || ask(thread * 20));
+        }
+    });
+}
+
 /// Compiles when it is told to.
 struct Waiting {
     begun: Mutex<Sender<()>>,

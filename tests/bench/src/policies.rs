@@ -50,7 +50,7 @@ fn median_of(text: &str) -> Option<f64> {
 #[must_use]
 pub fn target(evaluation_us: f64) -> Target {
     Target::new(
-        "one evaluation in a fresh instance, median",
+        "one evaluation, median",
         format!("at most {EVALUATION_MOST_US} us, goal {EVALUATION_GOAL_US} us"),
         format!("{} us", short(evaluation_us)),
         evaluation_us <= EVALUATION_MOST_US,

@@ -104,7 +104,7 @@ impl Host {
             optimise,
             copy_on_write: optimise,
             interpret: false,
-            reuse: true,
+            reuse: optimise,
             slots: 1,
         };
         let host = WasmHost::new(HostOptions {
