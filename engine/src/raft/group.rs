@@ -29,7 +29,7 @@ use super::write::{Try, is_too_late};
 const GROUPS_IN_FLIGHT_MAX: usize = 4;
 /// A group goes beside others only when so many writes have gathered for it. Small groups cost the
 /// most for each write; large ones keep the processors at work while the disks are.
-const WRITES_WORTHWHILE: usize = 32;
+const WRITES_WORTHWHILE: usize = 16;
 /// Parcels are put into a group until it holds so many writes.
 pub const GROUP_WRITES_SOFT_MAX: usize = 512;
 /// Parcels are put into a group until it holds so many bytes; a larger one goes alone.
