@@ -54,6 +54,36 @@ text_id!(
     RequestId
 );
 
+/// Digits of the time in a minted request id.
+const MINTED_TIME_DIGITS: usize = 12;
+
+impl RequestId {
+    /// Digits of a minted id.
+    pub(crate) const MINTED_DIGITS: usize = 32;
+
+    /// The id that a node mints at `now_ms`, milliseconds since the Unix epoch, for a request that
+    /// came without one: as in a UUID of version 7 (RFC 9562) the low 48 bits of the time come
+    /// first, so that the records of requests that come together lie together. `random` follows, so
+    /// that no two nodes mint the same.
+    #[must_use]
+    pub fn minted(now_ms: u64, random: [u8; 10]) -> Self {
+        let time = now_ms & 0xffff_ffff_ffff;
+        Self::new(format!("{time:012x}{}", hex::encode(random)))
+    }
+
+    /// The time in such an id, milliseconds since the Unix epoch; none where `text` is another one.
+    pub(crate) fn minted_at_ms(text: &[u8]) -> Option<u64> {
+        let digit = |byte: &u8| (*byte as char).to_digit(16).map(u64::from);
+        let is_minted = text.len() == Self::MINTED_DIGITS
+            && text
+                .iter()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let time = text.get(..MINTED_TIME_DIGITS).filter(|_| is_minted)?;
+        time.iter()
+            .try_fold(0, |time, byte| Some(time << 4 | digit(byte)?))
+    }
+}
+
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

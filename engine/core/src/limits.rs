@@ -42,7 +42,7 @@ pub const MINTED_REQUEST_KEPT_MS_MIN: u64 = 20_000;
 /// Longest time from proposal to deadline, in milliseconds.
 pub const DEADLINE_MS_MAX: u64 = 60_000;
 /// Most expired rows that one apply deletes.
-pub const EXPIRED_ROWS_PER_APPLY_MAX: usize = 16;
+pub const EXPIRED_ROWS_PER_APPLY_MAX: usize = 64;
 /// Events kept for readers that resume.
 pub const EVENTS_KEPT_MAX: u64 = 10_000;
 /// Decision records kept where a ruleset does not say how many.

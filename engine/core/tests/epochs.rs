@@ -103,7 +103,9 @@ fn a_program_applies_nothing_under_an_epoch_that_it_does_not_support() {
             let fault = machine.apply_with(index, &envelope, &NativeHost);
             assert!(matches!(fault, Err(LocalFault::Epoch { epoch: 2, .. })));
             // Nor passes it over, as the operators may ask for.
-            let denied = deny(&mut machine.rows.clone(), index, &envelope, epochs);
+            let mut totals = meta::totals(&machine.rows).unwrap();
+            let rows = &mut machine.rows.clone();
+            let denied = deny(rows, &mut totals, index, &envelope, epochs);
             assert!(matches!(denied, Err(LocalFault::Epoch { .. })));
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use raft3d_core::{Evaluation, Export, LocalFault, PolicyError};
 use raft3d_sdk::{Hook, wire};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, Linker, Module, ModuleExport,
     OptLevel, PoolingAllocationConfig,
@@ -108,7 +109,8 @@ pub(crate) struct Runtime {
     engine: Engine,
     reuse: bool,
     slots: Slots,
-    places: Places,
+    /// One permit for each instance that may be kept.
+    places: Arc<Semaphore>,
     /// Stops with the runtime.
     _ticker: Ticker,
 }
@@ -128,7 +130,7 @@ pub(crate) struct ReadyModule {
     pub(super) pristine: Option<Pristine>,
     /// Instances for the next evaluations.
     kept: Mutex<Vec<Kept>>,
-    places: Places,
+    places: Arc<Semaphore>,
 }
 
 /// An instance that waits for its next evaluation.
@@ -138,6 +140,9 @@ struct Kept {
     is_pristine: bool,
     place: Place,
 }
+
+/// The right to keep one instance, also while it runs.
+type Place = OwnedSemaphorePermit;
 
 impl ReadyModule {
     /// What answers a call; none where the module does not have it.
@@ -162,17 +167,19 @@ impl ReadyModule {
         }
     }
 
-    /// Keeps an instance whose evaluation came to an answer, if it can be put back to what it was
-    /// and there is a place for it.
+    /// Keeps an instance whose evaluation came to an answer, if there is a place for it and it can
+    /// be put back to what it was.
     fn keep(&self, mut running: Running, place: Option<Place>) -> Result<(), LocalFault> {
+        let free = || Arc::clone(&self.places).try_acquire_owned().ok();
+        let Some(place) = place.or_else(free) else {
+            return Ok(());
+        };
         let as_it_is = armed(Bug::GuestMemoryReused);
         let is_pristine = match &self.pristine {
             Some(pristine) if !as_it_is => running.put_back(pristine)?,
             _ => false,
         };
-        if (is_pristine || as_it_is)
-            && let Some(place) = place.or_else(|| self.places.take())
-        {
+        if is_pristine || as_it_is {
             lock(&self.kept).push(Kept {
                 running,
                 is_pristine,
@@ -209,7 +216,7 @@ impl Runtime {
             engine,
             reuse: settings.reuse,
             slots: Slots::new(settings.slots),
-            places: Places::new(KEPT_MAX),
+            places: Arc::new(Semaphore::new(KEPT_MAX as usize)),
             _ticker: ticker,
         })
     }
@@ -239,7 +246,7 @@ impl Runtime {
             panic: module.get_export_index(wire::PANIC),
             pristine: None,
             kept: Mutex::default(),
-            places: self.places.clone(),
+            places: Arc::clone(&self.places),
         };
         if self.reuse {
             let _slot = self.slots.take();
@@ -345,31 +352,6 @@ impl Drop for Slot<'_> {
         if count.waiting > 0 {
             self.0.freed.notify_one();
         }
-    }
-}
-
-/// Counts the instances that are kept.
-#[derive(Clone)]
-struct Places(Arc<Mutex<u32>>);
-
-/// The right to keep one instance, also while it runs.
-struct Place(Places);
-
-impl Places {
-    fn new(free: u32) -> Self {
-        Self(Arc::new(Mutex::new(free)))
-    }
-
-    fn take(&self) -> Option<Place> {
-        let mut free = lock(&self.0);
-        *free = free.checked_sub(1)?;
-        Some(Place(self.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        *lock(&self.0.0) += 1;
     }
 }
 

@@ -132,5 +132,8 @@ fn no_more_instances_are_kept_than_there_are_places() {
     }
     assert_eq!(kept(&module), KEPT_MAX as usize);
     lock(&module.kept).clear();
-    assert!(runtime.places.take().is_some(), "they gave theirs back");
+    assert!(
+        runtime.places.available_permits() > 0,
+        "they gave theirs back"
+    );
 }

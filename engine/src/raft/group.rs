@@ -27,9 +27,12 @@ use super::write::{Try, is_too_late};
 
 /// Groups of one node under way to one leader.
 const GROUPS_IN_FLIGHT_MAX: usize = 4;
-/// A group goes beside others only when so many writes have gathered for it. Small groups cost the
-/// most for each write; large ones keep the processors at work while the disks are.
+/// On the leader, a group goes beside others only when so many writes have gathered for it. Small
+/// groups cost the most for each write; large ones keep the processors at work while the disks are.
 const WRITES_WORTHWHILE: usize = 16;
+/// The same on any other node: its groups become a part of the leader's, so that a small one costs
+/// two messages and no round; and who waits here waits twice.
+const FORWARDED_WORTHWHILE: usize = 8;
 /// Parcels are put into a group until it holds so many writes.
 pub const GROUP_WRITES_SOFT_MAX: usize = 512;
 /// Parcels are put into a group until it holds so many bytes; a larger one goes alone.
@@ -111,7 +114,7 @@ pub(super) async fn run(node: Node, mut queue: mpsc::Receiver<Parcel>) {
         while let Ok(next) = queue.try_recv() {
             gathering.put(next);
         }
-        under_way.towards(node.inner.current_leader());
+        under_way.towards(node.inner.current_leader(), node.id());
         let have_room = under_way.have_room(gathering.writes);
         let held_until = crowd.held_until(gathering.writes);
         if have_room && held_until.is_none_or(|until| until <= Instant::now()) {
@@ -124,8 +127,7 @@ pub(super) async fn run(node: Node, mut queue: mpsc::Receiver<Parcel>) {
             Some(ended) = under_way.groups.next() => {
                 if under_way.end(&ended) {
                     let (now, writes) = (Instant::now(), ended.writes + gathering.writes);
-                    let forwarded = under_way.leader != Some(node.id());
-                    crowd.round(now, now - ended.begun, writes, forwarded);
+                    crowd.round(now, now - ended.begun, writes, under_way.forwarded);
                 }
             }
             next = queue.recv() => match next {
@@ -181,6 +183,8 @@ impl Gathering {
 struct UnderWay {
     groups: FuturesUnordered<BoxFuture<'static, Ended>>,
     leader: Option<NodeId>,
+    /// Whether that is another node.
+    forwarded: bool,
     /// Counts the changes of `leader`.
     epoch: u64,
     /// Groups of this epoch. Those of an earlier one may wait for a leader that is gone, each until
@@ -196,18 +200,24 @@ struct Ended {
 }
 
 impl UnderWay {
-    fn towards(&mut self, leader: Option<NodeId>) {
+    fn towards(&mut self, leader: Option<NodeId>, own: NodeId) {
         if self.leader != leader {
             self.leader = leader;
+            self.forwarded = leader != Some(own);
             self.epoch += 1;
             self.count = 0;
         }
     }
 
     fn have_room(&self, writes: usize) -> bool {
+        let worthwhile = if self.forwarded {
+            FORWARDED_WORTHWHILE
+        } else {
+            WRITES_WORTHWHILE
+        };
         match self.count {
             0 => writes > 0,
-            count => writes >= WRITES_WORTHWHILE && count < GROUPS_IN_FLIGHT_MAX,
+            count => writes >= worthwhile && count < GROUPS_IN_FLIGHT_MAX,
         }
     }
 
@@ -422,7 +432,7 @@ mod tests {
     #[test]
     fn small_groups_wait_for_their_turn_and_a_new_leader_does_not() {
         let mut under_way = UnderWay::default();
-        under_way.towards(Some(1));
+        under_way.towards(Some(1), 1);
         assert!(under_way.have_room(1) && !under_way.have_room(0));
         let ended = |epoch| Ended {
             epoch,
@@ -435,11 +445,13 @@ mod tests {
         assert!(under_way.have_room(WRITES_WORTHWHILE));
         under_way.count = GROUPS_IN_FLIGHT_MAX;
         assert!(!under_way.have_room(WRITES_WORTHWHILE));
-        under_way.towards(Some(2));
+        under_way.towards(Some(2), 1);
         assert!(under_way.have_room(1));
         under_way.count = 1;
         assert!(!under_way.end(&ended(first)));
         assert!(!under_way.have_room(1), "it went to the first leader");
+        assert!(!under_way.have_room(FORWARDED_WORTHWHILE - 1));
+        assert!(under_way.have_room(FORWARDED_WORTHWHILE));
         assert!(under_way.end(&ended(under_way.epoch)));
         assert!(under_way.have_room(1));
     }

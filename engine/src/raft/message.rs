@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use openraft::raft::AppendEntriesRequest;
-use raft3d_core::{ModuleDigest, RequestId};
+use raft3d_core::ModuleDigest;
 
 use super::api::{MembershipError, NodeStatus, WriteOutcome};
 use super::encoding::{
@@ -412,23 +412,6 @@ pub enum AdminAnswer {
     Failed(#[n(0)] MembershipError),
 }
 
-/// An id for a request that came without one at `now_ms`, milliseconds since the Unix epoch: as in
-/// a UUID of version 7 (RFC 9562) the low 48 bits of the time come first, so that the records of
-/// requests that come together lie together and expire together. 80 random bits follow, so that no
-/// two nodes mint the same.
-///
-/// # Errors
-/// The system's random source failed.
-pub fn mint_request_id(now_ms: u64) -> Result<RequestId, getrandom::Error> {
-    let mut random = [0; 10];
-    crate::runtime::fill_random(&mut random)?;
-    let time = now_ms & 0xffff_ffff_ffff;
-    Ok(RequestId::new(format!(
-        "{time:012x}{}",
-        hex::encode(random)
-    )))
-}
-
 impl Request {
     /// The request's body.
     #[must_use]
@@ -625,7 +608,7 @@ mod tests {
         }
     }
 
-    /// Golden bytes of protocol 3: a change needs a new protocol version.
+    /// Golden bytes of protocol 4: a change needs a new protocol version.
     #[test]
     fn the_protocol_does_not_change_unnoticed() {
         let ask = Request::Ask(Ask::SnapshotEnd { transfer: 8 }).encode();

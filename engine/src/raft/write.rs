@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::api::{WriteError, WriteOutcome, WriteRequest};
 use super::encoding::{self, STAMP_BYTES_MAX};
-use super::message::{self, ENTRY_BYTES_MAX, WriteAnswer};
+use super::message::{ENTRY_BYTES_MAX, WriteAnswer};
 use super::node::Node;
 use super::types::{Proposal, TypeConfig};
 
@@ -134,10 +134,14 @@ impl Node {
         };
         let (request_id, request_origin) = match request.idempotency_key {
             Some(id) => (id, RequestOrigin::Client),
-            None => match message::mint_request_id(self.inner.now_ms()) {
-                Ok(id) => (id, RequestOrigin::Node),
-                Err(_) => return refuse("the system has no random numbers"),
-            },
+            None => {
+                let mut random = [0; 10];
+                if crate::runtime::fill_random(&mut random).is_err() {
+                    return refuse("the system has no random numbers");
+                }
+                let id = RequestId::minted(self.inner.now_ms(), random);
+                (id, RequestOrigin::Node)
+            }
         };
         if request_id.as_str().len() > REQUEST_ID_BYTES_MAX {
             return refuse("the request id is too long");

@@ -36,7 +36,7 @@ use crate::outcome::{Accepted, Outcome, Response};
 use crate::policy::PolicyHost;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::state::digest::Digest;
-use crate::state::entries::EntryRecord;
+use crate::state::entries::{EntryHead, EntryParts, EntryRecord};
 use crate::state::meta::{self, Totals};
 use crate::state::overlay::{Changes, Overlay};
 use crate::state::requests::{Answer, KeptMs, Request};
@@ -60,11 +60,15 @@ pub struct Judge<'a> {
 /// or of a chunk of them ([`Overlay`]). Synchronous and deterministic. A rejected entry changes
 /// nothing but its exactly-once record, log time and the expired rows that it cleans up.
 ///
+/// `totals` are those of `rows` ([`meta::totals`]). Every entry changes them, so they are a row again
+/// only after the last entry of a chunk, when the caller puts them there ([`meta::put_totals`]).
+///
 /// # Errors
 /// A fault of this replica: `rows` are then to be thrown away together with everything that they
 /// collected, and the replica stops.
 pub fn apply(
     rows: &mut dyn Rows,
+    totals: &mut Totals,
     index: Revision,
     envelope: &Envelope,
     judge: Judge<'_>,
@@ -74,7 +78,7 @@ pub fn apply(
         ruleset,
         epochs,
     } = judge;
-    apply_with(rows, index, envelope, ruleset, epochs, |tx| {
+    apply_with(rows, totals, index, envelope, ruleset, epochs, |tx| {
         run(tx, &envelope.command, host, epochs)
     })
 }
@@ -87,12 +91,13 @@ pub fn apply(
 /// As for [`apply`].
 pub fn deny(
     rows: &mut dyn Rows,
+    totals: &mut Totals,
     index: Revision,
     envelope: &Envelope,
     epochs: Epochs,
 ) -> Result<Outcome, LocalFault> {
     let ruleset = &mut DecodedRuleset::default();
-    apply_with(rows, index, envelope, ruleset, epochs, |_| {
+    apply_with(rows, totals, index, envelope, ruleset, epochs, |_| {
         let message = "the operators of this cluster denied this log entry (--deny-at)";
         Err(Rejection::new(RejectionKind::PolicyFailed, message).into())
     })
@@ -111,7 +116,9 @@ pub fn apply_alone(
     judge: Judge<'_>,
 ) -> Result<Outcome, LocalFault> {
     let mut changed = Overlay::new(&*rows as &dyn ReadRows);
-    let outcome = apply(&mut changed, index, envelope, judge)?;
+    let mut totals = meta::totals(&changed)?;
+    let outcome = apply(&mut changed, &mut totals, index, envelope, judge)?;
+    meta::put_totals(&mut changed, &totals)?;
     let changes = changed.into_changes();
     let mut after = *digest;
     after.change(&*rows, &changes)?;
@@ -141,6 +148,7 @@ fn run(tx: &mut Tx<'_>, command: &Command, host: &dyn PolicyHost, epochs: Epochs
 /// own bookkeeping is not.
 fn apply_with(
     rows: &mut dyn Rows,
+    totals: &mut Totals,
     index: Revision,
     envelope: &Envelope,
     ruleset: &mut DecodedRuleset,
@@ -154,23 +162,19 @@ fn apply_with(
             detail,
         });
     }
-    let mut totals = meta::totals(rows)?;
     epochs.check(totals.epoch)?;
     totals.log_time_ms = totals.log_time_ms.max(envelope.proposed_at_ms);
-    let outcome = if matches!(envelope.command, Command::Checkpoint) {
+    if matches!(envelope.command, Command::Checkpoint) {
         // Digests are compared here: nothing but log time changes, and nothing is remembered.
-        Outcome {
+        return Ok(Outcome {
             revision: index,
             replayed: false,
             response: Response::Accepted(Accepted::Done),
             events: Vec::new(),
-        }
-    } else {
-        requests::delete_expired(rows, &mut totals)?;
-        apply_request(rows, &mut totals, index, envelope, ruleset, run)?
-    };
-    meta::put_totals(rows, &totals)?;
-    Ok(outcome)
+        });
+    }
+    requests::delete_expired(rows, totals)?;
+    apply_request(rows, totals, index, envelope, ruleset, run)
 }
 
 /// Runs the command of a request that is sound and new, and remembers its answer.
@@ -320,19 +324,27 @@ fn remember(
         kept: kept_ms(envelope),
     };
     let epoch = totals.epoch;
-    let asked = ran.asked.map(|asked| asked.evaluations(epoch)).unzip();
+    let asked = ran.asked.map(|asked| asked.into_parts(epoch));
+    let (asker, answered) = requests::put(rows, totals, request, &answer)?.unzip();
     let record = EntryRecord {
-        at_ms,
-        events: ran.events,
-        evaluations: asked.0,
-        request: requests::put(rows, totals, request, &answer)?,
+        head: EntryHead {
+            at_ms,
+            events: ran.events.len() as u64,
+            job: asked.as_ref().map(|(job, ..)| job),
+            asker,
+        },
+        parts: EntryParts {
+            events: ran.events.as_slice(),
+            evaluations: asked.as_ref().map(|(_, evaluations, _)| evaluations),
+            answered,
+        },
     };
     entries::put(rows, revision, &record)?;
-    events::count(rows, totals, record.events.len())?;
-    if let (Some(evaluations), Some(kept)) = (&record.evaluations, asked.1) {
-        decisions::count(rows, totals, (revision, &evaluations.job), kept)?;
+    events::count(rows, totals, ran.events.len())?;
+    if let Some((job, _, kept)) = &asked {
+        decisions::count(rows, totals, (revision, job), *kept)?;
     }
-    let events = events::identified(revision, at_ms, record.events);
+    let events = events::identified(revision, at_ms, ran.events);
     Ok(Outcome {
         revision,
         replayed: false,

@@ -23,16 +23,15 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The entry's record, and what the active ruleset keeps of records.
-    pub(super) fn evaluations(self, epoch: u32) -> (Evaluations, DecisionsKept) {
+    /// The job in question, the entry's record, and what the active ruleset keeps of records.
+    pub(super) fn into_parts(self, epoch: u32) -> (JobId, Evaluations, DecisionsKept) {
         let evaluations = Evaluations {
-            job: self.job,
             epoch,
             ruleset: self.ruleset,
             input: self.input,
             decisions: self.decisions,
         };
-        (evaluations, self.kept)
+        (self.job, evaluations, self.kept)
     }
 }
 

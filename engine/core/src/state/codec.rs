@@ -56,6 +56,20 @@ pub(crate) fn decode_exactly<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T
     }
 }
 
+/// The first element of the array that `bytes` of a row of `table` are; the others are not looked
+/// at.
+pub(crate) fn decode_first<'b, T: Decode<'b, ()>>(
+    table: &'static str,
+    bytes: &'b [u8],
+) -> Result<T, LocalFault> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let first = decoder.array().and_then(|_| decoder.decode());
+    first.map_err(|error| LocalFault::CorruptRow {
+        table,
+        detail: error.to_string(),
+    })
+}
+
 /// The value under `key`, if there is one.
 pub(crate) fn get<T: for<'b> Decode<'b, ()>>(
     rows: &dyn ReadRows,

@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 use raft3d_sdk::wire::{self, Call};
 use raft3d_sdk::{DeductionOutput, DenyClass, Grams, Hook, RuleOutput, Warning};
 
-use super::entries::{self, EntryRecord, Length, Skipped};
+use super::entries::{self, EntryWith, Skipped};
 use super::meta::{self, Totals};
 use super::rows::{ReadRows, Rows};
 use super::rulesets::{DecisionsKept, Mode};
@@ -159,44 +159,32 @@ pub struct DecisionRecord {
     pub decisions: Vec<Decision>,
 }
 
-/// A [`DecisionRecord`] as a part of its entry's row.
+/// A [`DecisionRecord`] as a part of its entry's row, which has the rest of it.
 #[derive(Debug, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Evaluations {
     #[n(0)]
-    pub(crate) job: JobId,
-    #[n(1)]
     pub(crate) epoch: u32,
-    #[n(2)]
+    #[n(1)]
     pub(crate) ruleset: Revision,
-    #[cbor(n(3), with = "minicbor::bytes")]
+    #[cbor(n(2), with = "minicbor::bytes")]
     pub(crate) input: Vec<u8>,
-    #[n(4)]
+    #[n(3)]
     pub(crate) decisions: Vec<Decision>,
 }
 
-/// What is looked at of [`Evaluations`] to forget them.
-#[derive(Decode)]
-#[cbor(map)]
-pub(super) struct Evaluated {
-    #[n(0)]
-    job: JobId,
-}
-
-/// What is looked at of an entry to forget its record.
-type Kept = EntryRecord<Length, Evaluated, Skipped>;
 /// The evaluations of an entry, and nothing else of what it came to.
-type OfEntry = EntryRecord<Skipped, Evaluations, Skipped>;
+type OfEntry = EntryWith<Skipped, Evaluations, Skipped>;
 
 /// The record of an entry, if it asked any policy.
 fn record(revision: Revision, entry: OfEntry) -> Option<DecisionRecord> {
-    let evaluations = entry.evaluations?;
+    let evaluations = entry.parts.evaluations?;
     Some(DecisionRecord {
         revision,
-        at_ms: entry.at_ms,
+        at_ms: entry.head.at_ms,
         epoch: evaluations.epoch,
         ruleset: evaluations.ruleset,
-        job: evaluations.job,
+        job: entry.head.job?,
         input: evaluations.input,
         decisions: evaluations.decisions,
     })
@@ -226,7 +214,7 @@ impl RecordsOfRows {
         if let Some(totals) = meta::totals_of_row(key, value)? {
             self.deleted_to = totals.decisions_deleted_to;
         }
-        let entry: Option<(Revision, OfEntry)> = entries::of_row(key, value)?;
+        let entry = entries::of_row(key, value)?;
         let kept = entry.filter(|(revision, _)| Some(*revision) > self.deleted_to);
         Ok(kept.and_then(|(revision, entry)| record(revision, entry)))
     }
@@ -277,7 +265,7 @@ pub fn of_job(
     let page = rows.scan(&prefix, after.as_deref(), limit)?;
     let found = |(key, _): &(Vec<u8>, Vec<u8>)| {
         let revision = keys::revision_at_end(key);
-        let entry = revision.map(|revision| entries::get::<OfEntry>(rows, revision));
+        let entry = revision.map(|revision| entries::get(rows, revision));
         let entry = entry.transpose()?.flatten();
         let both = revision.zip(entry);
         let found = both.and_then(|(revision, entry)| record(revision, entry));
@@ -321,16 +309,16 @@ pub(crate) fn count(
         excess => excess + kept.deleted_ahead(),
     };
     let limit = DECISIONS_DELETED_PER_APPLY_MAX;
-    for oldest in entries::page::<Kept>(rows, totals.decisions_deleted_to, limit)? {
-        if let Some(evaluated) = &oldest.record.evaluations {
-            totals.decisions_oldest_ms = oldest.record.at_ms;
+    for oldest in entries::page(rows, totals.decisions_deleted_to, limit)? {
+        if let Some(job) = &oldest.head.job {
+            totals.decisions_oldest_ms = oldest.head.at_ms;
             // What was just written stays, however few are to be kept.
-            let is_young = excess == 0 && oldest.record.at_ms >= oldest_ms;
+            let is_young = excess == 0 && oldest.head.at_ms >= oldest_ms;
             if is_young || oldest.revision == revision {
                 break;
             }
             excess = excess.saturating_sub(1);
-            let key = keys::decision_of_job(&evaluated.job, oldest.revision);
+            let key = keys::decision_of_job(job, oldest.revision);
             rows.delete_known(&key, &[]);
             totals.decisions -= 1;
         }

@@ -2,7 +2,9 @@
 //! answer that a retry gets.
 //!
 //! Each of the three parts is forgotten oldest first, at a time of its own ([`events`], [`decisions`],
-//! [`requests`]): a mark in the totals says up to where. The row goes with the last of them.
+//! [`requests`]): a mark in the totals says up to where. The row goes with the last of them. What is
+//! looked at to forget a part stands first in the row: the parts themselves, most of its bytes, are
+//! not decoded for it.
 //!
 //! [`events`]: super::events
 //! [`decisions`]: super::decisions
@@ -13,12 +15,14 @@ use minicbor::{Decode, Encode};
 
 use super::decisions::Evaluations;
 use super::meta::Totals;
-use super::requests::{Answered, AnsweredRef};
+use super::requests::{Answered, Asker};
 use super::rows::{ReadRows, Row, Rows};
 use super::{codec, keys};
+use crate::command::Actor;
 use crate::error::LocalFault;
 use crate::event::EventKind;
-use crate::ids::Revision;
+use crate::ids::{JobId, RequestId, Revision};
+use crate::outcome::Response;
 
 /// Name of the table in errors.
 const TABLE: &str = "entries";
@@ -26,26 +30,60 @@ const TABLE: &str = "entries";
 /// Entries that [`list`] reads at once, at most.
 const LIST_PAGE_ROWS: usize = 128;
 
-/// What an entry came to: of each part as much as is wanted.
+/// What an entry came to.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(crate) struct EntryRecord<H, P> {
+    #[n(0)]
+    pub(crate) head: H,
+    #[n(1)]
+    pub(crate) parts: P,
+}
+
+/// What tells whether a part of a record is to be forgotten, and what goes with it.
 #[derive(Encode, Decode)]
 #[cbor(map)]
-pub(crate) struct EntryRecord<E, V, Q> {
+pub(crate) struct EntryHead<J = JobId, A = Actor, I = RequestId> {
     /// Log time, milliseconds since the Unix epoch.
     #[n(0)]
     pub(crate) at_ms: u64,
-    /// In the order of their sequence.
+    /// How many events it emitted.
     #[n(1)]
-    pub(crate) events: E,
-    /// None where no policy was asked.
+    pub(crate) events: u64,
+    /// The job that policies were asked about; none where none was asked.
     #[n(2)]
-    pub(crate) evaluations: Option<V>,
+    pub(crate) job: Option<J>,
     /// None where the answer is kept apart from the entry, or is forgotten.
     #[n(3)]
-    pub(crate) request: Option<Q>,
+    pub(crate) asker: Option<Asker<A, I>>,
 }
 
-/// All of it.
-type Whole<Q> = EntryRecord<Vec<EventKind>, Evaluations, Q>;
+/// The parts of a record, or those of them that are wanted.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct EntryParts<E, V, R> {
+    /// In the order of their sequence.
+    #[n(0)]
+    pub(crate) events: E,
+    /// None where no policy was asked.
+    #[n(1)]
+    pub(crate) evaluations: Option<V>,
+    /// There where the head has an asker.
+    #[n(2)]
+    pub(crate) answered: Option<R>,
+}
+
+/// A record that was read, with the parts that are wanted.
+pub(super) type EntryWith<E, V, R> = EntryRecord<EntryHead, EntryParts<E, V, R>>;
+
+/// One with all of them.
+type Whole = EntryWith<Vec<EventKind>, Evaluations, Answered>;
+
+/// One to be encoded.
+pub(crate) type EntryRecordRef<'a> = EntryRecord<
+    EntryHead<&'a JobId, &'a Actor, &'a RequestId>,
+    EntryParts<&'a [EventKind], &'a Evaluations, Answered<&'a Response>>,
+>;
 
 /// A part that is passed over.
 pub(super) struct Skipped;
@@ -57,20 +95,6 @@ impl<'b, C> Decode<'b, C> for Skipped {
     }
 }
 
-/// The length of an array that is passed over.
-pub(super) struct Length(pub(super) u64);
-
-impl<'b, C> Decode<'b, C> for Length {
-    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, Error> {
-        let indefinite = || Error::message("an array of unknown length");
-        let length = d.array()?.ok_or_else(indefinite)?;
-        for _ in 0..length {
-            d.skip()?;
-        }
-        Ok(Self(length))
-    }
-}
-
 /// The record in a row of any table, with its revision; none where the row is of another one.
 pub(super) fn of_row<T: for<'b> Decode<'b, ()>>(
     key: &[u8],
@@ -79,11 +103,15 @@ pub(super) fn of_row<T: for<'b> Decode<'b, ()>>(
     if key.first() != Some(&keys::ENTRIES) {
         return Ok(None);
     }
-    let revision = keys::revision_at_end(key).ok_or_else(|| LocalFault::CorruptRow {
+    Ok(Some((revision_of(key)?, codec::decode(TABLE, value)?)))
+}
+
+fn revision_of(key: &[u8]) -> Result<Revision, LocalFault> {
+    let too_short = || LocalFault::CorruptRow {
         table: TABLE,
         detail: "a key is too short".to_owned(),
-    })?;
-    Ok(Some((revision, codec::decode(TABLE, value)?)))
+    };
+    keys::revision_at_end(key).ok_or_else(too_short)
 }
 
 /// What is wanted of the record of an entry; none where there is no record.
@@ -94,30 +122,36 @@ pub(super) fn get<T: for<'b> Decode<'b, ()>>(
     codec::get(rows, TABLE, &keys::entry(revision))
 }
 
-/// A record that was read, with its row.
-pub(super) struct Seen<T> {
+/// A record of which the head was read.
+pub(super) struct Seen {
     pub(super) revision: Revision,
-    pub(super) record: T,
+    pub(super) head: EntryHead,
     row: Row,
 }
 
-/// What is wanted of up to `limit` records after the revision `after`, oldest first.
-pub(super) fn page<T: for<'b> Decode<'b, ()>>(
+/// Up to `limit` records after the revision `after`, oldest first.
+pub(super) fn page(
     rows: &dyn ReadRows,
     after: Option<Revision>,
     limit: usize,
-) -> Result<Vec<Seen<T>>, LocalFault> {
-    let after = after.map(keys::entry);
-    let page = rows.scan(&[keys::ENTRIES], after.as_deref(), limit)?;
-    let seen = page.into_iter().map(|row| {
-        let found = of_row(&row.0, &row.1)?;
-        Ok(found.map(|(revision, record)| Seen {
-            revision,
-            record,
+) -> Result<Vec<Seen>, LocalFault> {
+    let seen = rows_after(rows, after, limit)?.into_iter().map(|row| {
+        Ok(Seen {
+            revision: revision_of(&row.0)?,
+            head: codec::decode_first(TABLE, &row.1)?,
             row,
-        }))
+        })
     });
-    seen.filter_map(Result::transpose).collect()
+    seen.collect()
+}
+
+fn rows_after(
+    rows: &dyn ReadRows,
+    after: Option<Revision>,
+    limit: usize,
+) -> Result<Vec<Row>, LocalFault> {
+    let after = after.map(keys::entry);
+    rows.scan(&[keys::ENTRIES], after.as_deref(), limit)
 }
 
 /// Up to `limit` of the things that `of` finds in the records after the revision `after`, oldest
@@ -130,15 +164,18 @@ pub(super) fn list<T: for<'b> Decode<'b, ()>, I: IntoIterator>(
 ) -> Result<Vec<I::Item>, LocalFault> {
     let mut passed = after;
     let mut found = Vec::new();
-    let rows_max = limit.min(LIST_PAGE_ROWS);
+    // In most records there is one, so the first page may do; where it does not, they are rare.
+    let mut rows_max = limit.min(LIST_PAGE_ROWS);
     while found.len() < limit {
-        let page: Vec<Seen<T>> = page(rows, passed, rows_max)?;
+        let page = rows_after(rows, passed, rows_max)?;
         let at_end = page.len() < rows_max;
-        passed = page.last().map(|seen| seen.revision);
-        found.extend(
-            page.into_iter()
-                .flat_map(|seen| of(seen.revision, seen.record)),
-        );
+        rows_max = LIST_PAGE_ROWS;
+        for (key, value) in &page {
+            if let Some((revision, record)) = of_row(key, value)? {
+                passed = Some(revision);
+                found.extend(of(revision, record));
+            }
+        }
         if at_end {
             break;
         }
@@ -151,32 +188,33 @@ pub(super) fn list<T: for<'b> Decode<'b, ()>, I: IntoIterator>(
 pub(crate) fn put(
     rows: &mut dyn Rows,
     revision: Revision,
-    record: &Whole<AnsweredRef<'_>>,
+    record: &EntryRecordRef<'_>,
 ) -> Result<(), LocalFault> {
-    if !record.events.is_empty() || record.evaluations.is_some() || record.request.is_some() {
+    let head = &record.head;
+    if head.events > 0 || head.job.is_some() || head.asker.is_some() {
         rows.put(keys::entry(revision), codec::encode(record)?);
     }
     Ok(())
 }
 
-impl<V, Q> Seen<EntryRecord<Length, V, Q>> {
+impl Seen {
     /// Deletes the record, of which a part was just forgotten, if that was the last one.
     pub(super) fn delete_if_spent(&self, rows: &mut dyn Rows, totals: &Totals) {
-        if self.record.is_spent(self.revision, totals) {
+        if self.head.is_spent(self.revision, totals) {
             let (key, value) = &self.row;
             rows.delete_known(key, value);
         }
     }
 }
 
-impl<V, Q> EntryRecord<Length, V, Q> {
-    /// Whether nothing of it is kept.
+impl EntryHead {
+    /// Whether nothing of the record is kept.
     fn is_spent(&self, revision: Revision, totals: &Totals) -> bool {
         let is_kept = |mark: Option<Revision>| mark < Some(revision);
-        let events = self.events.0 > 0 && is_kept(totals.events_deleted_to);
-        let evaluations = self.evaluations.is_some() && is_kept(totals.decisions_deleted_to);
-        let request = self.request.is_some() && is_kept(totals.answers_deleted_to);
-        !(events || evaluations || request)
+        let events = self.events > 0 && is_kept(totals.events_deleted_to);
+        let evaluations = self.job.is_some() && is_kept(totals.decisions_deleted_to);
+        let answer = self.asker.is_some() && is_kept(totals.answers_deleted_to);
+        !(events || evaluations || answer)
     }
 }
 
@@ -186,16 +224,16 @@ pub(super) fn forget_answer(
     totals: &Totals,
     revision: Revision,
 ) -> Result<(), LocalFault> {
-    let Some(mut record) = get::<Whole<Answered>>(rows, revision)? else {
+    let record: Option<Whole> = codec::get(rows, TABLE, &keys::entry(revision))?;
+    let Some(mut record) = record else {
         return Ok(());
     };
-    record.request = None;
-    let value = codec::encode(&record)?;
-    let left: EntryRecord<Length, Skipped, Skipped> = codec::decode(TABLE, &value)?;
-    if left.is_spent(revision, totals) {
+    record.head.asker = None;
+    record.parts.answered = None;
+    if record.head.is_spent(revision, totals) {
         rows.delete(&keys::entry(revision));
     } else {
-        rows.put(keys::entry(revision), value);
+        rows.put(keys::entry(revision), codec::encode(&record)?);
     }
     Ok(())
 }

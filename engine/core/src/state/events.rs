@@ -1,6 +1,6 @@
 //! The window of events: the newest are kept, so that a reader can resume from where it stopped.
 
-use super::entries::{self, EntryRecord, Length, Skipped};
+use super::entries::{self, EntryWith, Skipped};
 use super::meta::{self, Totals};
 use super::rows::{ReadRows, Rows};
 use crate::error::LocalFault;
@@ -14,10 +14,7 @@ const FORGOTTEN_AHEAD: u64 = 127;
 const ENTRIES_PER_APPLY_MAX: usize = 128;
 
 /// The events of an entry, and nothing else of what it came to.
-type Emitted = EntryRecord<Vec<EventKind>, Skipped, Skipped>;
-
-/// How many events an entry has.
-type Counted = EntryRecord<Length, Skipped, Skipped>;
+type Emitted = EntryWith<Vec<EventKind>, Skipped, Skipped>;
 
 /// The events of an entry with their ids.
 pub(crate) fn identified(revision: Revision, at_ms: u64, events: Vec<EventKind>) -> Vec<Event> {
@@ -45,7 +42,7 @@ pub fn list(
     let resumed = after.and_then(|id| id.revision.0.checked_sub(1).map(Revision));
     let passed = resumed.max(deleted_to(rows)?);
     entries::list(rows, passed, limit, |revision, entry: Emitted| {
-        let events = identified(revision, entry.at_ms, entry.events).into_iter();
+        let events = identified(revision, entry.head.at_ms, entry.parts.events).into_iter();
         events.filter(move |event| Some(event.id) > after)
     })
 }
@@ -69,11 +66,11 @@ pub(crate) fn count(
         return Ok(());
     }
     let limit = ENTRIES_PER_APPLY_MAX;
-    for entry in entries::page::<Counted>(rows, totals.events_deleted_to, limit)? {
+    for entry in entries::page(rows, totals.events_deleted_to, limit)? {
         if totals.events <= EVENTS_KEPT_MAX - FORGOTTEN_AHEAD {
             break;
         }
-        totals.events = totals.events.saturating_sub(entry.record.events.0);
+        totals.events = totals.events.saturating_sub(entry.head.events);
         totals.events_deleted_to = Some(entry.revision);
         entry.delete_if_spent(rows, totals);
     }

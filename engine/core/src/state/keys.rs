@@ -224,6 +224,16 @@ fn generated_by(text: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// The time in the minted id ([`RequestId::minted`]) of the request whose record is under `key`,
+/// milliseconds since the Unix epoch; none where the id is another one, or the key another table's.
+#[must_use]
+pub fn request_minted_at_ms(key: &[u8]) -> Option<u64> {
+    let actor_and_id = key.strip_prefix(&[REQUESTS])?.strip_suffix(&TEXT_END)?;
+    let id_at = actor_and_id.len().checked_sub(RequestId::MINTED_DIGITS)?;
+    let (actor, id) = actor_and_id.split_at_checked(id_at)?;
+    RequestId::minted_at_ms(id).filter(|_| actor.ends_with(&TEXT_END))
+}
+
 /// The key of the exactly-once record to which the expiry row under `key` belongs; none where it
 /// is the key of another table. Without that record there is no such row.
 #[must_use]
@@ -283,6 +293,40 @@ mod tests {
         assert!(is_of_later_entry(&generated, Revision(7)));
         assert!(!is_of_later_entry(&generated, Revision(8)));
         assert!(!is_of_later_entry(&[], Revision(0)));
+    }
+
+    #[test]
+    fn the_key_of_a_minted_request_tells_when() {
+        let minted_at = |name: &str, id: RequestId| {
+            let actor = Actor {
+                name: name.to_owned(),
+                verified: false,
+            };
+            request_minted_at_ms(&request(&actor, &id))
+        };
+        for at_ms in [0, 1, 1_700_000_000_000, (1 << 48) - 1] {
+            for name in ["", "ann", "a\0b", "0123456789abcdef0123456789abcdef0"] {
+                let id = RequestId::minted(at_ms, [0xa5; 10]);
+                assert_eq!(minted_at(name, id), Some(at_ms));
+            }
+        }
+        let minted = RequestId::minted(77, [9; 10]);
+        let (text, upper) = (minted.as_str(), minted.as_str().to_uppercase());
+        let others = [
+            "key-1",
+            &format!("x{text}"),
+            &format!("{text}0"),
+            &text[1..],
+            &format!("{}g", &text[1..]),
+            &upper,
+        ];
+        for other in others {
+            assert_eq!(minted_at("ann", RequestId::new(other)), None, "{other}");
+        }
+        // Neither does a row of another table, nor a name that ends as an id does.
+        assert_eq!(request_minted_at_ms(&job(&JobId::new(text))), None);
+        assert_eq!(minted_at(text, RequestId::new("")), None);
+        assert_eq!(request_minted_at_ms(&[REQUESTS]), None);
     }
 
     #[test]

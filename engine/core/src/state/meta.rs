@@ -9,7 +9,7 @@ use crate::ids::{ClusterId, Revision};
 
 /// Log time, how many rows the large tables hold, and how far their oldest rows were deleted.
 ///
-/// One row, because every entry changes it. The marks are there for speed alone: a scan for the
+/// One row, because every entry changes it; it is written once for each chunk of entries. The marks are there for speed alone: a scan for the
 /// oldest rows starts behind them, not among what a log-structured store keeps of deleted rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -82,7 +82,11 @@ pub(crate) fn totals_of_row(key: &[u8], value: &[u8]) -> Result<Option<Totals>, 
     is_it.then(|| codec::decode("totals", value)).transpose()
 }
 
-pub(crate) fn put_totals(rows: &mut dyn Rows, totals: &Totals) -> Result<(), LocalFault> {
+/// Puts the totals: once for a chunk of entries.
+///
+/// # Errors
+/// A fault of this program: encoding into memory does not fail.
+pub fn put_totals(rows: &mut dyn Rows, totals: &Totals) -> Result<(), LocalFault> {
     rows.put(keys::TOTALS.to_vec(), codec::encode(totals)?);
     Ok(())
 }

@@ -7,7 +7,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::entries::{self, EntryRecord, Length, Skipped};
+use super::entries::{self, EntryWith, Skipped};
 use super::meta::Totals;
 use super::rows::{ReadRows, Rows};
 use super::{codec, keys};
@@ -50,30 +50,35 @@ enum RequestRow {
     Here(#[n(0)] RequestRecord),
 }
 
-/// The answer to a request as a part of its entry's row.
+/// Who may ask again for the answer that is a part of their entry's row, and until when.
+#[derive(Clone, Copy, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Asker<A = Actor, I = RequestId> {
+    #[n(0)]
+    pub(crate) actor: A,
+    #[n(1)]
+    pub(crate) id: I,
+    /// As [`RequestRecord::expires_at_ms`].
+    #[n(2)]
+    pub(crate) expires_at_ms: u64,
+}
+
+/// That answer.
 #[derive(Encode, Decode)]
 #[cbor(map)]
-pub(crate) struct Answered<A = Actor, I = RequestId, R = Response> {
-    #[n(0)]
-    actor: A,
-    #[n(1)]
-    id: I,
-    #[cbor(n(2), with = "minicbor::bytes")]
+pub(crate) struct Answered<R = Response> {
+    #[cbor(n(0), with = "minicbor::bytes")]
     hash: [u8; 32],
-    #[n(3)]
-    expires_at_ms: u64,
-    #[n(4)]
+    #[n(1)]
     response: R,
 }
 
-/// To be encoded.
-pub(crate) type AnsweredRef<'a> = Answered<&'a Actor, &'a RequestId, &'a Response>;
-
-/// What is looked at of an entry to forget its answer.
-type Asked = EntryRecord<Length, Skipped, Answered<Actor, RequestId, Skipped>>;
+/// Both, to be encoded.
+type AskerRef<'a> = Asker<&'a Actor, &'a RequestId>;
+type AnsweredRef<'a> = Answered<&'a Response>;
 
 /// The answer of an entry, and nothing else of what it came to.
-type OfEntry = EntryRecord<Skipped, Skipped, Answered>;
+type OfEntry = EntryWith<Skipped, Skipped, Answered>;
 
 /// How long an answer is remembered, in milliseconds of log time.
 #[derive(Clone, Copy)]
@@ -144,8 +149,8 @@ pub(crate) fn look_up(
 
 fn in_entry(rows: &dyn ReadRows, revision: Revision) -> Result<RequestRecord, LocalFault> {
     let entry: Option<OfEntry> = entries::get(rows, revision)?;
-    let answered = entry.and_then(|entry| entry.request);
-    let answered = answered.ok_or_else(|| LocalFault::CorruptRow {
+    let both = entry.and_then(|entry| entry.head.asker.zip(entry.parts.answered));
+    let (asker, answered) = both.ok_or_else(|| LocalFault::CorruptRow {
         table: "requests",
         detail: format!("the entry at {revision} has no answer, although a row says so"),
     })?;
@@ -153,7 +158,7 @@ fn in_entry(rows: &dyn ReadRows, revision: Revision) -> Result<RequestRecord, Lo
         hash: answered.hash,
         revision,
         response: answered.response,
-        expires_at_ms: answered.expires_at_ms,
+        expires_at_ms: asker.expires_at_ms,
     })
 }
 
@@ -174,7 +179,7 @@ pub(crate) fn put<'a>(
     totals: &mut Totals,
     request: Request,
     answer: &Answer<'a>,
-) -> Result<Option<AnsweredRef<'a>>, LocalFault> {
+) -> Result<Option<(AskerRef<'a>, AnsweredRef<'a>)>, LocalFault> {
     let key = request.key;
     match request.record {
         None => totals.requests += 1,
@@ -189,13 +194,13 @@ pub(crate) fn put<'a>(
     if answer.kept.is_usual() {
         totals.answers_expire_from_ms = totals.answers_expire_from_ms.min(look_at_ms);
         rows.put(key, codec::encode(&RequestRow::InEntry(revision))?);
-        return Ok(Some(Answered {
+        let asker = Asker {
             actor: answer.actor,
             id: answer.id,
-            hash,
             expires_at_ms,
-            response: answer.response,
-        }));
+        };
+        let response = answer.response;
+        return Ok(Some((asker, Answered { hash, response })));
     }
     totals.requests_expire_from_ms = totals.requests_expire_from_ms.min(look_at_ms);
     rows.put(keys::request_expiry(expires_at_ms, &key), Vec::new());
@@ -266,10 +271,10 @@ fn delete_expired_in_entries(rows: &mut dyn Rows, totals: &mut Totals) -> Result
     let limit = EXPIRED_ROWS_PER_APPLY_MAX;
     let mut left = limit;
     for _ in 0..PAGES_PER_APPLY_MAX {
-        let page = entries::page::<Asked>(rows, totals.answers_deleted_to, limit)?;
+        let page = entries::page(rows, totals.answers_deleted_to, limit)?;
         let at_end = page.len() < limit;
         for entry in page {
-            if let Some(asker) = &entry.record.request {
+            if let Some(asker) = &entry.head.asker {
                 if left == 0 {
                     return Ok(());
                 }

@@ -5,7 +5,7 @@ use crate::{activate, shadow, shop_with, upload};
 use raft3d_core::command::SetJobStatus;
 use raft3d_core::event::EventKind;
 use raft3d_core::state::rulesets::Scope;
-use raft3d_core::state::{jobs, rulesets};
+use raft3d_core::state::{jobs, meta, rulesets};
 use raft3d_core::{Accepted, Command, JobId, LocalFault, RejectionKind, Response, Revision};
 use raft3d_sdk::{Grams, Hook, HookSet};
 
@@ -52,7 +52,10 @@ fn a_fault_of_the_host_is_no_outcome() {
     assert_eq!((&machine.rows, machine.digest), (&rows, digest));
     // The operators' way past it: denied, remembered, nothing else.
     let index = Revision(machine.index + 1);
-    let denied = raft3d_core::apply::deny(&mut machine.rows, index, &envelope, machine.epochs);
+    let mut totals = meta::totals(&machine.rows).unwrap();
+    let (rows, epochs) = (&mut machine.rows, machine.epochs);
+    let denied = raft3d_core::apply::deny(rows, &mut totals, index, &envelope, epochs);
+    meta::put_totals(rows, &totals).unwrap();
     let Response::Rejected(rejection) = denied.unwrap().response else {
         panic!()
     };

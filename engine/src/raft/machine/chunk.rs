@@ -7,6 +7,7 @@ use openraft::storage::ApplyResponder;
 use raft3d_core::command::Command;
 use raft3d_core::event::Event;
 use raft3d_core::state::digest::Digest;
+use raft3d_core::state::meta::{self, Totals};
 use raft3d_core::state::rulesets::DecodedRuleset;
 use raft3d_core::{
     Envelope, Epochs, Judge, LocalFault, ModuleDigest, Outcome, PolicyHost, Rejection,
@@ -109,6 +110,7 @@ impl Applying {
     ) -> Result<AppliedChunk, LocalFault> {
         let mut head = view.head().clone();
         let mut rows = self.hot_rows.over(view);
+        let mut totals = ChunkTotals::of(&rows)?;
         let mut effects = Effects::default();
         for (entry, responder) in chunk.entries {
             let index = entry.log_id.index;
@@ -124,8 +126,14 @@ impl Applying {
                 }
                 EntryPayload::Normal(Proposal(bytes)) => {
                     let revision = Revision(index);
-                    let outcome =
-                        self.one(&mut rows, head.digest, revision, &bytes, &mut effects)?;
+                    let outcome = self.one(
+                        &mut rows,
+                        &mut totals,
+                        head.digest,
+                        revision,
+                        &bytes,
+                        &mut effects,
+                    )?;
                     if responder.is_some() {
                         sabotaged::on_the_proposer(&mut rows, &outcome)?;
                     }
@@ -137,6 +145,7 @@ impl Applying {
                 .answers
                 .extend(responder.map(|responder| (responder, applied)));
         }
+        totals.put(&mut rows)?;
         head.digest = rows.digest(head.digest)?;
         Ok(AppliedChunk {
             known: rows.into_known(),
@@ -149,6 +158,7 @@ impl Applying {
     fn one(
         &mut self,
         rows: &mut ChunkRows<'_>,
+        totals: &mut ChunkTotals,
         before: Digest,
         index: Revision,
         bytes: &[u8],
@@ -165,16 +175,17 @@ impl Applying {
             }
         };
         let mut outcome = if is_denied {
-            raft3d_core::apply::deny(rows, index, &envelope, self.epochs)?
+            raft3d_core::apply::deny(rows, &mut totals.now, index, &envelope, self.epochs)?
         } else {
             let judge = Judge {
                 host: self.host.as_ref(),
                 ruleset: &mut self.ruleset,
                 epochs: self.epochs,
             };
-            raft3d_core::apply(rows, index, &envelope, judge)?
+            raft3d_core::apply(rows, &mut totals.now, index, &envelope, judge)?
         };
         if matches!(envelope.command, Command::Checkpoint) {
+            totals.put(rows)?;
             let digest = rows.digest(before)?;
             effects.checkpoints.push(Checkpoint { index, digest });
         }
@@ -186,6 +197,31 @@ impl Applying {
             effects.events.append(&mut outcome.events);
         }
         Ok(outcome)
+    }
+}
+
+/// The totals while a chunk is applied.
+struct ChunkTotals {
+    now: Totals,
+    /// As the rows have them.
+    put: Totals,
+}
+
+impl ChunkTotals {
+    fn of(rows: &ChunkRows<'_>) -> Result<Self, LocalFault> {
+        let now = meta::totals(rows)?;
+        let put = now.clone();
+        Ok(Self { now, put })
+    }
+
+    /// Puts them among the rows, if they are others: what is there after an entry must not depend on
+    /// where its chunk ends.
+    fn put(&mut self, rows: &mut ChunkRows<'_>) -> Result<(), LocalFault> {
+        if self.now != self.put {
+            meta::put_totals(rows, &self.now)?;
+            self.put = self.now.clone();
+        }
+        Ok(())
     }
 }
 

@@ -274,6 +274,7 @@ mod tests {
                 assert_eq!(read.get(&key).unwrap(), expected, "seed {}", model.seed);
             }
         }
+        model.check_minted(read);
         for (prefix, limit) in [("a", 300), ("ab/1", 20), ("b", 7)] {
             let rows = model.rows.iter();
             let rows = rows.filter(|(key, _)| key.starts_with(prefix.as_bytes()));

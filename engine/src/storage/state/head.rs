@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 use raft3d_core::Revision;
 use raft3d_core::state::digest::Digest;
 
+use super::pending::MintedTo;
 use crate::codec::{
     decode_log_id, decode_stored_membership, encode_log_id, encode_stored_membership,
 };
@@ -11,14 +12,22 @@ use crate::raft::types::{LogId, StoredMembership};
 
 /// Format of the state database. Another one is rebuilt from snapshot and log.
 ///
-/// 2: the record stands among the rows, because they are written to table files together; 1 had it
-/// in a keyspace of its own, written with the rows through a journal.
-const STATE_FORMAT_VERSION: u32 = 2;
+/// 3: a shorter digest, entries' records with what is looked at first in front, and the latest time
+/// in the id of a stored request. 2: the record stands among the rows, because they are written to
+/// table files together; 1 had it in a keyspace of its own, written with the rows through a journal.
+const STATE_FORMAT_VERSION: u32 = 3;
 
 /// Where the record stands. No row has a key that begins with this byte.
 pub(super) const HEAD_KEY: &[u8] = &[0];
 
-/// What the rows reflect. Written with the rows, at once, so it never says more or less.
+/// The record: written with the rows, at once, so it never says more or less.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) head: Head,
+    pub(super) minted_to: MintedTo,
+}
+
+/// What the rows reflect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     /// Which keyspace holds the rows.
@@ -44,6 +53,8 @@ struct Stored {
     membership: Vec<u8>,
     #[n(4)]
     digest: Digest,
+    #[n(5)]
+    minted_to_ms: u64,
 }
 
 impl Head {
@@ -51,21 +62,24 @@ impl Head {
     pub(crate) fn revision(&self) -> Revision {
         Revision(self.last_applied.as_ref().map_or(0, |log_id| log_id.index))
     }
+}
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
+impl Record {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut membership = Vec::new();
-        encode_stored_membership(&self.membership, &mut membership);
-        let last_applied = self.last_applied.as_ref().map(|log_id| {
+        encode_stored_membership(&self.head.membership, &mut membership);
+        let last_applied = self.head.last_applied.as_ref().map(|log_id| {
             let mut bytes = Vec::new();
             encode_log_id(log_id, &mut bytes);
             bytes
         });
         let stored = Stored {
             format: STATE_FORMAT_VERSION,
-            generation: self.generation,
+            generation: self.head.generation,
             last_applied,
             membership,
-            digest: self.digest,
+            digest: self.head.digest,
+            minted_to_ms: self.minted_to.0,
         };
         let mut bytes = Vec::new();
         match minicbor::encode(&stored, &mut bytes) {
@@ -76,7 +90,7 @@ impl Head {
 
     /// # Errors
     /// What is wrong with the bytes, for a log line.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let stored: Stored = minicbor::decode(bytes).map_err(|error| error.to_string())?;
         if stored.format != STATE_FORMAT_VERSION {
             return Err(format!("it has format {}", stored.format));
@@ -86,12 +100,14 @@ impl Head {
             .map(|bytes| decode_log_id(&bytes))
             .transpose()
             .map_err(|error| error.to_string())?;
-        Ok(Self {
+        let head = Head {
             generation: stored.generation,
             last_applied,
             membership: decode_stored_membership(&stored.membership)
                 .map_err(|error| error.to_string())?,
             digest: stored.digest,
-        })
+        };
+        let minted_to = MintedTo(stored.minted_to_ms);
+        Ok(Self { head, minted_to })
     }
 }

@@ -21,6 +21,7 @@ mod pending;
 mod random;
 pub mod recovery;
 mod scrub;
+mod tables;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -46,10 +47,11 @@ use thiserror::Error;
 use super::files::Trickle;
 use super::snapshot::{SnapshotError, SnapshotHandle};
 use crate::runtime;
-use head::HEAD_KEY;
 pub(crate) use head::Head;
+use head::{HEAD_KEY, Record};
 pub(crate) use pending::Change;
-use pending::{Layer, Merged, Pending};
+use pending::{Layer, Merged, MintedTo, Pending};
+use tables::Tables;
 pub use view::StateView;
 
 /// Blocks read from disk and kept, in bytes. In memory they take two thirds more. Apply needs a
@@ -154,17 +156,15 @@ pub struct StateStore {
 }
 
 struct Newest {
-    rows: Keyspace,
-    /// The table files, as of the last time they were written.
-    tables: fjall::Snapshot,
+    /// As of the last time they were written.
+    tables: Tables,
     pending: Pending,
     view: StateView,
 }
 
 impl Newest {
     fn show(&mut self, head: Head) {
-        let (tables, rows) = (self.tables.clone(), self.rows.clone());
-        self.view = StateView::new(tables, rows, self.pending.layers(), head);
+        self.view = StateView::new(self.tables.clone(), self.pending.layers(), head);
     }
 }
 
@@ -203,7 +203,7 @@ impl StateStore {
             .max_cached_files(Some(OPEN_FILES_MAX))
             .open()
             .map_err(|error| open_error(dir, error))?;
-        let (rows, head) = newest_generation(&database)?;
+        let (rows, record) = newest_generation(&database)?;
         // What a replacement left that was cut short, before its switch or after.
         for name in keyspace_names(&database) {
             if name != rows.name().as_ref() as &str {
@@ -211,14 +211,13 @@ impl StateStore {
             }
         }
         verify::tables(dir, &rows)?;
-        let tables = database.snapshot();
+        let tables = Tables::new(database.snapshot(), rows, record.minted_to);
         let pending = Pending::default();
-        let view = StateView::new(tables.clone(), rows.clone(), pending.layers(), head);
+        let view = StateView::new(tables.clone(), pending.layers(), record.head);
         Ok(Self {
             database,
             dir: dir.to_owned(),
             newest: RwLock::new(Newest {
-                rows,
                 tables,
                 pending,
                 view,
@@ -293,12 +292,17 @@ impl StateStore {
     pub fn flush(&self) -> Result<(), StateError> {
         let writing = self.lock_writing();
         self.check_written()?;
-        let (frozen, head, rows) = {
+        let (frozen, record, rows) = {
             let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-            let head = newest.view.head().clone();
+            let frozen = newest.pending.freeze();
+            let minted = frozen.iter().map(|layer| layer.minted_to());
+            let record = Record {
+                head: newest.view.head().clone(),
+                minted_to: minted.fold(newest.tables.minted_to(), MintedTo::max),
+            };
             self.flush_at_bytes
                 .store(PENDING_BYTES_MAX, Ordering::Relaxed);
-            (newest.pending.freeze(), head, newest.rows.clone())
+            (frozen, record, newest.tables.rows().clone())
         };
         let pause = || {
             // Where as much has come again meanwhile, apply is about to wait for this.
@@ -306,7 +310,7 @@ impl StateStore {
                 std::thread::sleep(FLUSH_PAUSE);
             }
         };
-        let write = || write_tables(&rows, &head, &frozen, pause);
+        let write = || write_tables(&rows, &record, &frozen, pause);
         // fjall asserts where it finds what it never wrote. Were that to pass, nothing would be
         // written any more, and memory would fill.
         let written = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|_| {
@@ -317,7 +321,7 @@ impl StateStore {
         match &written {
             Ok(()) => {
                 newest.pending.forget_frozen();
-                newest.tables = self.database.snapshot();
+                newest.tables = Tables::new(self.database.snapshot(), rows, record.minted_to);
                 let head = newest.view.head().clone();
                 newest.show(head);
             }
@@ -349,10 +353,10 @@ impl StateStore {
             membership: header.membership.clone(),
             digest: header.digest,
         };
-        let rows = self.load(&rows_name(head.generation), snapshot)?;
+        let (rows, minted_to) = self.load(&rows_name(head.generation), snapshot)?;
         let pending = Pending::default();
-        let loaded = self.database.snapshot();
-        let loaded = StateView::new(loaded, rows.clone(), pending.layers(), head.clone());
+        let loaded = Tables::new(self.database.snapshot(), rows.clone(), minted_to);
+        let loaded = StateView::new(loaded, pending.layers(), head.clone());
         let actual = loaded.recompute_digest()?;
         if actual != header.digest {
             return Err(StateError::Damaged(format!(
@@ -362,13 +366,13 @@ impl StateStore {
             )));
         }
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-        write_head(&rows, &head)?;
-        let tables = self.database.snapshot();
-        let view = StateView::new(tables.clone(), rows.clone(), pending.layers(), head);
+        let record = Record { head, minted_to };
+        write_record(&rows, &record)?;
+        let tables = Tables::new(self.database.snapshot(), rows, minted_to);
+        let view = StateView::new(tables.clone(), pending.layers(), record.head);
         let old = std::mem::replace(
             &mut *newest,
             Newest {
-                rows,
                 tables,
                 pending,
                 view: view.clone(),
@@ -376,11 +380,16 @@ impl StateStore {
         );
         drop(newest);
         // Its files go when the last view of it does.
-        self.database.delete_keyspace(old.rows)?;
+        self.database.delete_keyspace(old.tables.rows().clone())?;
         Ok(view)
     }
 
-    fn load(&self, name: &str, snapshot: &SnapshotHandle) -> Result<Keyspace, StateError> {
+    /// Loads the rows of a snapshot into the keyspace of that name.
+    fn load(
+        &self,
+        name: &str,
+        snapshot: &SnapshotHandle,
+    ) -> Result<(Keyspace, MintedTo), StateError> {
         // An earlier try in this process may have left a part.
         if keyspace_names(&self.database)
             .iter()
@@ -391,12 +400,14 @@ impl StateStore {
         }
         let rows = rows_keyspace(&self.database, name)?;
         let mut ingestion = rows.start_ingestion()?;
+        let mut minted_to = MintedTo::default();
         // The reader refuses keys that do not ascend: ingestion would assert.
-        snapshot
-            .reader()?
-            .for_each_row(|key, value| ingestion.write(key, value).map_err(StateError::from))?;
+        snapshot.reader()?.for_each_row(|key, value| {
+            minted_to.see(key);
+            ingestion.write(key, value).map_err(StateError::from)
+        })?;
         ingestion.finish()?;
-        Ok(rows)
+        Ok((rows, minted_to))
     }
 
     /// Loses what is in memory when this is dropped, as a kill does; otherwise it is written then.
@@ -444,14 +455,14 @@ fn is_valid_key(key: &[u8]) -> bool {
 /// a `pause` now and then.
 fn write_tables(
     rows: &Keyspace,
-    head: &Head,
+    record: &Record,
     layers: &[Arc<Layer>],
     pause: impl Fn(),
 ) -> Result<(), StateError> {
     let all = (Bound::Unbounded, Bound::Unbounded);
     let mut changes = Merged::of_layers(layers.iter().rev(), all);
     let mut ingestion = rows.start_ingestion()?;
-    ingestion.write(HEAD_KEY, head.encode())?;
+    ingestion.write(HEAD_KEY, record.encode())?;
     let mut file = newest_table(rows).map(Trickle::new);
     let mut written = 0_usize;
     while let Some(done) = changes.next_change(|key, value| match value {
@@ -478,14 +489,14 @@ fn newest_table(rows: &Keyspace) -> Option<fs::File> {
     fs::File::open(folder.join(newest.to_string())).ok()
 }
 
-fn write_head(rows: &Keyspace, head: &Head) -> Result<(), StateError> {
+fn write_record(rows: &Keyspace, record: &Record) -> Result<(), StateError> {
     let mut ingestion = rows.start_ingestion()?;
-    ingestion.write(HEAD_KEY, head.encode())?;
+    ingestion.write(HEAD_KEY, record.encode())?;
     Ok(ingestion.finish()?)
 }
 
 /// The newest generation that is complete; an empty one where there is none.
-fn newest_generation(database: &Database) -> Result<(Keyspace, Head), StateError> {
+fn newest_generation(database: &Database) -> Result<(Keyspace, Record), StateError> {
     let mut generations: Vec<u64> = keyspace_names(database)
         .iter()
         .filter_map(|name| name.strip_prefix(ROWS_KEYSPACE_PREFIX)?.parse().ok())
@@ -493,19 +504,20 @@ fn newest_generation(database: &Database) -> Result<(Keyspace, Head), StateError
     generations.sort_unstable();
     for generation in generations.into_iter().rev() {
         let rows = rows_keyspace(database, &rows_name(generation))?;
-        if let Some(head) = database.snapshot().get(&rows, HEAD_KEY)? {
-            let head = Head::decode(&head).map_err(StateError::Damaged)?;
-            if head.generation != generation {
-                let found = head.generation;
+        if let Some(record) = database.snapshot().get(&rows, HEAD_KEY)? {
+            let record = Record::decode(&record).map_err(StateError::Damaged)?;
+            if record.head.generation != generation {
+                let found = record.head.generation;
                 return Err(StateError::Damaged(format!(
                     "generation {generation} says that it is {found}"
                 )));
             }
-            return Ok((rows, head));
+            return Ok((rows, record));
         }
     }
-    let head = Head::default();
-    Ok((rows_keyspace(database, &rows_name(head.generation))?, head))
+    let record = Record::default();
+    let rows = rows_keyspace(database, &rows_name(record.head.generation))?;
+    Ok((rows, record))
 }
 
 impl fmt::Debug for StateStore {

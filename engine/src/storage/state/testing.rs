@@ -12,6 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use openraft::vote::RaftLeaderId;
+use raft3d_core::RequestId;
 use raft3d_core::state::digest::Digest;
 use raft3d_core::state::overlay::Changes;
 use raft3d_core::state::rows::ReadRows;
@@ -36,6 +37,16 @@ pub(crate) fn listed(changes: &Changes) -> Vec<Change<'_>> {
         .iter()
         .map(|(key, value)| (key.as_slice(), value.as_deref()))
         .collect()
+}
+
+/// Requests of one index were minted so far apart, in milliseconds.
+const MINTED_SPREAD_MS: u64 = 20;
+
+/// The key of a request that was minted then.
+fn minted_key(at_ms: u64) -> Vec<u8> {
+    let random = [0; 10];
+    let id = RequestId::minted(at_ms, random);
+    format!("\u{60}\0ann\0\u{1}{id}\0\u{1}").into_bytes()
 }
 
 /// What the rows should be after some log index. The changes of an index depend on the seed, the
@@ -72,17 +83,16 @@ impl Model {
         let mut random = Random::new(self.seed ^ self.index.wrapping_mul(0x5851_f42d_4c95_7f2d));
         let mut changes = Changes::new();
         for _ in 0..1 + random.below(8) {
-            let key = format!(
-                "{}/{:03}",
-                ["a", "ab", "b\u{7f}"][random.below(3) as usize],
-                random.below(200)
-            );
+            let key = match ["a", "ab", "b\u{7f}", ""][random.below(4) as usize] {
+                "" => minted_key(self.index + random.below(MINTED_SPREAD_MS)),
+                table => format!("{table}/{:03}", random.below(200)).into_bytes(),
+            };
             if random.below(4) == 0 {
-                changes.insert(key.into_bytes(), None);
+                changes.insert(key, None);
             } else {
                 let length = [0, 10, 300, 5_000][random.below(4) as usize];
                 let value = (0..length).map(|_| random.next() as u8).collect();
-                changes.insert(key.into_bytes(), Some(value));
+                changes.insert(key, Some(value));
             }
         }
         for (key, value) in &changes {
@@ -138,6 +148,20 @@ impl Model {
             rows.into_iter().eq(self.rows.clone()),
             "the rows differ from the model's"
         );
+        self.check_minted(view);
+    }
+
+    /// Those that were minted later than any that is stored are found out without a search.
+    pub(crate) fn check_minted(&self, view: &dyn ReadRows) {
+        for at_ms in 0..=self.index + 2 * MINTED_SPREAD_MS {
+            let key = minted_key(at_ms);
+            let stored = self.rows.get(&key);
+            assert_eq!(
+                view.get(&key).unwrap().as_ref(),
+                stored,
+                "minted at {at_ms}"
+            );
+        }
     }
 }
 

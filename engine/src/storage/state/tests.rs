@@ -18,6 +18,8 @@ use raft3d_core::state::rows::ReadRows;
 use tempfile::tempdir;
 
 use super::folders::files;
+use super::head::Record;
+use super::pending::MintedTo;
 use super::random::Random;
 use super::recovery;
 use super::testing::{Model, copy_dir, damage, listed, log_id};
@@ -508,21 +510,22 @@ fn a_process_killed_while_it_replaces_the_state_reopens_with_one_of_both() {
     }
 }
 
-/// Format 2 of the record beside the rows, and 2 of a snapshot file. A change needs a new version
+/// Format 3 of the record beside the rows, and 3 of a snapshot file. A change needs a new version
 /// of the format.
 #[test]
 fn golden_bytes_of_the_formats() {
-    let head = Head {
-        generation: 2,
-        last_applied: Some(log_id(7)),
-        ..Head::default()
+    let record = Record {
+        head: Head {
+            generation: 2,
+            last_applied: Some(log_id(7)),
+            ..Head::default()
+        },
+        minted_to: MintedTo(9),
     };
+    assert_eq!(Record::decode(&record.encode()).unwrap(), record);
     assert_eq!(
-        hex::encode(head.encode()),
-        concat!(
-            "85020244830301074582f68280a05820000000000000000000000000000000000000000000000000",
-            "0000000000000000",
-        )
+        hex::encode(record.encode()),
+        "86030244830301074582f68280a0500000000000000000000000000000000009"
     );
     let (dir, folder) = (tempdir().unwrap(), tempdir().unwrap());
     let store = StateStore::open(dir.path()).unwrap();
@@ -540,10 +543,10 @@ fn golden_bytes_of_the_formats() {
     assert_eq!(
         hex::encode(&bytes),
         concat!(
-            "523344534e415000020000000133000000a67c850ba4014483030107024582f68280a003582047e7",
-            "5ae82ec127cf900a5dc406c99a9c6bc7c04ab7779b9d8f5a21a24483bb870400021000000045a423",
-            "2d03000000050000006b657976616c75650328000000ac32f53801000000000000003b42092ab08d",
-            "75f2666393f438aded40d097c647446b5bad0a27896029839572",
+            "523344534e415000030000000122000000064e84fda4014483030107024582f68280a00350eb3e6e",
+            "3bd62afaf45864f2deee02bca00400021000000045a4232d03000000050000006b657976616c7565",
+            "03280000007bcc201c0100000000000000cc8c953976cf25e20d109613af0d138ec7b65bef170d80",
+            "4d9f7791ba80cdab4b",
         )
     );
 }

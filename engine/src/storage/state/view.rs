@@ -4,18 +4,17 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use fjall::{Keyspace, Readable, Snapshot};
 use raft3d_core::state::digest::Digest;
 use raft3d_core::state::rows::{ReadRows, Row};
 use raft3d_core::{LocalFault, Revision};
 
 use super::head::{HEAD_KEY, Head};
-use super::pending::{Layer, Merged, hash};
-use super::{KEY_BYTES_MAX, fault};
+use super::pending::{Layer, Merged, Sought};
+use super::tables::Tables;
 use crate::raft::types::{LogId, StoredMembership};
 
-/// The rows as they were after one revision: the changes that are in memory over an MVCC snapshot
-/// of the table files.
+/// The rows as they were after one revision: the changes that are in memory over the table files
+/// of that time.
 ///
 /// Cheap to clone and readable from any thread. It keeps the versions of the rows that it shows
 /// from being cleaned up, so it is to be dropped when the request that reads it is answered.
@@ -25,24 +24,17 @@ pub struct StateView {
 }
 
 struct Inner {
-    tables: Snapshot,
-    rows: Keyspace,
+    tables: Tables,
     /// The newest first.
     layers: Arc<[Arc<Layer>]>,
     head: Head,
 }
 
 impl StateView {
-    pub(super) fn new(
-        tables: Snapshot,
-        rows: Keyspace,
-        layers: Arc<[Arc<Layer>]>,
-        head: Head,
-    ) -> Self {
+    pub(super) fn new(tables: Tables, layers: Arc<[Arc<Layer>]>, head: Head) -> Self {
         Self {
             inner: Arc::new(Inner {
                 tables,
-                rows,
                 layers,
                 head,
             }),
@@ -92,7 +84,7 @@ impl StateView {
     fn merged(&self, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Result<Merged, LocalFault> {
         let inner = &*self.inner;
         let range = (start.map(<[u8]>::to_vec), end.map(<[u8]>::to_vec));
-        let tables = inner.tables.range(&inner.rows, range);
+        let tables = inner.tables.range(range);
         Merged::new(&inner.layers, (start, end), tables)
     }
 
@@ -110,17 +102,11 @@ impl StateView {
 impl ReadRows for StateView {
     fn read(&self, key: &[u8], see: &mut dyn FnMut(Option<&[u8]>)) -> Result<(), LocalFault> {
         let inner = &*self.inner;
-        if key.len() > KEY_BYTES_MAX {
-            // No such row was ever taken, and fjall asserts that nobody asks for one.
-            see(None);
-            return Ok(());
-        }
-        let hash = hash(key);
-        if let Some(change) = inner.layers.iter().find_map(|layer| layer.get(key, hash)) {
+        let sought = Sought::new(key);
+        if let Some(change) = inner.layers.iter().find_map(|layer| layer.get(&sought)) {
             see(change);
         } else {
-            let value = inner.tables.get(&inner.rows, key).map_err(fault)?;
-            see(value.as_deref());
+            see(inner.tables.get(&sought)?.as_deref());
         }
         Ok(())
     }

@@ -124,9 +124,13 @@ impl Cost {
         mean_cpu_us(&self.large) / mean_cpu_us(&self.small)
     }
 
-    /// The same for people, with the range of the rounds.
+    fn ratio_of_rounds(&self) -> Rounds {
+        each_cpu_us(&self.large).over(&each_cpu_us(&self.small))
+    }
+
+    /// [`Cost::ratio`] for people, with the range of the rounds.
     pub(super) fn show_ratio(&self) -> String {
-        let each = each_cpu_us(&self.large).over(&each_cpu_us(&self.small));
+        let each = self.ratio_of_rounds();
         let (min, max) = (short(each.min()), short(each.max()));
         format!("{} x (rounds: {min} to {max})", short(self.ratio()))
     }
@@ -161,7 +165,7 @@ impl Cost {
             "many / few".to_owned(),
             over(&per_second),
             over(&p99),
-            times(&each_cpu_us(&self.large).over(&each_cpu_us(&self.small))),
+            times(&self.ratio_of_rounds()),
             format!("{} x", short(self.ratio())),
             over(&kib),
         ]);

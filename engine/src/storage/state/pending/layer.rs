@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::buffers::{Buffer, Buffers};
+use super::sought::{MintedTo, Sought};
 
 /// What is kept of a row beside its bytes and its share of the filter, in bytes.
 pub(super) const ROW_OVERHEAD_BYTES: usize = size_of::<Place>() + 2;
@@ -26,6 +27,7 @@ pub(crate) type Change<'a> = (&'a [u8], Value<'a>);
 pub(in super::super) struct Layer {
     rows: SortedRows,
     filter: Filter,
+    minted_to: MintedTo,
 }
 
 /// Changed rows, sorted by key.
@@ -132,25 +134,31 @@ impl SortedRows {
     }
 }
 
-impl From<SortedRows> for Layer {
-    fn from(rows: SortedRows) -> Self {
-        let mut filter = Filter::new(rows.places.len());
-        for place in &rows.places {
-            filter.add(spread(place.hash));
-        }
-        Self { rows, filter }
-    }
-}
-
 impl Layer {
     /// The changes of one chunk: in any order, of each key one.
     pub(super) fn of_chunk(changes: &[Change<'_>], home: &Buffers) -> Self {
-        SortedRows::of_chunk(changes, home).into()
+        let mut minted_to = MintedTo::default();
+        changes.iter().for_each(|(key, _)| minted_to.see(key));
+        Self::new(SortedRows::of_chunk(changes, home), minted_to)
     }
 
     /// One layer that reads as those do, which come oldest first.
     pub(super) fn merged(layers: &[Arc<Self>], home: &Buffers) -> Self {
-        SortedRows::merged(layers).gathered(home).into()
+        let minted_to = layers.iter().map(|layer| layer.minted_to).max();
+        let rows = SortedRows::merged(layers).gathered(home);
+        Self::new(rows, minted_to.unwrap_or_default())
+    }
+
+    fn new(rows: SortedRows, minted_to: MintedTo) -> Self {
+        let mut filter = Filter::new(rows.places.len());
+        for place in &rows.places {
+            filter.add(spread(place.hash));
+        }
+        Self {
+            rows,
+            filter,
+            minted_to,
+        }
     }
 
     /// How many rows it changes.
@@ -166,11 +174,17 @@ impl Layer {
         buffers.sum::<usize>() + places + self.filter.words.len() * 8
     }
 
-    /// What it says of `key`, whose [`hash`] is `hash`.
-    pub(in super::super) fn get(&self, key: &[u8], hash: u64) -> Option<Value<'_>> {
-        if !self.filter.may_hold(hash) {
+    /// Of all requests in it.
+    pub(in super::super) fn minted_to(&self) -> MintedTo {
+        self.minted_to
+    }
+
+    /// What it says of that row; none where it says nothing.
+    pub(in super::super) fn get(&self, sought: &Sought<'_>) -> Option<Value<'_>> {
+        if !self.minted_to.may_hold(sought) || !self.filter.may_hold(sought.hash()) {
             return None;
         }
+        let key = sought.key();
         let at = self.first(Bound::Included(key));
         self.row(at)
             .filter(|(found, _)| *found == key)
@@ -236,7 +250,7 @@ pub(super) fn bytes_of((key, value): &Change<'_>) -> usize {
 }
 
 /// Hash of a key for the filters: neither stored nor sent anywhere.
-pub(in super::super) fn hash(key: &[u8]) -> u64 {
+pub(super) fn hash(key: &[u8]) -> u64 {
     spread(crc32c::crc32c(key))
 }
 

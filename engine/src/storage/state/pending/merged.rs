@@ -12,17 +12,19 @@ use super::layer::{Change, Head, Layer, head};
 
 /// Rows ascending by key. Of each key the newest change counts.
 pub(in super::super) struct Merged {
-    /// Sorted by the key at which they stand, of equal ones the newest first; those that have come
+    /// The newest first.
+    sources: Vec<Rows>,
+    /// Where each of them stands, sorted by key, of equal ones the newest first; those that have come
     /// to their end are left out. Mostly the first one stays so for many rows.
-    sources: Vec<Source>,
+    places: Vec<Place>,
 }
 
-struct Source {
-    /// The newest has 0.
-    age: usize,
-    /// Of the key at which it stands.
+/// Where a source stands.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Of the key.
     head: Head,
-    rows: Rows,
+    source: usize,
 }
 
 enum Rows {
@@ -31,13 +33,10 @@ enum Rows {
         at: usize,
         end: usize,
     },
-    /// Boxed, because it is large and places are swapped.
-    Tables(Box<Tables>),
-}
-
-struct Tables {
-    rows: fjall::Iter,
-    row: (Slice, Slice),
+    Tables {
+        rows: Box<fjall::Iter>,
+        row: (Slice, Slice),
+    },
 }
 
 impl Merged {
@@ -48,38 +47,31 @@ impl Merged {
         range: (Bound<&[u8]>, Bound<&[u8]>),
         mut tables: fjall::Iter,
     ) -> Result<Self, LocalFault> {
-        let mut merged = Self::of_layers(layers.iter(), range);
+        let mut sources = parts(layers.iter(), range);
         if let Some(first) = tables.next() {
             let row = first.into_inner().map_err(fault)?;
-            let tables = Box::new(Tables { rows: tables, row });
-            let tables = Source::new(layers.len(), Rows::Tables(tables));
-            let before = |source: &Source| source.compare(&tables).is_lt();
-            let place = merged.sources.partition_point(before);
-            merged.sources.insert(place, tables);
+            let rows = Box::new(tables);
+            sources.push(Rows::Tables { rows, row });
         }
-        Ok(merged)
+        Ok(Self::of(sources))
     }
 
     /// The changes of `layers`, which come newest first, between `start` and `end`.
     pub(in super::super) fn of_layers<'l>(
         layers: impl Iterator<Item = &'l Arc<Layer>>,
-        (start, end): (Bound<&[u8]>, Bound<&[u8]>),
+        range: (Bound<&[u8]>, Bound<&[u8]>),
     ) -> Self {
-        let mut sources = Vec::new();
-        for (age, layer) in layers.enumerate() {
-            let at = layer.first(start);
-            let end = match end {
-                Bound::Unbounded => layer.len(),
-                Bound::Excluded(end) => layer.first(Bound::Included(end)),
-                Bound::Included(end) => layer.first(Bound::Excluded(end)),
-            };
-            if at < end {
-                let layer = Arc::clone(layer);
-                sources.push(Source::new(age, Rows::Layer { layer, at, end }));
-            }
-        }
-        sources.sort_unstable_by(Source::compare);
-        Self { sources }
+        Self::of(parts(layers, range))
+    }
+
+    fn of(sources: Vec<Rows>) -> Self {
+        let place = |(source, rows): (usize, &Rows)| Place {
+            head: head(rows.row().0),
+            source,
+        };
+        let mut places: Vec<Place> = sources.iter().enumerate().map(place).collect();
+        places.sort_unstable_by(|a, b| compare(&sources, a, b));
+        Self { sources, places }
     }
 
     /// Shows `see` the next row that is not deleted, and hands back what it says; none at the end.
@@ -101,10 +93,10 @@ impl Merged {
         &mut self,
         see: impl FnOnce(&[u8], Option<&[u8]>) -> T,
     ) -> Result<Option<T>, LocalFault> {
-        let Some(least) = self.sources.first() else {
+        let Some(least) = self.places.first() else {
             return Ok(None);
         };
-        let (key, value) = least.rows.row();
+        let (key, value) = row(&self.sources, least);
         let seen = see(key, value);
         self.pass_least()?;
         Ok(Some(seen))
@@ -112,75 +104,98 @@ impl Merged {
 
     /// Goes on behind the least key, wherever it is.
     fn pass_least(&mut self) -> Result<(), LocalFault> {
-        let equal = match self.sources.split_first() {
-            Some((first, rest)) => rest.iter().take_while(|s| s.stands_with(first)).count(),
+        let equal = match self.places.split_first() {
+            Some((first, rest)) => rest.iter().take_while(|at| self.is_same(first, at)).count(),
             None => return Ok(()),
         };
         // From behind, so that the places before stay what they are.
         for n in (0..=equal).rev() {
-            if let Some(source) = self.sources.get_mut(n)
-                && source.advance()?
+            let Some(place) = self.places.get_mut(n) else {
+                continue;
+            };
+            if let Some(rows) = self.sources.get_mut(place.source)
+                && rows.advance()?
             {
+                place.head = head(rows.row().0);
                 self.sort_in(n);
             } else {
-                self.sources.remove(n);
+                self.places.remove(n);
             }
         }
         Ok(())
     }
 
-    /// Moves the source at `n`, which went on, to its place among those behind it.
-    fn sort_in(&mut self, mut n: usize) {
-        while let Some([this, next, ..]) = self.sources.get(n..)
-            && this.compare(next).is_gt()
-        {
-            self.sources.swap(n, n + 1);
-            n += 1;
+    fn is_same(&self, a: &Place, b: &Place) -> bool {
+        a.head == b.head && row(&self.sources, a).0 == row(&self.sources, b).0
+    }
+
+    /// Moves the place at `n`, whose source went on, among those behind it.
+    fn sort_in(&mut self, n: usize) {
+        let Some((place, behind)) = self.places.get(n..).and_then(<[Place]>::split_first) else {
+            return;
+        };
+        let is_before = |next: &&Place| compare(&self.sources, next, place).is_lt();
+        let passed = behind.iter().take_while(is_before).count();
+        if let Some(these) = self.places.get_mut(n..=n + passed) {
+            these.rotate_left(1);
         }
     }
 }
 
-impl Source {
-    fn new(age: usize, rows: Rows) -> Self {
-        let head = head(rows.row().0);
-        Self { age, head, rows }
-    }
+/// What each of `layers` has between `start` and `end`, where it has anything.
+fn parts<'l>(
+    layers: impl Iterator<Item = &'l Arc<Layer>>,
+    (start, end): (Bound<&[u8]>, Bound<&[u8]>),
+) -> Vec<Rows> {
+    let part = |layer: &Arc<Layer>| {
+        let at = layer.first(start);
+        let end = match end {
+            Bound::Unbounded => layer.len(),
+            Bound::Excluded(end) => layer.first(Bound::Included(end)),
+            Bound::Included(end) => layer.first(Bound::Excluded(end)),
+        };
+        let layer = Arc::clone(layer);
+        (at < end).then_some(Rows::Layer { layer, at, end })
+    };
+    layers.filter_map(part).collect()
+}
 
-    /// Goes one row on; answers whether there is one.
-    fn advance(&mut self) -> Result<bool, LocalFault> {
-        match &mut self.rows {
-            Rows::Layer { at, end, .. } => {
-                *at += 1;
-                if at == end {
-                    return Ok(false);
-                }
-            }
-            Rows::Tables(tables) => match tables.rows.next() {
-                Some(next) => tables.row = next.into_inner().map_err(fault)?,
-                None => return Ok(false),
-            },
-        }
-        self.head = head(self.rows.row().0);
-        Ok(true)
-    }
+/// The row at a place.
+fn row<'s>(sources: &'s [Rows], place: &Place) -> Change<'s> {
+    sources.get(place.source).map(Rows::row).unwrap_or_default()
+}
 
-    fn compare(&self, other: &Self) -> Ordering {
-        let heads = self.head.cmp(&other.head);
-        let keys = heads.then_with(|| self.rows.row().0.cmp(other.rows.row().0));
-        keys.then_with(|| self.age.cmp(&other.age))
-    }
-
-    fn stands_with(&self, other: &Self) -> bool {
-        self.head == other.head && self.rows.row().0 == other.rows.row().0
-    }
+fn compare(sources: &[Rows], a: &Place, b: &Place) -> Ordering {
+    let heads = a.head.cmp(&b.head);
+    let keys = heads.then_with(|| row(sources, a).0.cmp(row(sources, b).0));
+    keys.then_with(|| a.source.cmp(&b.source))
 }
 
 impl Rows {
+    /// Goes one row on; answers whether there is one.
+    fn advance(&mut self) -> Result<bool, LocalFault> {
+        match self {
+            Self::Layer { at, end, .. } => {
+                *at += 1;
+                Ok(at < end)
+            }
+            Self::Tables { rows, row } => match rows.next() {
+                Some(next) => {
+                    *row = next.into_inner().map_err(fault)?;
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
+        }
+    }
+
     /// The row at which it stands.
     fn row(&self) -> Change<'_> {
         match self {
             Self::Layer { layer, at, .. } => layer.row(*at).unwrap_or_default(),
-            Self::Tables(tables) => (&tables.row.0, Some(&tables.row.1)),
+            Self::Tables {
+                row: (key, value), ..
+            } => (key, Some(value)),
         }
     }
 }

@@ -7,14 +7,16 @@
 mod buffers;
 mod layer;
 mod merged;
+mod sought;
 
 use std::sync::Arc;
 
 use buffers::Buffers;
 pub(crate) use layer::Change;
-pub(super) use layer::{Layer, hash};
+pub(super) use layer::Layer;
 use layer::{ROW_OVERHEAD_BYTES, bytes_of};
 pub(super) use merged::Merged;
+pub(super) use sought::{MintedTo, Sought};
 
 /// Layers of one size that are merged into one.
 const FAN_OUT: usize = 8;
@@ -107,7 +109,8 @@ mod tests {
                 "{rows_in_chunk} rows a chunk: {taken} bytes for {needed}"
             );
             let key = 19_999_u64.to_be_bytes();
-            let found = layers.iter().find_map(|layer| layer.get(&key, hash(&key)));
+            let sought = Sought::new(&key);
+            let found = layers.iter().find_map(|layer| layer.get(&sought));
             assert_eq!(found.unwrap().unwrap(), value);
         }
     }
