@@ -163,7 +163,7 @@ impl File {
     fn close(&mut self, digest_xor: u8, trailer_xor: u8) {
         let rows = std::mem::take(&mut self.bytes);
         self.bytes.extend(b"R3DSNAP\0");
-        self.bytes.extend(2_u32.to_le_bytes());
+        self.bytes.extend(3_u32.to_le_bytes());
         let header = self.header(digest_xor);
         self.put_frame(KIND_HEADER, &header);
         self.bytes.extend(rows);
@@ -180,7 +180,7 @@ impl File {
             digest.add(key, value);
         }
         let mut digest = digest.to_bytes();
-        digest[usize::from(digest_xor) % 32] ^= digest_xor;
+        digest[usize::from(digest_xor) % 16] ^= digest_xor;
         let last = LogId::new(LeaderId::new(3, 1), 900);
         let (mut log_id, mut membership) = (Vec::new(), Vec::new());
         encode_log_id(&last, &mut log_id);
