@@ -305,7 +305,7 @@ impl Running {
     }
 }
 
-/// Makes all bytes zero. Most of them are: to read them costs half of what writing them does.
+/// Makes all bytes zero. Most of them are, and those are read and not written.
 fn clear(bytes: &mut [u8]) {
     for part in bytes.chunks_mut(CLEARED_BYTES) {
         if part.iter().fold(0, |all, byte| all | byte) != 0 {
