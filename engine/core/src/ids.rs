@@ -73,14 +73,12 @@ impl RequestId {
 
     /// The time in such an id, milliseconds since the Unix epoch; none where `text` is another one.
     pub(crate) fn minted_at_ms(text: &[u8]) -> Option<u64> {
-        let digit = |byte: &u8| (*byte as char).to_digit(16).map(u64::from);
         let is_minted = text.len() == Self::MINTED_DIGITS
             && text
                 .iter()
                 .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let time = text.get(..MINTED_TIME_DIGITS).filter(|_| is_minted)?;
-        time.iter()
-            .try_fold(0, |time, byte| Some(time << 4 | digit(byte)?))
+        u64::from_str_radix(str::from_utf8(time).ok()?, 16).ok()
     }
 }
 

@@ -10,7 +10,7 @@ mod common;
 
 use common::*;
 use raft3d_core::command::{Actor, RequestOrigin};
-use raft3d_core::limits::{EXPIRED_ROWS_PER_APPLY_MAX, REQUEST_RECORDS_MAX};
+use raft3d_core::limits::REQUEST_RECORDS_MAX;
 use raft3d_core::state::{meta, requests};
 use raft3d_core::{Command, Envelope, LocalFault, RejectionKind, RequestId, Response};
 
@@ -180,7 +180,7 @@ fn a_client_s_id_is_kept_a_day() {
 
 /// Answers in entries' rows and answers under their ids go alike.
 #[test]
-fn expired_records_go_a_few_at_a_time() {
+fn expired_records_go_sixty_four_at_a_time() {
     for (origin, kept_ms) in [
         (RequestOrigin::Node, 20_000),
         (RequestOrigin::Client, DAY_MS),
@@ -197,23 +197,17 @@ fn expired_records_go_a_few_at_a_time() {
             let response = machine.apply(&envelope).response;
             assert!(matches!(response, Response::Accepted(_)), "{response:?}");
         };
-        let (few, all) = (
-            EXPIRED_ROWS_PER_APPLY_MAX,
-            2 * EXPIRED_ROWS_PER_APPLY_MAX + 8,
-        );
-        for n in 0..all {
+        for n in 0..136 {
             ask(&mut machine, &format!("k{n:03}"), printer(&format!("p{n}")));
         }
-        let records = |machine: &Machine| records(machine) as usize;
-        assert_eq!(records(&machine), all, "that of the bootstrap has gone");
+        assert_eq!(records(&machine), 136, "that of the bootstrap has gone");
         machine.now_ms += kept_ms + 1;
         ask(&mut machine, "q1", printer("q1"));
-        assert_eq!(records(&machine), all - few + 1);
+        assert_eq!(records(&machine), 136 - 64 + 1);
         // An expired record that is still there counts as absent, and is replaced, not counted
         // twice.
-        let last = format!("k{:03}", all - 1);
-        ask(&mut machine, &last, printer("q2"));
-        assert_eq!(records(&machine), all - 2 * few + 1);
+        ask(&mut machine, "k135", printer("q2"));
+        assert_eq!(records(&machine), 136 - 128 + 1);
         ask(&mut machine, "q3", printer("q3"));
         assert_eq!(records(&machine), 3, "the rest of the old ones is gone");
         let of_table = |tag| machine.rows.iter().filter(|(key, _)| key[0] == tag).count();
@@ -223,7 +217,7 @@ fn expired_records_go_a_few_at_a_time() {
             0
         };
         assert_eq!((of_table(0x60), of_table(0x61)), (3, expiries));
-        let replaced = requests::get(&machine.rows, &actor(), &RequestId::new(last), 0);
+        let replaced = requests::get(&machine.rows, &actor(), &RequestId::new("k135"), 0);
         assert_eq!(replaced.unwrap().unwrap().revision.0, machine.index - 1);
     }
 }

@@ -9,8 +9,9 @@ use crate::ids::{ClusterId, Revision};
 
 /// Log time, how many rows the large tables hold, and how far their oldest rows were deleted.
 ///
-/// One row, because every entry changes it; it is written once for each chunk of entries. The marks are there for speed alone: a scan for the
-/// oldest rows starts behind them, not among what a log-structured store keeps of deleted rows.
+/// One row, because every entry changes it; it is written once for each chunk of entries. The marks
+/// are there for speed alone: a scan for the oldest rows starts behind them, not among what a
+/// log-structured store keeps of deleted rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Totals {
