@@ -56,7 +56,8 @@ pub struct ServeArgs {
     /// Deny the entry at this log index; to be given alike on every node
     #[arg(long, value_name = "INDEX")]
     pub deny_at: Vec<u64>,
-    /// Take a snapshot after so many entries, or more where the state is large
+    /// Take a snapshot after so many entries (by chance up to a quarter fewer), or more where the
+    /// state is large
     #[arg(long, value_name = "N")]
     pub snapshot_entries: Option<u64>,
     /// Keep so many entries in the log behind a snapshot
@@ -95,7 +96,7 @@ pub struct ServeConfig {
     pub start: Start,
     /// Log indexes to deny.
     pub deny_at: Vec<u64>,
-    /// Entries between snapshots, at the least.
+    /// Entries between snapshots where the state is small, at the most.
     pub snapshot_entries: Option<u64>,
     /// Entries kept behind a snapshot.
     pub log_entries_kept: Option<u64>,

@@ -246,11 +246,10 @@ impl Running {
         &mut self,
         export: &ModuleExport,
     ) -> Result<TypedFunc<P, R>, Ended> {
-        self.instance
-            .get_module_export(&mut self.store, export)
-            .and_then(Extern::into_func)
-            .and_then(|function| function.typed(&self.store).ok())
-            .ok_or_else(|| Ended::Fault(LocalFault::Runtime("a compiled export is wrong".into())))
+        self::export(&self.instance, &mut self.store, export)
+            .and_then(|export| export.into_func().ok_or_else(lacks))
+            .and_then(|function| function.typed(&self.store).map_err(|error| fault(&error)))
+            .map_err(Ended::Fault)
     }
 
     fn call<P: WasmParams, R: WasmResults>(

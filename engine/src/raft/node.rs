@@ -79,8 +79,8 @@ pub struct NodeOptions {
     pub http_addr: String,
     /// Timing.
     pub timing: Timing,
-    /// A snapshot is taken after so many entries at the earliest; after more where the state is
-    /// large.
+    /// A snapshot is taken after so many entries, or up to a quarter fewer by chance; after more
+    /// where the state is large.
     pub snapshot_entries: u64,
     /// So many entries stay in the log behind a snapshot, for followers that lag a little.
     pub log_entries_kept: u64,
