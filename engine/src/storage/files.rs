@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Bytes of a growing file that [`Trickle`] syncs together.
-const TRICKLE_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of a growing file that [`Trickle`] syncs together: the disk has them in milliseconds.
+const TRICKLE_BYTES: u64 = 1024 * 1024;
 
 /// Syncs a file while it grows. Left to the sync at the end, tens of megabytes go to the disk at
 /// once, and the log's syncs wait behind them.
@@ -21,8 +21,23 @@ impl Trickle {
 
     /// Syncs what has come since, if that is enough. What fails here is met by the sync at the end.
     pub(crate) fn go_on(&mut self) {
+        self.sync_from(TRICKLE_BYTES);
+    }
+
+    /// Syncs all that has come, so that the sync at the end finds little to do.
+    pub(crate) fn sync(&mut self) {
+        self.sync_from(1);
+    }
+
+    /// Bytes that are synced.
+    #[cfg(test)]
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    fn sync_from(&mut self, least: u64) {
         let length = self.file.metadata().map_or(self.synced, |file| file.len());
-        if length.saturating_sub(self.synced) >= TRICKLE_BYTES {
+        if length.saturating_sub(self.synced) >= least {
             let _met_at_the_end = self.file.sync_data();
             self.synced = length;
         }

@@ -115,6 +115,8 @@ impl Segment {
         while left > 0 {
             let chunk = zeros.get(..left).unwrap_or(&zeros);
             file.write_all(chunk).map_err(failed)?;
+            // Left to one sync at the end, what is written to the log waits behind all of it.
+            file.sync_data().map_err(failed)?;
             left -= chunk.len();
         }
         file.sync_all().map_err(failed)?;

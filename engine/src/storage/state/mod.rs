@@ -14,7 +14,9 @@
 mod folders;
 #[cfg(test)]
 mod full_disk;
+mod growing;
 mod head;
+mod merges;
 mod pending;
 #[cfg(test)]
 #[path = "../../../tests/common/random.rs"]
@@ -44,11 +46,12 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, Readable};
 use raft3d_core::LocalFault;
 use thiserror::Error;
 
-use super::files::Trickle;
 use super::snapshot::{SnapshotError, SnapshotHandle};
 use crate::runtime;
+use growing::{GrowingTables, ROWS_BETWEEN_LOOKS};
 pub(crate) use head::Head;
 use head::{HEAD_KEY, Record};
+use merges::Merges;
 pub(crate) use pending::Change;
 use pending::{Layer, Merged, MintedTo, Pending};
 use tables::Tables;
@@ -65,12 +68,10 @@ const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// write at different times, and a majority of them is not busy with it.
 const FIRST_PENDING_BYTES_MIN: usize = PENDING_BYTES_MAX / 2;
 /// Rows that are written to table files between two pauses of [`FLUSH_PAUSE`]: some 200 us of work.
-const ROWS_BETWEEN_PAUSES: usize = 512;
+const ROWS_BETWEEN_PAUSES: u64 = 512;
 /// With every node at it at the same time, a thread that goes on without a pause keeps those who
 /// apply and answer waiting, however nice it is: the scheduler lets it finish its turn.
 const FLUSH_PAUSE: Duration = Duration::from_micros(600);
-/// Where fjall has the table files of a keyspace, under their numbers.
-const TABLES_FOLDER: &str = "tables";
 /// Threads that compact table files. With two of them, one does nothing but put the other's work
 /// back into the queue, as fast as it can (fjall 3.1.13, `worker_tick`).
 const WORKER_THREADS: usize = 1;
@@ -147,6 +148,7 @@ pub struct StateStore {
     newest: RwLock<Newest>,
     /// Changes in memory, in bytes, with which it is time to write them.
     flush_at_bytes: AtomicUsize,
+    merges: Arc<Merges>,
     /// Held by whoever writes table files.
     writing: Mutex<()>,
     /// Why writing failed: what came since is in memory alone, and nothing more is taken.
@@ -197,10 +199,12 @@ impl StateStore {
             return Err(StateError::Damaged(found));
         }
         verify::manifests(dir)?;
+        let merges = Merges::of(dir);
         let database = Database::builder(dir)
             .cache_size(BLOCK_CACHE_BYTES)
             .worker_threads(WORKER_THREADS)
             .max_cached_files(Some(OPEN_FILES_MAX))
+            .with_compaction_filter_factories(merges.filters())
             .open()
             .map_err(|error| open_error(dir, error))?;
         let (rows, record) = newest_generation(&database)?;
@@ -217,6 +221,7 @@ impl StateStore {
         Ok(Self {
             database,
             dir: dir.to_owned(),
+            merges,
             newest: RwLock::new(Newest {
                 tables,
                 pending,
@@ -310,7 +315,8 @@ impl StateStore {
                 std::thread::sleep(FLUSH_PAUSE);
             }
         };
-        let write = || write_tables(&rows, &record, &frozen, pause);
+        let files = GrowingTables::of(&self.dir);
+        let write = || write_tables(&rows, files, &record, &frozen, pause);
         // fjall asserts where it finds what it never wrote. Were that to pass, nothing would be
         // written any more, and memory would fill.
         let written = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|_| {
@@ -320,6 +326,7 @@ impl StateStore {
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         match &written {
             Ok(()) => {
+                self.merges.flushed();
                 newest.pending.forget_frozen();
                 newest.tables = Tables::new(self.database.snapshot(), rows, record.minted_to);
                 let head = newest.view.head().clone();
@@ -399,13 +406,20 @@ impl StateStore {
                 .delete_keyspace(rows_keyspace(&self.database, name)?)?;
         }
         let rows = rows_keyspace(&self.database, name)?;
+        let mut files = GrowingTables::of(&self.dir);
         let mut ingestion = rows.start_ingestion()?;
         let mut minted_to = MintedTo::default();
+        let mut written = 0_u64;
         // The reader refuses keys that do not ascend: ingestion would assert.
         snapshot.reader()?.for_each_row(|key, value| {
             minted_to.see(key);
+            written += 1;
+            if written.is_multiple_of(ROWS_BETWEEN_LOOKS) {
+                files.go_on();
+            }
             ingestion.write(key, value).map_err(StateError::from)
         })?;
+        files.sync();
         ingestion.finish()?;
         Ok((rows, minted_to))
     }
@@ -430,6 +444,7 @@ impl StateStore {
 impl Drop for StateStore {
     /// Spares the next start the replay. It goes without, too.
     fn drop(&mut self) {
+        self.merges.stop();
         if !self.abandoned.load(Ordering::Relaxed)
             && !std::thread::panicking()
             && let Err(error) = self.flush()
@@ -455,6 +470,7 @@ fn is_valid_key(key: &[u8]) -> bool {
 /// a `pause` now and then.
 fn write_tables(
     rows: &Keyspace,
+    mut files: GrowingTables,
     record: &Record,
     layers: &[Arc<Layer>],
     pause: impl Fn(),
@@ -463,8 +479,7 @@ fn write_tables(
     let mut changes = Merged::of_layers(layers.iter().rev(), all);
     let mut ingestion = rows.start_ingestion()?;
     ingestion.write(HEAD_KEY, record.encode())?;
-    let mut file = newest_table(rows).map(Trickle::new);
-    let mut written = 0_usize;
+    let mut written = 0_u64;
     while let Some(done) = changes.next_change(|key, value| match value {
         Some(value) => ingestion.write(key, value),
         None => ingestion.write_tombstone(key),
@@ -472,21 +487,14 @@ fn write_tables(
         done?;
         written += 1;
         if written.is_multiple_of(ROWS_BETWEEN_PAUSES) {
-            file.iter_mut().for_each(Trickle::go_on);
             pause();
         }
+        if written.is_multiple_of(ROWS_BETWEEN_LOOKS) {
+            files.go_on();
+        }
     }
+    files.sync();
     Ok(ingestion.finish()?)
-}
-
-/// The table file that was begun last; none where it is not found. A merge may begin one at the same
-/// time: it is the wrong one then, which costs nothing.
-fn newest_table(rows: &Keyspace) -> Option<fs::File> {
-    let folder = rows.path().join(TABLES_FOLDER);
-    let files = fs::read_dir(&folder).ok()?;
-    let numbers = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok());
-    let newest: u64 = numbers.max()?;
-    fs::File::open(folder.join(newest.to_string())).ok()
 }
 
 fn write_record(rows: &Keyspace, record: &Record) -> Result<(), StateError> {

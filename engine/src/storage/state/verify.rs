@@ -14,9 +14,9 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::{StateError, open_error};
 
 /// Where fjall keeps its keyspaces, one folder each.
-const KEYSPACES_DIR: &str = "keyspaces";
+pub(super) const KEYSPACES_DIR: &str = "keyspaces";
 /// In each of them: table files by number, and the file that names the manifest in force.
-const TABLES_DIR: &str = "tables";
+pub(super) const TABLES_DIR: &str = "tables";
 const CURRENT_FILE: &str = "current";
 /// The number of the manifest (8 bytes), its XXH3-128 (16), the kind of checksum (1, zero);
 /// little-endian.
