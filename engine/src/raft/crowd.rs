@@ -1,4 +1,4 @@
-//! How long a group of writes is held for those who are about to come.
+//! How long the leader holds a group of writes for those who are about to come.
 //!
 //! When a group comes back, its clients are answered together, and most of them have their next
 //! write a moment later. A group that begins at once leaves them behind, and they wait a whole
@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// On the leader, a group is held for no longer than this part of a round.
+/// A group is held for no longer than this part of a round.
 const PART_OF_ROUND: u32 = 4;
-/// On any other node: its group is to be in time for the leader's.
-const PART_OF_FORWARDED_ROUND: u32 = 8;
 /// And never for longer than this. Timers tick in milliseconds.
 const HELD_MAX: Duration = Duration::from_millis(2);
 
@@ -31,15 +29,10 @@ pub(super) struct Crowd {
 impl Crowd {
     /// A round that took `took` has ended at `now`; so many `writes` were in its group or have
     /// gathered meanwhile.
-    pub(super) fn round(&mut self, now: Instant, took: Duration, writes: usize, forwarded: bool) {
+    pub(super) fn round(&mut self, now: Instant, took: Duration, writes: usize) {
         self.expected = writes.max(self.expected * 7 / 8);
         self.round = (self.round * 3 + took) / 4;
-        let part = if forwarded {
-            PART_OF_FORWARDED_ROUND
-        } else {
-            PART_OF_ROUND
-        };
-        self.held_until = Some(now + (self.round / part).min(HELD_MAX));
+        self.held_until = Some(now + (self.round / PART_OF_ROUND).min(HELD_MAX));
     }
 
     /// Until when a group of `gathered` writes waits for more; none where nearly all are there.
@@ -59,7 +52,7 @@ mod tests {
     fn one_client_never_waits() {
         let mut crowd = Crowd::default();
         assert_eq!(crowd.held_until(1), None, "the first write");
-        crowd.round(Instant::now(), 8 * MS, 1, false);
+        crowd.round(Instant::now(), 8 * MS, 1);
         assert_eq!(crowd.held_until(1), None);
     }
 
@@ -67,29 +60,26 @@ mod tests {
     fn the_missing_part_of_a_crowd_is_waited_for() {
         let (mut crowd, now) = (Crowd::default(), Instant::now());
         for _ in 0..50 {
-            crowd.round(now, 4 * MS, 64, false);
+            crowd.round(now, 4 * MS, 64);
         }
         let until = crowd.held_until(47).map(|until| until - now);
         assert!(until.is_some_and(|held| held > MS / 2 && held <= MS));
         assert_eq!(crowd.held_until(48), None, "three quarters are enough");
-        crowd.round(now, 4 * MS, 64, true);
-        let forwarded = crowd.held_until(1).map(|until| until - now);
-        assert!(forwarded < until, "in time for the leader's group");
     }
 
     #[test]
     fn long_rounds_do_not_hold_for_longer_than_the_limit() {
         let (mut crowd, now) = (Crowd::default(), Instant::now());
-        crowd.round(now, Duration::from_secs(5), 64, false);
+        crowd.round(now, Duration::from_secs(5), 64);
         assert_eq!(crowd.held_until(1), Some(now + HELD_MAX));
     }
 
     #[test]
     fn a_crowd_that_has_gone_is_forgotten() {
         let mut crowd = Crowd::default();
-        crowd.round(Instant::now(), MS, 256, false);
+        crowd.round(Instant::now(), MS, 256);
         for _ in 0..50 {
-            crowd.round(Instant::now(), MS, 1, false);
+            crowd.round(Instant::now(), MS, 1);
         }
         assert_eq!(crowd.held_until(1), None);
     }

@@ -4,7 +4,7 @@
 //! nodes forward together with its own. So the number of messages, log frames, syncs and applied
 //! chunks follows the time that one round takes, and not the number of clients: the cost of a round
 //! is shared by all that wait for it. A write that comes when nothing is under way goes at once,
-//! alone; right after a round, a group is held for a moment ([`Crowd`]).
+//! alone; right after a round, the leader holds a group for a moment ([`Crowd`]).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,14 +25,15 @@ use super::transport::{BODY_BYTES_MAX, Channel};
 use super::types::NodeId;
 use super::write::{Try, is_too_late};
 
-/// Groups of one node under way to one leader.
-const GROUPS_IN_FLIGHT_MAX: usize = 4;
+/// Groups of one node under way to one leader. Few of them would only keep the writes of a busy node
+/// waiting twice, here and on the leader.
+const GROUPS_IN_FLIGHT_MAX: usize = 32;
 /// On the leader, a group goes beside others only when so many writes have gathered for it. Small
 /// groups cost the most for each write; large ones keep the processors at work while the disks are.
 const WRITES_WORTHWHILE: usize = 16;
 /// The same on any other node: its groups become a part of the leader's, so that a small one costs
-/// two messages and no round; and who waits here waits twice.
-const FORWARDED_WORTHWHILE: usize = 8;
+/// two messages and no round.
+const FORWARDED_WORTHWHILE: usize = 4;
 /// Parcels are put into a group until it holds so many writes.
 pub const GROUP_WRITES_SOFT_MAX: usize = 512;
 /// Parcels are put into a group until it holds so many bytes; a larger one goes alone.
@@ -107,14 +108,14 @@ impl Groups {
 /// Sends groups until the node stops.
 pub(super) async fn run(node: Node, mut queue: mpsc::Receiver<Parcel>) {
     let mut changes = node.inner.raft.server_metrics();
-    let mut under_way = UnderWay::default();
+    let mut under_way = UnderWay::of(node.id());
     let mut gathering = Gathering::default();
     let mut crowd = Crowd::default();
     loop {
         while let Ok(next) = queue.try_recv() {
             gathering.put(next);
         }
-        under_way.towards(node.inner.current_leader(), node.id());
+        under_way.towards(node.inner.current_leader());
         let have_room = under_way.have_room(gathering.writes);
         let held_until = crowd.held_until(gathering.writes);
         if have_room && held_until.is_none_or(|until| until <= Instant::now()) {
@@ -125,9 +126,9 @@ pub(super) async fn run(node: Node, mut queue: mpsc::Receiver<Parcel>) {
         tokio::select! {
             biased;
             Some(ended) = under_way.groups.next() => {
-                if under_way.end(&ended) {
+                if under_way.end(&ended) && !under_way.is_forwarded() {
                     let (now, writes) = (Instant::now(), ended.writes + gathering.writes);
-                    crowd.round(now, now - ended.begun, writes, under_way.forwarded);
+                    crowd.round(now, now - ended.begun, writes);
                 }
             }
             next = queue.recv() => match next {
@@ -179,12 +180,11 @@ impl Gathering {
 }
 
 /// The groups that are under way.
-#[derive(Default)]
 struct UnderWay {
+    /// This node.
+    own: NodeId,
     groups: FuturesUnordered<BoxFuture<'static, Ended>>,
     leader: Option<NodeId>,
-    /// Whether that is another node.
-    forwarded: bool,
     /// Counts the changes of `leader`.
     epoch: u64,
     /// Groups of this epoch. Those of an earlier one may wait for a leader that is gone, each until
@@ -200,17 +200,31 @@ struct Ended {
 }
 
 impl UnderWay {
-    fn towards(&mut self, leader: Option<NodeId>, own: NodeId) {
+    fn of(own: NodeId) -> Self {
+        Self {
+            own,
+            groups: FuturesUnordered::new(),
+            leader: None,
+            epoch: 0,
+            count: 0,
+        }
+    }
+
+    /// Whether they go to another node, if they go anywhere.
+    fn is_forwarded(&self) -> bool {
+        self.leader != Some(self.own)
+    }
+
+    fn towards(&mut self, leader: Option<NodeId>) {
         if self.leader != leader {
             self.leader = leader;
-            self.forwarded = leader != Some(own);
             self.epoch += 1;
             self.count = 0;
         }
     }
 
     fn have_room(&self, writes: usize) -> bool {
-        let worthwhile = if self.forwarded {
+        let worthwhile = if self.is_forwarded() {
             FORWARDED_WORTHWHILE
         } else {
             WRITES_WORTHWHILE
@@ -431,8 +445,8 @@ mod tests {
 
     #[test]
     fn small_groups_wait_for_their_turn_and_a_new_leader_does_not() {
-        let mut under_way = UnderWay::default();
-        under_way.towards(Some(1), 1);
+        let mut under_way = UnderWay::of(1);
+        under_way.towards(Some(1));
         assert!(under_way.have_room(1) && !under_way.have_room(0));
         let ended = |epoch| Ended {
             epoch,
@@ -445,7 +459,7 @@ mod tests {
         assert!(under_way.have_room(WRITES_WORTHWHILE));
         under_way.count = GROUPS_IN_FLIGHT_MAX;
         assert!(!under_way.have_room(WRITES_WORTHWHILE));
-        under_way.towards(Some(2), 1);
+        under_way.towards(Some(2));
         assert!(under_way.have_room(1));
         under_way.count = 1;
         assert!(!under_way.end(&ended(first)));
