@@ -25,9 +25,6 @@ use tokio::task::JoinHandle;
 /// milliseconds.
 const SIMULATED_WORK_MS_MAX: u64 = 20;
 
-/// How much nicer than apply background threads are (nice(2)).
-const NICENESS: i32 = 10;
-
 type Seeded = DeterministicRng<TokioRuntime>;
 
 thread_local! {
@@ -103,12 +100,6 @@ pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),
     }
-}
-
-/// Makes this thread [`NICENESS`] nicer than it was: for work that nobody waits for.
-pub fn be_nice() {
-    // Where the system does not allow it, the thread runs as the others do.
-    let _ = rustix::process::nice(NICENESS);
 }
 
 /// Fills `bytes` with random ones.

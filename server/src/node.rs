@@ -26,7 +26,7 @@ use crate::config::{self, NODE_ID_DEFAULT, ServeConfig, Start};
 use crate::module::compiler;
 use crate::{bootstrap, peer};
 
-/// Entries between snapshots where nothing is said: some 180 MB of log, which a new node applies in
+/// Entries between snapshots where nothing is said: 135 to 180 MB of log, which a new node applies in
 /// ten seconds or so. A snapshot writes all that is stored, and nothing but a shorter log is gained.
 const SNAPSHOT_ENTRIES_DEFAULT: u64 = 400_000;
 /// Entries kept behind a snapshot where nothing is said: a follower that was away for a moment is

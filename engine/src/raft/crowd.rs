@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A group is held for no longer than this part of a round.
-const PART_OF_ROUND: u32 = 4;
+/// After the end of a round, a group is held for no longer than this part of one.
+const PART_OF_ROUND: u32 = 3;
 /// And never for longer than this. Timers tick in milliseconds.
 const HELD_MAX: Duration = Duration::from_millis(2);
 
@@ -63,7 +63,7 @@ mod tests {
             crowd.round(now, 4 * MS, 64);
         }
         let until = crowd.held_until(47).map(|until| until - now);
-        assert!(until.is_some_and(|held| held > MS / 2 && held <= MS));
+        assert!(until.is_some_and(|held| held > MS && held < 2 * MS));
         assert_eq!(crowd.held_until(48), None, "three quarters are enough");
     }
 

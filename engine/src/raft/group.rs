@@ -25,12 +25,12 @@ use super::transport::{BODY_BYTES_MAX, Channel};
 use super::types::NodeId;
 use super::write::{Try, is_too_late};
 
-/// Groups of one node under way to one leader. Few of them would only keep the writes of a busy node
-/// waiting twice, here and on the leader.
+/// Groups of one node under way to one leader. With few of them the writes of a busy node wait twice,
+/// here and on the leader. Who is in one when the leader falls silent waits until its deadline.
 const GROUPS_IN_FLIGHT_MAX: usize = 32;
 /// On the leader, a group goes beside others only when so many writes have gathered for it. Small
 /// groups cost the most for each write; large ones keep the processors at work while the disks are.
-const WRITES_WORTHWHILE: usize = 16;
+const WRITES_WORTHWHILE: usize = 24;
 /// The same on any other node: its groups become a part of the leader's, so that a small one costs
 /// two messages and no round.
 const FORWARDED_WORTHWHILE: usize = 4;
@@ -115,7 +115,9 @@ pub(super) async fn run(node: Node, mut queue: mpsc::Receiver<Parcel>) {
         while let Ok(next) = queue.try_recv() {
             gathering.put(next);
         }
-        under_way.towards(node.inner.current_leader());
+        if under_way.towards(node.inner.current_leader()) {
+            crowd = Crowd::default();
+        }
         let have_room = under_way.have_room(gathering.writes);
         let held_until = crowd.held_until(gathering.writes);
         if have_room && held_until.is_none_or(|until| until <= Instant::now()) {
@@ -215,12 +217,15 @@ impl UnderWay {
         self.leader != Some(self.own)
     }
 
-    fn towards(&mut self, leader: Option<NodeId>) {
-        if self.leader != leader {
+    /// From now on they go to `leader`. Whether that is another one.
+    fn towards(&mut self, leader: Option<NodeId>) -> bool {
+        let is_new = self.leader != leader;
+        if is_new {
             self.leader = leader;
             self.epoch += 1;
             self.count = 0;
         }
+        is_new
     }
 
     fn have_room(&self, writes: usize) -> bool {
@@ -446,7 +451,7 @@ mod tests {
     #[test]
     fn small_groups_wait_for_their_turn_and_a_new_leader_does_not() {
         let mut under_way = UnderWay::of(1);
-        under_way.towards(Some(1));
+        assert!(under_way.towards(Some(1)) && !under_way.towards(Some(1)));
         assert!(under_way.have_room(1) && !under_way.have_room(0));
         let ended = |epoch| Ended {
             epoch,
@@ -459,7 +464,8 @@ mod tests {
         assert!(under_way.have_room(WRITES_WORTHWHILE));
         under_way.count = GROUPS_IN_FLIGHT_MAX;
         assert!(!under_way.have_room(WRITES_WORTHWHILE));
-        under_way.towards(Some(2));
+        assert!(!under_way.is_forwarded() && under_way.towards(Some(2)));
+        assert!(under_way.is_forwarded());
         assert!(under_way.have_room(1));
         under_way.count = 1;
         assert!(!under_way.end(&ended(first)));

@@ -9,38 +9,65 @@ const TRICKLE_BYTES: u64 = 1024 * 1024;
 
 /// Syncs a file while it grows. Left to the sync at the end, tens of megabytes go to the disk at
 /// once, and the log's syncs wait behind them.
+#[derive(Debug)]
 pub(crate) struct Trickle {
     file: File,
+    /// As of the last look, bytes.
+    length: u64,
     synced: u64,
 }
 
 impl Trickle {
     pub(crate) fn new(file: File) -> Self {
-        Self { file, synced: 0 }
+        Self {
+            file,
+            length: 0,
+            synced: 0,
+        }
     }
 
-    /// Syncs what has come since, if that is enough. What fails here is met by the sync at the end.
-    pub(crate) fn go_on(&mut self) {
-        self.sync_from(TRICKLE_BYTES);
+    /// Syncs what has come since, if that is enough. Answers false where nothing has come since the
+    /// last look: the file is whole.
+    ///
+    /// # Errors
+    /// What the operating system said. It says so once, so that no later sync may tell it again.
+    pub(crate) fn go_on(&mut self) -> io::Result<bool> {
+        let before = self.look()?;
+        if self.length.saturating_sub(self.synced) >= TRICKLE_BYTES {
+            self.sync_all()?;
+        }
+        Ok(self.length == 0 || self.length != before)
     }
 
     /// Syncs all that has come, so that the sync at the end finds little to do.
-    pub(crate) fn sync(&mut self) {
-        self.sync_from(1);
+    ///
+    /// # Errors
+    /// As [`Trickle::go_on`].
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.look()?;
+        if self.length == self.synced {
+            Ok(())
+        } else {
+            self.sync_all()
+        }
+    }
+
+    /// Answers how long the file was at the last look.
+    fn look(&mut self) -> io::Result<u64> {
+        let length = self.file.metadata()?.len();
+        Ok(std::mem::replace(&mut self.length, length))
+    }
+
+    fn sync_all(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.synced = self.length;
+        Ok(())
     }
 
     /// Bytes that are synced.
     #[cfg(test)]
     pub(crate) fn synced(&self) -> u64 {
         self.synced
-    }
-
-    fn sync_from(&mut self, least: u64) {
-        let length = self.file.metadata().map_or(self.synced, |file| file.len());
-        if length.saturating_sub(self.synced) >= least {
-            let _met_at_the_end = self.file.sync_data();
-            self.synced = length;
-        }
     }
 }
 

@@ -14,9 +14,10 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::error;
 
 use super::handle::Shared;
-use crate::runtime;
 use crate::storage::state::StateError;
 
+/// How much nicer than apply these threads are (nice(2)).
+const NICENESS: i32 = 10;
 /// Pause of the scrub after a thousand rows: at most 20,000 rows a second, some 5 % of a processor.
 const SCRUB_PAUSE: Duration = Duration::from_millis(50);
 
@@ -39,12 +40,17 @@ pub(super) fn nicely<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> 
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("state-reader".to_owned());
         let thread = thread.spawn_scoped(scope, || {
-            runtime::be_nice();
+            be_nice();
             work()
         })?;
         let panicked = |_| io::Error::other("a background thread panicked");
         thread.join().map_err(panicked)
     })
+}
+
+fn be_nice() {
+    // Where the system does not allow it, the thread runs as the others do.
+    let _ = rustix::process::nice(NICENESS);
 }
 
 impl Background {
@@ -107,7 +113,7 @@ fn flush_when_asked(shared: &Shared, asked: &Receiver<()>) {
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(|| {
-        runtime::be_nice();
+        be_nice();
         work();
     })
 }

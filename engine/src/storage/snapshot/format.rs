@@ -232,7 +232,7 @@ impl SnapshotWriter {
     fn write_rows(&mut self) -> Result<(), SnapshotError> {
         let mut frame = std::mem::take(&mut self.frame);
         self.write_frame(KIND_ROWS, &frame)?;
-        self.trickle.go_on();
+        self.trickle.go_on().map_err(io_error("sync", &self.path))?;
         frame.clear();
         self.frame = frame;
         Ok(())

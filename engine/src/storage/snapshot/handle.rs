@@ -12,6 +12,7 @@ use raft3d_core::state::digest::Digest;
 
 use super::SnapshotMeta;
 use super::format::{SnapshotError, SnapshotHeader, SnapshotReader, io_error};
+use crate::storage::files::Trickle;
 
 /// A whole, verified snapshot file. Cheap to clone; it stays readable when the file is deleted.
 #[derive(Clone)]
@@ -170,15 +171,18 @@ fn reopen(path: &Path) -> Result<File, SnapshotError> {
 pub struct IncomingSnapshot {
     path: PathBuf,
     file: Option<File>,
+    trickle: Trickle,
     bytes: u64,
 }
 
 impl IncomingSnapshot {
     pub(super) fn create(path: PathBuf) -> Result<Self, SnapshotError> {
         let file = File::create(&path).map_err(io_error("create", &path))?;
+        let trickle = Trickle::new(file.try_clone().map_err(io_error("create", &path))?);
         Ok(Self {
             path,
             file: Some(file),
+            trickle,
             bytes: 0,
         })
     }
@@ -189,7 +193,7 @@ impl IncomingSnapshot {
         self.bytes
     }
 
-    /// Adds the next piece. Blocks for a write to the disk.
+    /// Adds the next piece. Blocks for a write to the disk, and syncs now and then.
     ///
     /// # Errors
     /// The disk refused it.
@@ -198,6 +202,7 @@ impl IncomingSnapshot {
             file.write_all(bytes)
                 .map_err(io_error("write", &self.path))?;
             self.bytes += bytes.len() as u64;
+            self.trickle.go_on().map_err(io_error("sync", &self.path))?;
         }
         Ok(())
     }

@@ -6,20 +6,24 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::verify::{KEYSPACES_DIR, TABLES_DIR};
 use crate::storage::files::Trickle;
 
-/// Rows that are written between two looks at the files: less than a piece that is synced.
-pub(super) const ROWS_BETWEEN_LOOKS: u64 = 4_096;
+/// Bytes of rows that are written between two looks at the files. Compressed, they are less than
+/// what is worth a sync.
+const BYTES_BETWEEN_LOOKS: usize = 512 * 1024;
 
 /// The table files that came since it was made. A merge and a write of rows at the same time see
 /// each other's, which costs a few syncs and does no harm.
 pub(super) struct GrowingTables {
     keyspaces: PathBuf,
-    /// By path; none for those that were there before.
+    /// By path; none for those that do not grow: they were there before, or are whole by now.
     seen: HashMap<PathBuf, Option<Trickle>>,
+    /// Bytes of rows since the last look.
+    unseen: usize,
 }
 
 impl GrowingTables {
@@ -27,24 +31,49 @@ impl GrowingTables {
     pub(super) fn of(dir: &Path) -> Self {
         let keyspaces = dir.join(KEYSPACES_DIR);
         let seen = table_files(&keyspaces).map(|path| (path, None)).collect();
-        Self { keyspaces, seen }
+        Self {
+            keyspaces,
+            seen,
+            unseen: 0,
+        }
     }
 
-    /// Syncs what has come, where that is a piece that is worth it. What fails here is met by
-    /// fjall's own sync.
-    pub(super) fn go_on(&mut self) {
+    /// So many bytes of rows were written: syncs what has come to the files, where it is time.
+    ///
+    /// # Errors
+    /// What the operating system said. It may say so once, here and not to fjall.
+    pub(super) fn wrote(&mut self, bytes: usize) -> io::Result<()> {
+        self.unseen += bytes;
+        if self.unseen < BYTES_BETWEEN_LOOKS {
+            return Ok(());
+        }
+        self.unseen = 0;
+        self.look();
+        for file in self.seen.values_mut() {
+            if let Some(growing) = file
+                && !growing.go_on()?
+            {
+                *file = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Syncs all that has come.
+    ///
+    /// # Errors
+    /// As [`GrowingTables::wrote`].
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.look();
+        self.seen.values_mut().flatten().try_for_each(Trickle::sync)
+    }
+
+    fn look(&mut self) {
         for path in table_files(&self.keyspaces) {
             self.seen
                 .entry(path)
                 .or_insert_with_key(|path| File::open(path).ok().map(Trickle::new));
         }
-        self.seen.values_mut().flatten().for_each(Trickle::go_on);
-    }
-
-    /// Syncs all that has come.
-    pub(super) fn sync(&mut self) {
-        self.go_on();
-        self.seen.values_mut().flatten().for_each(Trickle::sync);
     }
 }
 
@@ -94,20 +123,33 @@ mod tests {
             }
         };
         let synced = |growing: &GrowingTables| {
-            paths
-                .clone()
-                .map(|path| growing.seen.get(&path).unwrap().as_ref().unwrap().synced())
+            paths.clone().map(|path| {
+                growing
+                    .seen
+                    .get(&path)
+                    .unwrap()
+                    .as_ref()
+                    .map(Trickle::synced)
+            })
         };
-        growing.go_on();
+        let is_time = |growing: &mut GrowingTables| {
+            growing.wrote(BYTES_BETWEEN_LOOKS - 1).unwrap();
+            growing.wrote(1).unwrap();
+        };
+        is_time(&mut growing);
         write(&mut files, 600 * 1024);
-        growing.go_on();
-        assert_eq!(synced(&growing), [0, 0], "less than a piece");
+        is_time(&mut growing);
+        assert_eq!(synced(&growing), [Some(0); 2], "less than a piece");
         write(&mut files, 600 * 1024);
-        growing.go_on();
-        assert_eq!(synced(&growing), [1_200 * 1024; 2]);
+        growing.wrote(1).unwrap();
+        assert_eq!(synced(&growing), [Some(0); 2], "not the time to look");
+        is_time(&mut growing);
+        assert_eq!(synced(&growing), [Some(1_200 * 1024); 2]);
         write(&mut files, 1);
-        growing.sync();
-        assert_eq!(synced(&growing), [1_200 * 1024 + 1; 2]);
+        growing.sync().unwrap();
+        assert_eq!(synced(&growing), [Some(1_200 * 1024 + 1); 2]);
+        is_time(&mut growing);
+        assert_eq!(synced(&growing), [None; 2], "whole: no more is kept open");
         assert!(growing.seen.get(&old).unwrap().is_none());
     }
 }

@@ -48,7 +48,7 @@ use thiserror::Error;
 
 use super::snapshot::{SnapshotError, SnapshotHandle};
 use crate::runtime;
-use growing::{GrowingTables, ROWS_BETWEEN_LOOKS};
+use growing::GrowingTables;
 pub(crate) use head::Head;
 use head::{HEAD_KEY, Record};
 use merges::Merges;
@@ -218,6 +218,7 @@ impl StateStore {
         let tables = Tables::new(database.snapshot(), rows, record.minted_to);
         let pending = Pending::default();
         let view = StateView::new(tables.clone(), pending.layers(), record.head);
+        merges.set_in_use(true);
         Ok(Self {
             database,
             dir: dir.to_owned(),
@@ -409,17 +410,14 @@ impl StateStore {
         let mut files = GrowingTables::of(&self.dir);
         let mut ingestion = rows.start_ingestion()?;
         let mut minted_to = MintedTo::default();
-        let mut written = 0_u64;
         // The reader refuses keys that do not ascend: ingestion would assert.
         snapshot.reader()?.for_each_row(|key, value| {
             minted_to.see(key);
-            written += 1;
-            if written.is_multiple_of(ROWS_BETWEEN_LOOKS) {
-                files.go_on();
-            }
-            ingestion.write(key, value).map_err(StateError::from)
+            ingestion.write(key, value)?;
+            let synced = files.wrote(key.len() + value.len());
+            synced.map_err(|error| StateError::from(fjall::Error::Io(error)))
         })?;
-        files.sync();
+        files.sync().map_err(fjall::Error::Io)?;
         ingestion.finish()?;
         Ok((rows, minted_to))
     }
@@ -434,7 +432,7 @@ impl StateStore {
     }
 
     fn check_written(&self) -> Result<(), LocalFault> {
-        match self.write_fault.get() {
+        match self.write_fault.get().or_else(|| self.merges.fault()) {
             Some(fault) => Err(LocalFault::Storage(fault.clone())),
             None => Ok(()),
         }
@@ -444,7 +442,7 @@ impl StateStore {
 impl Drop for StateStore {
     /// Spares the next start the replay. It goes without, too.
     fn drop(&mut self) {
-        self.merges.stop();
+        self.merges.set_in_use(false);
         if !self.abandoned.load(Ordering::Relaxed)
             && !std::thread::panicking()
             && let Err(error) = self.flush()
@@ -480,20 +478,22 @@ fn write_tables(
     let mut ingestion = rows.start_ingestion()?;
     ingestion.write(HEAD_KEY, record.encode())?;
     let mut written = 0_u64;
-    while let Some(done) = changes.next_change(|key, value| match value {
-        Some(value) => ingestion.write(key, value),
-        None => ingestion.write_tombstone(key),
+    while let Some((done, bytes)) = changes.next_change(|key, value| {
+        let bytes = key.len() + value.map_or(0, <[u8]>::len);
+        let done = match value {
+            Some(value) => ingestion.write(key, value),
+            None => ingestion.write_tombstone(key),
+        };
+        (done, bytes)
     })? {
         done?;
+        files.wrote(bytes).map_err(fjall::Error::Io)?;
         written += 1;
         if written.is_multiple_of(ROWS_BETWEEN_PAUSES) {
             pause();
         }
-        if written.is_multiple_of(ROWS_BETWEEN_LOOKS) {
-            files.go_on();
-        }
     }
-    files.sync();
+    files.sync().map_err(fjall::Error::Io)?;
     Ok(ingestion.finish()?)
 }
 
