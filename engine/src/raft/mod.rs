@@ -3,6 +3,7 @@
 pub mod api;
 pub mod bootstrap;
 mod clock;
+mod commit_notice;
 mod crowd;
 mod duties;
 mod encoding;

@@ -15,6 +15,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 
+use super::commit_notice::WithNextEntries;
 use super::encoding::entry_size_hint;
 use super::message::{
     APPEND_BYTES_SOFT_MAX, APPEND_ENTRIES_MAX, Answer, AppendAnswer, Ask, Request, TransferAsk,
@@ -269,7 +270,7 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
     {
         let timeout = self.append_timeout(&option);
         let client = self.clone();
-        let results = input
+        let results = WithNextEntries::new(input)
             .flat_map(|request| stream::iter(split(request)))
             .map(move |frame| client.clone().append_frame(frame, timeout))
             .buffered(APPEND_PIPELINE_DEPTH)

@@ -1,0 +1,162 @@
+//! Appends that bring nothing but a newer commit index travel with the next entries.
+//!
+//! When a group is committed, openraft tells each follower at once, in an append without entries.
+//! Under load the next entries follow within a millisecond or two and tell the same: so such an
+//! append waits a moment for them, and is left out when they come. That spares half of the appends.
+//! What it costs: a follower applies that much later, and a read that waits for it there.
+//!
+//! Raft does not need the notice (Ongaro 2014, "Consensus: Bridging Theory and Practice", section
+//! 3.5: followers learn what is committed from any later append). One that was left out counts as
+//! answered by the answer to the one that went instead, which was sent later.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::Fuse;
+use futures_util::{Stream, StreamExt};
+use openraft::raft::AppendEntriesRequest;
+use tokio::time::{Sleep, sleep};
+
+use super::types::TypeConfig;
+
+/// How long a notice waits for entries. Timers tick in milliseconds.
+const HELD: Duration = Duration::from_millis(1);
+
+type Append = AppendEntriesRequest<TypeConfig>;
+
+/// The appends of one stream to one follower.
+pub(super) struct WithNextEntries<S> {
+    appends: Fuse<S>,
+    held: Option<(Append, Pin<Box<Sleep>>)>,
+}
+
+impl<S: Stream> WithNextEntries<S> {
+    pub(super) fn new(appends: S) -> Self {
+        Self {
+            appends: appends.fuse(),
+            held: None,
+        }
+    }
+}
+
+impl<S: Stream<Item = Append> + Unpin> Stream for WithNextEntries<S> {
+    type Item = Append;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Append>> {
+        let this = &mut *self;
+        while let Poll::Ready(next) = this.appends.poll_next_unpin(cx) {
+            match next {
+                Some(append) if append.entries.is_empty() => {
+                    // A newer one takes the place of the older, but waits no longer than that.
+                    let timer = this.held.take().map(|(_, timer)| timer);
+                    let timer = timer.unwrap_or_else(|| Box::pin(sleep(HELD)));
+                    this.held = Some((append, timer));
+                }
+                Some(append) => {
+                    this.held = None;
+                    return Poll::Ready(Some(append));
+                }
+                // A stream that ends had something to find out.
+                None => return Poll::Ready(this.held.take().map(|(append, _)| append)),
+            }
+        }
+        match &mut this.held {
+            Some((_, timer)) => {
+                std::task::ready!(timer.as_mut().poll(cx));
+                Poll::Ready(this.held.take().map(|(append, _)| append))
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test is to panic")]
+mod tests {
+    use futures_util::stream::{self, BoxStream};
+    use openraft::entry::RaftEntry;
+    use openraft::vote::RaftLeaderId;
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::raft::types::{Entry, LeaderId, LogId, Vote};
+
+    fn log_id(index: u64) -> LogId {
+        LogId::new(LeaderId::new(3, 1), index)
+    }
+
+    /// With entries up to `last`, if it is more than `committed`.
+    fn append(committed: u64, last: u64) -> Append {
+        AppendEntriesRequest {
+            vote: Vote {
+                leader_id: LeaderId::new(3, 1),
+                committed: true,
+            },
+            prev_log_id: Some(log_id(committed)),
+            entries: (committed + 1..=last)
+                .map(|index| Entry::new_blank(log_id(index)))
+                .collect(),
+            leader_commit: Some(log_id(committed)),
+        }
+    }
+
+    fn session() -> (
+        mpsc::UnboundedSender<Append>,
+        WithNextEntries<BoxStream<'static, Append>>,
+    ) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let appends = stream::unfold(receiver, |mut receiver| async move {
+            Some((receiver.recv().await?, receiver))
+        });
+        (sender, WithNextEntries::new(appends.boxed()))
+    }
+
+    /// What goes next: what is committed and how many entries, and how long it took.
+    async fn next(
+        appends: &mut WithNextEntries<BoxStream<'static, Append>>,
+    ) -> (u64, usize, Duration) {
+        let start = Instant::now();
+        let append = appends.next().await.unwrap();
+        let committed = append.leader_commit.unwrap().index;
+        (committed, append.entries.len(), start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_notice_goes_with_the_next_entries_or_alone_after_a_moment() {
+        let (sender, mut appends) = session();
+        let send = |committed, last| sender.send(append(committed, last)).unwrap();
+        send(5, 8);
+        assert_eq!(next(&mut appends).await, (5, 3, Duration::ZERO));
+        send(8, 8);
+        send(8, 12);
+        assert_eq!(next(&mut appends).await, (8, 4, Duration::ZERO));
+        send(12, 12);
+        assert_eq!(next(&mut appends).await, (12, 0, HELD));
+        send(13, 13);
+        send(14, 14);
+        assert_eq!(next(&mut appends).await, (14, 0, HELD));
+
+        // What comes later does not make it wait longer.
+        send(15, 15);
+        let (slow, late) = tokio::join!(next(&mut appends), async {
+            sleep(HELD / 2).await;
+            send(16, 16);
+            sleep(HELD).await;
+            send(16, 17);
+        });
+        assert_eq!((slow, late), ((16, 0, HELD), ()));
+        assert_eq!(next(&mut appends).await, (16, 1, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_append_of_a_stream_is_not_held() {
+        let (sender, mut appends) = session();
+        sender.send(append(5, 5)).unwrap();
+        drop(sender);
+        assert_eq!(next(&mut appends).await, (5, 0, Duration::ZERO));
+        assert!(appends.next().await.is_none());
+        assert!(appends.next().await.is_none());
+    }
+}
