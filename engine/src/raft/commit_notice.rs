@@ -28,6 +28,8 @@ type Append = AppendEntriesRequest<TypeConfig>;
 /// The appends of one stream to one follower.
 pub(super) struct WithNextEntries<S> {
     appends: Fuse<S>,
+    /// How long a notice waits.
+    wait: Duration,
     held: Option<(Append, Pin<Box<Sleep>>)>,
 }
 
@@ -35,6 +37,7 @@ impl<S: Stream> WithNextEntries<S> {
     pub(super) fn new(appends: S) -> Self {
         Self {
             appends: appends.fuse(),
+            wait: HELD,
             held: None,
         }
     }
@@ -50,7 +53,7 @@ impl<S: Stream<Item = Append> + Unpin> Stream for WithNextEntries<S> {
                 Some(append) if append.entries.is_empty() => {
                     // A newer one takes the place of the older, but waits no longer than that.
                     let timer = this.held.take().map(|(_, timer)| timer);
-                    let timer = timer.unwrap_or_else(|| Box::pin(sleep(HELD)));
+                    let timer = timer.unwrap_or_else(|| Box::pin(sleep(this.wait)));
                     this.held = Some((append, timer));
                 }
                 Some(append) => {
@@ -83,6 +86,9 @@ mod tests {
     use super::*;
     use crate::raft::types::{Entry, LeaderId, LogId, Vote};
 
+    /// Timers tick in milliseconds, so it is many of them.
+    const WAIT: Duration = Duration::from_millis(100);
+
     fn log_id(index: u64) -> LogId {
         LogId::new(LeaderId::new(3, 1), index)
     }
@@ -110,17 +116,18 @@ mod tests {
         let appends = stream::unfold(receiver, |mut receiver| async move {
             Some((receiver.recv().await?, receiver))
         });
-        (sender, WithNextEntries::new(appends.boxed()))
+        let mut appends = WithNextEntries::new(appends.boxed());
+        appends.wait = WAIT;
+        (sender, appends)
     }
 
-    /// What goes next: what is committed and how many entries, and how long it took.
-    async fn next(
-        appends: &mut WithNextEntries<BoxStream<'static, Append>>,
-    ) -> (u64, usize, Duration) {
+    /// What goes next: what is committed and how many entries, and after how many times [`WAIT`].
+    async fn next(appends: &mut WithNextEntries<BoxStream<'static, Append>>) -> (u64, usize, u128) {
         let start = Instant::now();
         let append = appends.next().await.unwrap();
         let committed = append.leader_commit.unwrap().index;
-        (committed, append.entries.len(), start.elapsed())
+        let waits = start.elapsed().as_millis() / WAIT.as_millis();
+        (committed, append.entries.len(), waits)
     }
 
     #[tokio::test(start_paused = true)]
@@ -128,26 +135,26 @@ mod tests {
         let (sender, mut appends) = session();
         let send = |committed, last| sender.send(append(committed, last)).unwrap();
         send(5, 8);
-        assert_eq!(next(&mut appends).await, (5, 3, Duration::ZERO));
+        assert_eq!(next(&mut appends).await, (5, 3, 0));
         send(8, 8);
         send(8, 12);
-        assert_eq!(next(&mut appends).await, (8, 4, Duration::ZERO));
+        assert_eq!(next(&mut appends).await, (8, 4, 0));
         send(12, 12);
-        assert_eq!(next(&mut appends).await, (12, 0, HELD));
+        assert_eq!(next(&mut appends).await, (12, 0, 1));
         send(13, 13);
         send(14, 14);
-        assert_eq!(next(&mut appends).await, (14, 0, HELD));
+        assert_eq!(next(&mut appends).await, (14, 0, 1), "one for both");
 
         // What comes later does not make it wait longer.
         send(15, 15);
-        let (slow, late) = tokio::join!(next(&mut appends), async {
-            sleep(HELD / 2).await;
+        let (slow, ()) = tokio::join!(next(&mut appends), async {
+            sleep(WAIT * 3 / 4).await;
             send(16, 16);
-            sleep(HELD).await;
+            sleep(WAIT * 3 / 4).await;
             send(16, 17);
         });
-        assert_eq!((slow, late), ((16, 0, HELD), ()));
-        assert_eq!(next(&mut appends).await, (16, 1, Duration::ZERO));
+        assert_eq!(slow, (16, 0, 1));
+        assert_eq!(next(&mut appends).await, (16, 1, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -155,7 +162,7 @@ mod tests {
         let (sender, mut appends) = session();
         sender.send(append(5, 5)).unwrap();
         drop(sender);
-        assert_eq!(next(&mut appends).await, (5, 0, Duration::ZERO));
+        assert_eq!(next(&mut appends).await, (5, 0, 0));
         assert!(appends.next().await.is_none());
         assert!(appends.next().await.is_none());
     }

@@ -30,7 +30,7 @@ use super::write::{Try, is_too_late};
 const GROUPS_IN_FLIGHT_MAX: usize = 32;
 /// On the leader, a group goes beside others only when so many writes have gathered for it. Small
 /// groups cost the most for each write; large ones keep the processors at work while the disks are.
-const WRITES_WORTHWHILE: usize = 24;
+const WRITES_WORTHWHILE: usize = 16;
 /// The same on any other node: its groups become a part of the leader's, so that a small one costs
 /// two messages and no round.
 const FORWARDED_WORTHWHILE: usize = 4;
