@@ -1,13 +1,14 @@
 //! Appends that bring nothing but a newer commit index travel with the next entries.
 //!
-//! When a group is committed, openraft tells each follower at once, in an append without entries.
-//! Under load the next entries follow within a millisecond or two and tell the same: so such an
-//! append waits a moment for them, and is left out when they come. That spares half of the appends.
-//! What it costs: a follower applies that much later, and a read that waits for it there.
+//! When a group is committed and no entries wait for a follower, openraft tells it at once, in an
+//! append without entries. Under load the next entries follow within a millisecond or two and tell
+//! the same: so such an append waits a moment for them, and is left out when they come. That spares
+//! up to half of the appends. What it costs: a follower applies that much later.
 //!
 //! Raft does not need the notice (Ongaro 2014, "Consensus: Bridging Theory and Practice", section
-//! 3.5: followers learn what is committed from any later append). One that was left out counts as
-//! answered by the answer to the one that went instead, which was sent later.
+//! 3.5: followers learn what is committed from any later append). openraft matches answers by log
+//! id, not by order: what was left out is answered with whatever reaches its log id. Where a notice
+//! is lost with its stream, entries that are sent again or the next heartbeat bring the commit.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -60,7 +61,8 @@ impl<S: Stream<Item = Append> + Unpin> Stream for WithNextEntries<S> {
                     this.held = None;
                     return Poll::Ready(Some(append));
                 }
-                // A stream that ends had something to find out.
+                // Heartbeats are streams of one append, and so is what finds out where a follower's
+                // log ends: they do not wait.
                 None => return Poll::Ready(this.held.take().map(|(append, _)| append)),
             }
         }

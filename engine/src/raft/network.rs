@@ -255,8 +255,8 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
         Ok(AppendEntriesResponse::Success)
     }
 
-    /// Several appends are in flight; one result for each frame, in order, until the first that
-    /// was not taken whole.
+    /// Several appends are in flight; one result for each frame that is sent, in order, until the
+    /// first that was not taken whole. Appends without entries may be left out ([`WithNextEntries`]).
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
