@@ -22,23 +22,23 @@ use tokio::time::{Sleep, sleep};
 use super::types::TypeConfig;
 
 /// How long a notice waits for entries. Timers tick in milliseconds.
-const HELD: Duration = Duration::from_millis(1);
+pub(super) const NOTICE_HELD: Duration = Duration::from_millis(1);
 
 type Append = AppendEntriesRequest<TypeConfig>;
 
 /// The appends of one stream to one follower.
 pub(super) struct WithNextEntries<S> {
     appends: Fuse<S>,
-    /// How long a notice waits.
     wait: Duration,
     held: Option<(Append, Pin<Box<Sleep>>)>,
 }
 
 impl<S: Stream> WithNextEntries<S> {
-    pub(super) fn new(appends: S) -> Self {
+    /// Notices wait for so long.
+    pub(super) fn new(appends: S, wait: Duration) -> Self {
         Self {
             appends: appends.fuse(),
-            wait: HELD,
+            wait,
             held: None,
         }
     }
@@ -79,29 +79,23 @@ impl<S: Stream<Item = Append> + Unpin> Stream for WithNextEntries<S> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed test is to panic")]
 mod tests {
+    use futures_util::FutureExt;
     use futures_util::stream::{self, BoxStream};
     use openraft::entry::RaftEntry;
-    use openraft::vote::RaftLeaderId;
     use tokio::sync::mpsc;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::raft::types::{Entry, LeaderId, LogId, Vote};
+    use crate::raft::testing::{log_id, vote};
+    use crate::raft::types::Entry;
 
     /// Timers tick in milliseconds, so it is many of them.
     const WAIT: Duration = Duration::from_millis(100);
 
-    fn log_id(index: u64) -> LogId {
-        LogId::new(LeaderId::new(3, 1), index)
-    }
-
     /// With entries up to `last`, if it is more than `committed`.
     fn append(committed: u64, last: u64) -> Append {
         AppendEntriesRequest {
-            vote: Vote {
-                leader_id: LeaderId::new(3, 1),
-                committed: true,
-            },
+            vote: vote(),
             prev_log_id: Some(log_id(committed)),
             entries: (committed + 1..=last)
                 .map(|index| Entry::new_blank(log_id(index)))
@@ -118,9 +112,7 @@ mod tests {
         let appends = stream::unfold(receiver, |mut receiver| async move {
             Some((receiver.recv().await?, receiver))
         });
-        let mut appends = WithNextEntries::new(appends.boxed());
-        appends.wait = WAIT;
-        (sender, appends)
+        (sender, WithNextEntries::new(appends.boxed(), WAIT))
     }
 
     /// What goes next: what is committed and how many entries, and after how many times [`WAIT`].
@@ -157,6 +149,40 @@ mod tests {
         });
         assert_eq!(slow, (16, 0, 1));
         assert_eq!(next(&mut appends).await, (16, 1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_notice_that_has_waited_long_enough_still_goes_with_entries() {
+        let (sender, mut appends) = session();
+        let send = |committed, last| sender.send(append(committed, last)).unwrap();
+        send(8, 8);
+        assert!(appends.next().now_or_never().is_none());
+        sleep(WAIT * 2).await;
+        send(8, 9);
+        assert_eq!(next(&mut appends).await, (8, 1, 0));
+        assert!(appends.next().now_or_never().is_none());
+    }
+
+    /// As the network asks: several at a time, and again whenever one is answered.
+    #[tokio::test(start_paused = true)]
+    async fn a_notice_waits_also_where_answers_come_meanwhile() {
+        let (sender, appends) = session();
+        let send = |committed, last| sender.send(append(committed, last)).unwrap();
+        let start = Instant::now();
+        let mut answers = appends
+            .map(|append| async move {
+                sleep(WAIT / 4).await;
+                append.entries.len()
+            })
+            .buffered(8);
+        let mut next = async || (answers.next().await.unwrap(), start.elapsed());
+        send(5, 8);
+        send(8, 8);
+        assert_eq!(next().await, (3, WAIT / 4));
+        send(8, 10);
+        assert_eq!(next().await, (2, WAIT / 2), "the notice went with them");
+        send(10, 10);
+        assert_eq!(next().await, (0, WAIT / 2 + WAIT + WAIT / 4));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,8 +14,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use raft3d_core::limits::DEADLINE_MS_MAX;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::crowd::Crowd;
 use super::encoding;
@@ -26,8 +26,11 @@ use super::types::NodeId;
 use super::write::{Try, is_too_late};
 
 /// Groups of one node under way to one leader. With few of them the writes of a busy node wait twice,
-/// here and on the leader. Who is in one when the leader falls silent waits until its deadline.
+/// here and on the leader.
 const GROUPS_IN_FLIGHT_MAX: usize = 32;
+/// How long a leader that is none any more may still answer. Then its groups are asked for again,
+/// under the same request ids, where the new one is: it may have fallen silent.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 /// On the leader, a group goes beside others only when so many writes have gathered for it. Small
 /// groups cost the most for each write; large ones keep the processors at work while the disks are.
 const WRITES_WORTHWHILE: usize = 16;
@@ -187,10 +190,11 @@ struct UnderWay {
     own: NodeId,
     groups: FuturesUnordered<BoxFuture<'static, Ended>>,
     leader: Option<NodeId>,
+    /// Dropped when `leader` changes.
+    leads: watch::Sender<()>,
     /// Counts the changes of `leader`.
     epoch: u64,
-    /// Groups of this epoch. Those of an earlier one may wait for a leader that is gone, each until
-    /// its deadline.
+    /// Groups of this epoch.
     count: usize,
 }
 
@@ -207,6 +211,7 @@ impl UnderWay {
             own,
             groups: FuturesUnordered::new(),
             leader: None,
+            leads: watch::Sender::new(()),
             epoch: 0,
             count: 0,
         }
@@ -222,6 +227,7 @@ impl UnderWay {
         let is_new = self.leader != leader;
         if is_new {
             self.leader = leader;
+            self.leads = watch::Sender::new(());
             self.epoch += 1;
             self.count = 0;
         }
@@ -241,14 +247,14 @@ impl UnderWay {
     }
 
     fn begin(&mut self, node: &Node, group: Vec<Parcel>) {
-        let (node, leader) = (node.clone(), self.leader);
+        let (node, leader, leads) = (node.clone(), self.leader, self.leads.subscribe());
         let ended = Ended {
             epoch: self.epoch,
             writes: group.iter().map(|parcel| parcel.envelopes.len()).sum(),
             begun: Instant::now(),
         };
         let sent = async move {
-            node.send_group(leader, group).await;
+            node.send_group(leader, leads, group).await;
             ended
         };
         self.count += 1;
@@ -264,8 +270,14 @@ impl UnderWay {
 }
 
 impl Node {
-    /// Sends a group to `leader` and hands on what came of each write.
-    async fn send_group(&self, leader: Option<NodeId>, group: Vec<Parcel>) {
+    /// Sends a group to `leader`, which leads until `leads` is closed, and hands on what came of each
+    /// write.
+    async fn send_group(
+        &self,
+        leader: Option<NodeId>,
+        mut leads: watch::Receiver<()>,
+        group: Vec<Parcel>,
+    ) {
         if leader == Some(self.id()) {
             return self.propose_group(group).await;
         }
@@ -296,11 +308,18 @@ impl Node {
         let deadline = own.iter().map(|parcel| parcel.deadline).max();
         let timeout = deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         let peers = &self.inner.peers;
-        let asked = peers
-            .ask(Channel::Forward, leader, &member, &request, timeout)
-            .await;
+        let asked = peers.ask(Channel::Forward, leader, &member, &request, timeout);
+        let replaced = async {
+            while leads.changed().await.is_ok() {}
+            sleep(LAST_ANSWERS).await;
+        };
+        let asked = tokio::select! {
+            biased;
+            asked = asked => Some(asked),
+            () = replaced => None,
+        };
         let tried: fn() -> Try = match asked {
-            Ok(Answer::Writes { answers }) => {
+            Some(Ok(Answer::Writes { answers })) => {
                 let mut tries = answers.into_iter().map(Try::from);
                 for parcel in own {
                     let these = tries.by_ref().take(parcel.envelopes.len()).collect();
@@ -308,9 +327,9 @@ impl Node {
                 }
                 return;
             }
-            Ok(Answer::NotLeader { .. }) => || Try::NotProposed,
-            Err(error) if error.no_effect() => || Try::NotProposed,
-            Ok(_) | Err(_) => || Try::Unknown,
+            Some(Ok(Answer::NotLeader { .. })) => || Try::NotProposed,
+            Some(Err(error)) if error.no_effect() => || Try::NotProposed,
+            Some(Ok(_) | Err(_)) | None => || Try::Unknown,
         };
         own.into_iter().for_each(|parcel| parcel.answer(tried));
     }

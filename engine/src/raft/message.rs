@@ -48,7 +48,11 @@ pub enum Ask {
     TransferLeader(#[n(0)] TransferAsk),
     /// Up to where must a replica have applied to read what was committed by now (6.4)?
     #[n(3)]
-    ReadIndex,
+    ReadIndex {
+        /// The asker's vote, as of after the reads came.
+        #[cbor(n(0), with = "vote")]
+        vote: Vote,
+    },
     /// How are you?
     #[n(4)]
     Status,
@@ -80,6 +84,13 @@ pub enum Ask {
         /// The modules: those of one ruleset.
         #[n(0)]
         modules: Vec<ModuleDigest>,
+    },
+    /// Have you taken no later vote than mine (6.4)?
+    #[n(12)]
+    Follows {
+        /// The leader's vote.
+        #[cbor(n(0), with = "vote")]
+        vote: Vote,
     },
 }
 
@@ -240,9 +251,9 @@ pub enum Answer {
     /// To [`Ask::ReadIndex`].
     #[n(5)]
     ReadIndex {
-        /// The log index.
-        #[n(0)]
-        index: u64,
+        /// The last committed entry; none where the node does not lead, or not certainly.
+        #[cbor(n(0), with = "log_id")]
+        committed: Option<LogId>,
     },
     /// To [`Ask::Status`].
     #[n(6)]
@@ -284,6 +295,13 @@ pub enum Answer {
         /// One for each, in their order.
         #[n(0)]
         compiled: Vec<bool>,
+    },
+    /// To [`Ask::Follows`].
+    #[n(13)]
+    Follows {
+        /// Whether.
+        #[n(0)]
+        follows: bool,
     },
 }
 
@@ -498,7 +516,7 @@ mod tests {
                 to: 3,
                 last_log_id: some_log_id(),
             }),
-            Ask::ReadIndex,
+            Ask::ReadIndex { vote: some_vote() },
             Ask::Status,
             Ask::Writes(WritesAsk {
                 writes: vec![WriteAsk {
@@ -528,6 +546,7 @@ mod tests {
             Ask::Compiled {
                 modules: vec![ModuleDigest([7; 32])],
             },
+            Ask::Follows { vote: some_vote() },
         ]
     }
 
@@ -575,6 +594,10 @@ mod tests {
             Answer::Compiled {
                 compiled: vec![true, false],
             },
+            Answer::Follows { follows: true },
+            Answer::ReadIndex {
+                committed: some_log_id(),
+            },
         ]
     }
 
@@ -608,7 +631,7 @@ mod tests {
         }
     }
 
-    /// Golden bytes of protocol 4: a change needs a new protocol version.
+    /// Golden bytes of protocol 5: a change needs a new protocol version.
     #[test]
     fn the_protocol_does_not_change_unnoticed() {
         let ask = Request::Ask(Ask::SnapshotEnd { transfer: 8 }).encode();

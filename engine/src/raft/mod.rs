@@ -19,10 +19,13 @@ pub mod node;
 pub mod parts;
 mod peers;
 mod read;
+mod read_index;
 pub mod readiness;
 mod service;
 mod snapshot_pace;
 mod snapshot_transfer;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod transport;
 pub mod types;
 mod upgrade;

@@ -15,7 +15,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 
-use super::commit_notice::WithNextEntries;
+use super::commit_notice::{NOTICE_HELD, WithNextEntries};
 use super::encoding::entry_size_hint;
 use super::message::{
     APPEND_BYTES_SOFT_MAX, APPEND_ENTRIES_MAX, Answer, AppendAnswer, Ask, Request, TransferAsk,
@@ -270,7 +270,7 @@ impl RaftNetworkV2<TypeConfig> for PeerClient {
     {
         let timeout = self.append_timeout(&option);
         let client = self.clone();
-        let results = WithNextEntries::new(input)
+        let results = WithNextEntries::new(input, NOTICE_HELD)
             .flat_map(|request| stream::iter(split(request)))
             .map(move |frame| client.clone().append_frame(frame, timeout))
             .buffered(APPEND_PIPELINE_DEPTH)
@@ -395,16 +395,12 @@ fn split(request: Append) -> Vec<Append> {
 mod tests {
     use bytes::Bytes;
     use openraft::EntryPayload;
-    use openraft::vote::RaftLeaderId;
 
     use super::*;
     use crate::raft::message::ENTRY_BYTES_MAX;
+    use crate::raft::testing::{log_id, vote};
     use crate::raft::transport::BODY_BYTES_MAX;
-    use crate::raft::types::{Entry, LeaderId, Proposal};
-
-    fn log_id(index: u64) -> LogId {
-        LogId::new(LeaderId::new(3, 1), index)
-    }
+    use crate::raft::types::{Entry, Proposal};
 
     fn append(sizes: &[usize]) -> Append {
         let entry = |(n, size): (usize, &usize)| Entry {
@@ -412,10 +408,7 @@ mod tests {
             payload: EntryPayload::Normal(Proposal(Bytes::from(vec![7; *size]))),
         };
         AppendEntriesRequest {
-            vote: Vote {
-                leader_id: LeaderId::new(3, 1),
-                committed: true,
-            },
+            vote: vote(),
             prev_log_id: Some(log_id(9)),
             entries: sizes.iter().enumerate().map(entry).collect(),
             leader_commit: Some(log_id(5)),

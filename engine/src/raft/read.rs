@@ -1,12 +1,10 @@
-//! Reads: linearizable on every node by the read index (Raft thesis, 6.4), or stale.
+//! Reads: linearizable on every node by the read index ([`read_index`](super::read_index)), or stale.
 //!
 //! Concurrent reads share a round: whoever comes while one is under way waits for the next, which
-//! begins after all of them did. On the leader a round is a heartbeat that a majority answers; on
-//! another node it asks the leader for one.
+//! begins after all of them did. On the leader a round asks the voters whether they still follow; on
+//! another node it asks the leader.
 
-use std::time::Duration;
-
-use openraft::LinearizerOption;
+use openraft::raft::AppendEntriesRequest;
 use raft3d_core::Revision;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -14,19 +12,15 @@ use tokio::time::{Instant, timeout_at};
 use super::api::{Consistency, ReadError, ReadOptions};
 use super::message::{Answer, Ask, Request};
 use super::node::Node;
+use super::read_index::{Confirmed, ROUND_PAUSE, ROUND_TIMEOUT};
 use super::transport::Channel;
+use super::types::{LogId, Vote};
+use crate::runtime;
 use crate::sabotage::{Bug, armed};
 use crate::storage::state::StateView;
 
 /// Most reads that wait for a round at once.
 const READS_WAITING_MAX: usize = 16_384;
-/// Longest round.
-const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two rounds while no leader confirms.
-const ROUND_PAUSE: Duration = Duration::from_millis(20);
-
-/// The answer to a round: the log index that must be applied; none where no leader confirmed.
-type Confirmed = Option<u64>;
 
 /// The queue to the rounds.
 pub(super) struct ReadRounds {
@@ -105,7 +99,7 @@ impl Node {
                 return Err(ReadError::Unavailable { reason });
             }
             match timeout_at(deadline, confirmed).await {
-                Ok(Ok(Some(index))) => return Ok(index),
+                Ok(Ok(Some(committed))) => return Ok(committed.index),
                 Ok(Ok(None) | Err(_)) => {
                     self.check_open()?;
                     tokio::time::sleep(ROUND_PAUSE).await;
@@ -137,36 +131,50 @@ impl Node {
     /// A read index of the leader, as soon as there is one that confirms it.
     pub(super) async fn read_index(&self) -> u64 {
         loop {
-            if let Some(index) = self.read_index_round().await {
-                return index;
+            if let Some(committed) = self.read_index_round().await {
+                return committed.index;
             }
             tokio::time::sleep(ROUND_PAUSE).await;
         }
     }
 
     async fn read_index_round(&self) -> Confirmed {
-        let leader = self.inner.current_leader()?;
+        let vote = self.vote().await?;
+        let leader = vote.committed.then_some(vote.leader_id.node_id)?;
         if leader == self.id() {
-            return self.leader_read_index().await;
+            return self.leader_read_index(None).await;
         }
         let member = self.inner.member(leader)?;
-        let ask = Request::Ask(Ask::ReadIndex);
+        let ask = Request::Ask(Ask::ReadIndex { vote });
         let peers = &self.inner.peers;
         match peers
             .ask(Channel::Control, leader, &member, &ask, ROUND_TIMEOUT)
             .await
         {
-            Ok(Answer::ReadIndex { index }) => Some(index),
+            Ok(Answer::ReadIndex { committed }) => {
+                self.take_commit(vote, committed?);
+                committed
+            }
             Ok(_) | Err(_) => None,
         }
     }
 
-    /// The read index, on the leader: what was committed when a majority still took it for the
-    /// leader after the request came.
-    pub(super) async fn leader_read_index(&self) -> Confirmed {
-        let option =
-            LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(ROUND_TIMEOUT);
-        let linearizer = self.inner.raft.get_read_linearizer(option).await.ok()?;
-        Some(linearizer.read_log_id().index())
+    /// The leader has told what is committed, before an append did: its own may wait for more
+    /// entries ([`commit_notice`](super::commit_notice)).
+    fn take_commit(&self, vote: Vote, committed: LogId) {
+        let is_news = committed.index > self.inner.machine.applied().borrow().0;
+        // An append speaks for one leader. Of another one this node may have other entries than it.
+        if !is_news || committed.leader_id != vote.leader_id {
+            return;
+        }
+        let append = AppendEntriesRequest {
+            vote,
+            prev_log_id: None,
+            entries: Vec::new(),
+            leader_commit: Some(committed),
+        };
+        let raft = self.inner.raft.clone();
+        // It is answered when the log is synced, and applied before.
+        runtime::spawn(async move { raft.append_entries(append).await });
     }
 }

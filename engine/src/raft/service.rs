@@ -68,12 +68,11 @@ impl Node {
             Ask::Identify => self.answer_identify(),
             Ask::Vote(ask) => self.answer_vote(ask).await,
             Ask::TransferLeader(ask) => self.answer_transfer(ask).await,
-            Ask::ReadIndex => match self.leader_read_index().await {
-                Some(index) => Answer::ReadIndex { index },
-                None => Answer::NotLeader {
-                    leader: self.inner.current_leader(),
-                },
-            },
+            Ask::ReadIndex { vote } => {
+                let asker = hello.from.node_id.map(|asker| (asker, vote));
+                let committed = self.leader_read_index(asker).await;
+                Answer::ReadIndex { committed }
+            }
             Ask::Status => Answer::Status(self.status_answer()),
             Ask::Writes(ask) => self.forwarded_writes(ask).await,
             Ask::Admin(ask) => self.admin_on_leader(ask).await,
@@ -83,6 +82,14 @@ impl Node {
             Ask::SnapshotEnd { transfer } => self.end_snapshot(transfer).await,
             Ask::Compiled { modules } => Answer::Compiled {
                 compiled: self.compiled(&modules),
+            },
+            Ask::Follows { vote } => match self.vote().await {
+                Some(own) => Answer::Follows {
+                    follows: own <= vote,
+                },
+                None => Answer::Failed {
+                    reason: "it is stopping".to_owned(),
+                },
             },
         }
     }
@@ -97,6 +104,7 @@ impl Node {
             Request::Ask(Ask::Vote(ask)) => ask.vote.leader_id.node_id,
             Request::Ask(Ask::TransferLeader(ask)) => ask.from.leader_id.node_id,
             Request::Ask(Ask::SnapshotBegin(begin)) => begin.vote.leader_id.node_id,
+            Request::Ask(Ask::Follows { vote }) => vote.leader_id.node_id,
             Request::Ask(_) => return Ok(()),
         };
         match hello.from.node_id {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::types::{Incarnation, NodeId};
 
 /// Version of everything that peers say to one another; a peer of another version is refused.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// Largest body of one request or response, in bytes. Above the largest log entry
 /// ([`ENTRY_BYTES_MAX`](super::message::ENTRY_BYTES_MAX)) with its surroundings.

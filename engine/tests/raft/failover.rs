@@ -207,6 +207,40 @@ async fn an_isolated_leader_acknowledges_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_a_silent_leader_has_is_asked_for_where_the_next_one_is() {
+    let cluster = Arc::new(Cluster::started(3, Tune::default()).await);
+    let old = cluster.leader().await;
+    let follower = cluster.follower().await;
+    let addr = |at: usize| cluster.slots.get(at).unwrap().addr.clone();
+    cluster.net.hold_answers(&addr(follower), Channel::Forward);
+    let write = Arc::clone(&cluster);
+    let written = tokio::spawn(async move { write.printer(follower, "p1").await });
+    let held = || cluster.net.held_answers(&addr(old));
+    wait_for("the leader answers", || held() == 1).await;
+    cluster.net.isolate(&addr(old));
+    wait_for("another leader answers", || {
+        (0..3).any(|at| at != old && cluster.node(at).status().role == Role::Leader)
+    })
+    .await;
+    let release = || {
+        for at in (0..3).filter(|at| *at != old) {
+            while cluster.net.held_answers(&addr(at)) > 0 {
+                cluster.net.release_answer(&addr(at));
+            }
+        }
+    };
+    wait_for("the write is done", || {
+        release();
+        written.is_finished()
+    })
+    .await;
+    assert_eq!(held(), 1, "the old one is still silent");
+    let outcome = written.await.unwrap().unwrap();
+    assert!(outcome.replayed, "the new leader had it in its log");
+    assert_eq!(cluster.printers(follower).await.unwrap(), ["p1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_no_entry_holds_is_refused_as_too_large() {
     let cluster = Cluster::started(1, Tune::default()).await;
     let id = "p".repeat(5 * 1024 * 1024);

@@ -1,6 +1,6 @@
 //! A network in memory whose links can be cut.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use raft3d_engine::raft::transport::{Channel, PeerService, Route, Transport, TransportError};
+use tokio::sync::oneshot;
 
 /// Addresses and what is wrong between them.
 #[derive(Default)]
@@ -18,6 +19,10 @@ pub struct Net {
     lose: Mutex<Option<(Channel, usize)>>,
     /// Requests that were carried, by channel.
     carried: Mutex<HashMap<Channel, usize>>,
+    /// To whom answers wait on their way, and on which channel.
+    held: Mutex<Option<(String, Channel)>>,
+    /// Answers that wait, by who sent them.
+    waiting: Mutex<HashMap<String, VecDeque<oneshot::Sender<()>>>>,
 }
 
 impl Net {
@@ -57,6 +62,39 @@ impl Net {
     pub fn carried(&self, channel: Channel) -> usize {
         let carried = self.carried.lock().unwrap();
         carried.get(&channel).copied().unwrap_or(0)
+    }
+
+    /// From now on answers to that node wait on their way, as in the socket of a process that is
+    /// suspended: they arrive also when the link has been cut by then.
+    pub fn hold_answers(&self, to: &str, channel: Channel) {
+        *self.held.lock().unwrap() = Some((to.to_owned(), channel));
+    }
+
+    /// How many answers of that node wait.
+    pub fn held_answers(&self, from: &str) -> usize {
+        let waiting = self.waiting.lock().unwrap();
+        waiting.get(from).map_or(0, VecDeque::len)
+    }
+
+    /// Has the first of them arrive.
+    pub fn release_answer(&self, from: &str) {
+        let mut waiting = self.waiting.lock().unwrap();
+        let first = waiting.get_mut(from).and_then(VecDeque::pop_front);
+        // Whoever gave up does not wait.
+        let _ = first.expect("an answer waits").send(());
+    }
+
+    fn hold(&self, from: &str, to: &str, channel: Channel) -> Option<oneshot::Receiver<()>> {
+        let held = self.held.lock().unwrap();
+        held.as_ref()
+            .filter(|held| **held == (to.to_owned(), channel))?;
+        let (release, released) = oneshot::channel();
+        let mut waiting = self.waiting.lock().unwrap();
+        waiting
+            .entry(from.to_owned())
+            .or_default()
+            .push_back(release);
+        Some(released)
     }
 
     fn loses(&self, channel: Channel) -> bool {
@@ -113,6 +151,9 @@ impl Net {
         let answered = tokio::spawn(service.handle(route.hello, body)).await;
         if self.is_cut(&addr, &from) || self.loses(channel) {
             return lost("the link was cut");
+        }
+        if let Some(released) = self.hold(&addr, &from, channel) {
+            let _ = released.await;
         }
         match answered {
             Ok(Some(answer)) => Ok(answer),

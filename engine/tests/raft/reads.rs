@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft3d_core::Revision;
-use raft3d_engine::raft::api::{Consistency, ReadError, ReadOptions};
+use raft3d_core::state::printers;
+use raft3d_engine::raft::api::{Consistency, ReadError, ReadOptions, Role};
+use raft3d_engine::raft::transport::Channel;
 
-use crate::cluster::{Cluster, Tune};
+use crate::cluster::{Cluster, Tune, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_never_shows_less_than_was_acknowledged() {
@@ -91,4 +93,52 @@ async fn without_a_majority_only_stale_reads_answer() {
         cluster.start(at).await;
     }
     assert_eq!(cluster.printers(left).await.unwrap(), ["p1"]);
+}
+
+/// A leader is suspended with the answers to two appends in its sockets; when it goes on, another
+/// one has committed a write. The first answer commits an entry, which the leader tells in an append
+/// without entries: that one ends where the second one does, and the second one's answer is none to
+/// it.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_from_before_a_read_do_not_confirm_it() {
+    let cluster = Arc::new(Cluster::started(3, Tune::default()).await);
+    cluster.printer(0, "p0").await.unwrap();
+    cluster.settle().await;
+    let old = cluster.leader().await;
+    let follower = cluster.follower().await;
+    let other = (0..3).find(|at| ![old, follower].contains(at)).unwrap();
+    let addr = |at: usize| cluster.slots.get(at).unwrap().addr.clone();
+    cluster.net.hold_answers(&addr(old), Channel::Log);
+    // The leader takes a second group only where many writes have gathered.
+    for (appends, writes) in [(1, 1), (2, 40)] {
+        for n in 0..writes {
+            let write = Arc::clone(&cluster);
+            let id = format!("p{appends}-{n}");
+            tokio::spawn(async move { write.printer(old, &id).await });
+        }
+        let answered = || cluster.net.held_answers(&addr(follower)) >= appends;
+        wait_for("the append is answered", answered).await;
+    }
+    cluster.net.isolate(&addr(old));
+    let leads = |at: usize| cluster.node(at).status().role == Role::Leader;
+    wait_for("another leader", || leads(follower) || leads(other)).await;
+    cluster.printer(other, "p3").await.unwrap();
+
+    let options = ReadOptions {
+        consistency: Consistency::Linearizable,
+        min_revision: None,
+        timeout: Duration::from_millis(500),
+    };
+    let node = cluster.node(old);
+    let read = tokio::spawn(async move { node.read(options).await });
+    while cluster.net.held_answers(&addr(follower)) > 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        cluster.net.release_answer(&addr(follower));
+    }
+    let read = read.await.unwrap();
+    let seen = read.map(|view| printers::list(&view, None, 100).unwrap().len());
+    assert!(matches!(seen, Err(ReadError::NoLeader)), "{seen:?}");
+    cluster.net.heal();
+    let seen = cluster.printers(old).await.unwrap();
+    assert!(seen.contains(&"p3".to_owned()), "{seen:?}");
 }

@@ -18,10 +18,10 @@ use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
 
+use super::ROWS_BETWEEN_PAUSES;
 use super::growing::GrowingTables;
 
-/// Rows that are merged between two pauses: some 200 us of work.
-const ROWS_BETWEEN_PAUSES: u64 = 512;
+/// Between [`ROWS_BETWEEN_PAUSES`] rows and the next ones.
 const PAUSE: Duration = Duration::from_millis(1);
 /// A merge does not pause any more once rows were written to new table files so many times since it
 /// began: it does not keep up with them.

@@ -67,7 +67,7 @@ const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// [`PENDING_BYTES_MAX`] is left to chance: from then on replicas, which all take the same changes,
 /// write at different times, and a majority of them is not busy with it.
 const FIRST_PENDING_BYTES_MIN: usize = PENDING_BYTES_MAX / 2;
-/// Rows that are written to table files between two pauses of [`FLUSH_PAUSE`]: some 200 us of work.
+/// Rows that are written to table files, or merged, between two pauses: some 200 us of work.
 const ROWS_BETWEEN_PAUSES: u64 = 512;
 /// With every node at it at the same time, a thread that goes on without a pause keeps those who
 /// apply and answer waiting, however nice it is: the scheduler lets it finish its turn.
@@ -138,6 +138,12 @@ impl From<fjall::Error> for StateError {
             }
             error => Self::Fault(fault(error)),
         }
+    }
+}
+
+impl From<io::Error> for StateError {
+    fn from(error: io::Error) -> Self {
+        Self::from(fjall::Error::Io(error))
     }
 }
 
@@ -414,10 +420,11 @@ impl StateStore {
         snapshot.reader()?.for_each_row(|key, value| {
             minted_to.see(key);
             ingestion.write(key, value)?;
-            let synced = files.wrote(key.len() + value.len());
-            synced.map_err(|error| StateError::from(fjall::Error::Io(error)))
+            files
+                .wrote(key.len() + value.len())
+                .map_err(StateError::from)
         })?;
-        files.sync().map_err(fjall::Error::Io)?;
+        files.sync()?;
         ingestion.finish()?;
         Ok((rows, minted_to))
     }
@@ -487,13 +494,13 @@ fn write_tables(
         (done, bytes)
     })? {
         done?;
-        files.wrote(bytes).map_err(fjall::Error::Io)?;
+        files.wrote(bytes)?;
         written += 1;
         if written.is_multiple_of(ROWS_BETWEEN_PAUSES) {
             pause();
         }
     }
-    files.sync().map_err(fjall::Error::Io)?;
+    files.sync()?;
     Ok(ingestion.finish()?)
 }
 

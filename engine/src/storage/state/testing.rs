@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use openraft::vote::RaftLeaderId;
 use raft3d_core::RequestId;
 use raft3d_core::state::digest::Digest;
 use raft3d_core::state::overlay::Changes;
@@ -19,11 +18,8 @@ use raft3d_core::state::rows::ReadRows;
 
 use super::random::Random;
 use super::{Change, Head, StateStore, StateView};
-use crate::raft::types::{LeaderId, LogId, Member, Membership, StoredMembership};
-
-pub(crate) fn log_id(index: u64) -> LogId {
-    LogId::new(LeaderId::new(3, 1), index)
-}
+pub(crate) use crate::raft::testing::log_id;
+use crate::raft::types::{Member, Membership, StoredMembership};
 
 pub(crate) fn membership(index: u64) -> StoredMembership {
     let members: BTreeMap<u64, Member> = [(1, Member::default())].into();
