@@ -189,9 +189,7 @@ struct UnderWay {
     /// This node.
     own: NodeId,
     groups: FuturesUnordered<BoxFuture<'static, Ended>>,
-    leader: Option<NodeId>,
-    /// Dropped when `leader` changes.
-    leads: watch::Sender<()>,
+    leader: watch::Sender<Option<NodeId>>,
     /// Counts the changes of `leader`.
     epoch: u64,
     /// Groups of this epoch.
@@ -210,8 +208,7 @@ impl UnderWay {
         Self {
             own,
             groups: FuturesUnordered::new(),
-            leader: None,
-            leads: watch::Sender::new(()),
+            leader: watch::Sender::new(None),
             epoch: 0,
             count: 0,
         }
@@ -219,15 +216,14 @@ impl UnderWay {
 
     /// Whether they go to another node, if they go anywhere.
     fn is_forwarded(&self) -> bool {
-        self.leader != Some(self.own)
+        *self.leader.borrow() != Some(self.own)
     }
 
     /// From now on they go to `leader`. Whether that is another one.
     fn towards(&mut self, leader: Option<NodeId>) -> bool {
-        let is_new = self.leader != leader;
+        let is_new = *self.leader.borrow() != leader;
         if is_new {
-            self.leader = leader;
-            self.leads = watch::Sender::new(());
+            self.leader.send_replace(leader);
             self.epoch += 1;
             self.count = 0;
         }
@@ -247,14 +243,14 @@ impl UnderWay {
     }
 
     fn begin(&mut self, node: &Node, group: Vec<Parcel>) {
-        let (node, leader, leads) = (node.clone(), self.leader, self.leads.subscribe());
+        let (node, leader) = (node.clone(), self.leader.subscribe());
         let ended = Ended {
             epoch: self.epoch,
             writes: group.iter().map(|parcel| parcel.envelopes.len()).sum(),
             begun: Instant::now(),
         };
         let sent = async move {
-            node.send_group(leader, leads, group).await;
+            node.send_group(leader, group).await;
             ended
         };
         self.count += 1;
@@ -270,14 +266,9 @@ impl UnderWay {
 }
 
 impl Node {
-    /// Sends a group to `leader`, which leads until `leads` is closed, and hands on what came of each
-    /// write.
-    async fn send_group(
-        &self,
-        leader: Option<NodeId>,
-        mut leads: watch::Receiver<()>,
-        group: Vec<Parcel>,
-    ) {
+    /// Sends a group to whoever leads, and hands on what came of each write.
+    async fn send_group(&self, mut leads: watch::Receiver<Option<NodeId>>, group: Vec<Parcel>) {
+        let leader = *leads.borrow();
         if leader == Some(self.id()) {
             return self.propose_group(group).await;
         }
@@ -310,7 +301,8 @@ impl Node {
         let peers = &self.inner.peers;
         let asked = peers.ask(Channel::Forward, leader, &member, &request, timeout);
         let replaced = async {
-            while leads.changed().await.is_ok() {}
+            // Who stops asks nobody again.
+            let _ = leads.wait_for(|now| *now != Some(leader)).await;
             sleep(LAST_ANSWERS).await;
         };
         let asked = tokio::select! {

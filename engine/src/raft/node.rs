@@ -352,7 +352,7 @@ impl Inner {
 
     /// The leader, as far as this node knows.
     pub(super) fn current_leader(&self) -> Option<NodeId> {
-        self.raft.metrics().borrow_watched().current_leader
+        self.raft.server_metrics().borrow_watched().current_leader
     }
 
     pub(super) fn membership(&self) -> Arc<StoredMembership> {

@@ -4,6 +4,8 @@
 //! begins after all of them did. On the leader a round asks the voters whether they still follow; on
 //! another node it asks the leader.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use openraft::raft::AppendEntriesRequest;
 use raft3d_core::Revision;
 use tokio::sync::{mpsc, oneshot};
@@ -25,12 +27,15 @@ const READS_WAITING_MAX: usize = 16_384;
 /// The queue to the rounds.
 pub(super) struct ReadRounds {
     queue: mpsc::Sender<oneshot::Sender<Confirmed>>,
+    /// The newest commit that openraft was told.
+    told: AtomicU64,
 }
 
 impl ReadRounds {
     pub(super) fn new() -> (Self, mpsc::Receiver<oneshot::Sender<Confirmed>>) {
         let (queue, rounds) = mpsc::channel(READS_WAITING_MAX);
-        (Self { queue }, rounds)
+        let told = AtomicU64::new(0);
+        (Self { queue, told }, rounds)
     }
 }
 
@@ -162,9 +167,21 @@ impl Node {
     /// The leader has told what is committed, before an append did: its own may wait for more
     /// entries ([`commit_notice`](super::commit_notice)).
     fn take_commit(&self, vote: Vote, committed: LogId) {
-        let is_news = committed.index > self.inner.machine.applied().borrow().0;
+        let index = committed.index;
         // An append speaks for one leader. Of another one this node may have other entries than it.
-        if !is_news || committed.leader_id != vote.leader_id {
+        let is_of_leader = committed.leader_id == vote.leader_id;
+        if !is_of_leader || index <= self.inner.machine.applied().borrow().0 {
+            return;
+        }
+        // Once is enough, also where the entries are still to come. More would be signs of life of a
+        // leader that may not be able to send any.
+        if self
+            .inner
+            .read_rounds
+            .told
+            .fetch_max(index, Ordering::Relaxed)
+            >= index
+        {
             return;
         }
         let append = AppendEntriesRequest {

@@ -1,12 +1,12 @@
 //! The read index (Ongaro 2014, "Consensus: Bridging Theory and Practice", section 6.4): up to where
 //! must a replica have applied, to show all that was acknowledged before a read came?
 //!
-//! The answer is what the leader has committed, if a majority has taken no later vote by then: a
-//! later leader, who may have committed more, has the votes of a majority, and one of them would be
-//! among those that are asked. So the voters are asked for their votes, after the reads came. They
-//! answer from memory and wait for no disk: a vote that was given before is in memory since then, and
-//! a node that was started again has what it had given from its log. Who asks the leader for a read
-//! index says its own vote: of three nodes, that is the majority already.
+//! The answer is what the leader has committed, if a majority that is asked after the read came has no
+//! later vote: a later leader, who may have committed more, has the votes of a majority, and one of
+//! those would be among the ones that agree. They answer from memory, with no sync of their own: a
+//! vote that was given before is in memory since then, and a node that was started again has what it
+//! had given from its log. Who asks the leader for a read index says its own vote: of three nodes, that
+//! is the majority already.
 //!
 //! openraft has this too, and takes for an answer whatever tells it that a majority still followed
 //! after the read came. Its replication (0.10.0-alpha.37) knows appends by the log id that they end
@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use openraft::RaftState;
+use openraft::{RaftState, ServerState};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::message::{Answer, Ask, Request};
@@ -47,7 +48,9 @@ impl Leading {
     /// all that earlier leaders have committed, and does not know how much that is.
     fn of(state: &RaftState<TypeConfig>, own: NodeId) -> Option<Self> {
         let vote = *state.vote_ref();
-        if !vote.committed || vote.leader_id.node_id != own {
+        // Who was removed has its vote from before when it is started again, and does not lead by it.
+        let leads = state.server_state == ServerState::Leader;
+        if !leads || !vote.committed || vote.leader_id.node_id != own {
             return None;
         }
         let committed = state.local_committed().copied();
@@ -70,9 +73,7 @@ impl Node {
     /// `asker`, which said its `vote` with its question.
     pub(super) async fn leader_read_index(&self, asker: Option<(NodeId, Vote)>) -> Confirmed {
         let own = self.id();
-        let raft = &self.inner.raft;
-        let leading = raft.with_raft_state(move |state| Leading::of(state, own));
-        let leading = leading.await.ok().flatten()?;
+        let leading = self.look(move |state| Leading::of(state, own)).await??;
         let mut agreed = BTreeSet::from([own]);
         match asker {
             Some((asker, vote)) if vote <= leading.vote => agreed.extend([asker]),
@@ -124,8 +125,21 @@ impl Node {
 
     /// This node's vote, as of now; none where the node has stopped.
     pub(super) async fn vote(&self) -> Option<Vote> {
-        let raft = &self.inner.raft;
-        raft.with_raft_state(|state| *state.vote_ref()).await.ok()
+        self.look(|state| *state.vote_ref()).await
+    }
+
+    /// What Raft's state shows as of now; none where the node has stopped. openraft's own
+    /// `with_raft_state` logs an error where whoever asked has gone.
+    async fn look<V: Send + 'static>(
+        &self,
+        see: impl FnOnce(&RaftState<TypeConfig>) -> V + Send + 'static,
+    ) -> Option<V> {
+        let (answer, seen) = oneshot::channel();
+        let look = move |state: &RaftState<TypeConfig>| {
+            let _ = answer.send(see(state));
+        };
+        self.inner.raft.external_request(look).await.ok()?;
+        seen.await.ok()
     }
 }
 

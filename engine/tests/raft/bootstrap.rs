@@ -7,8 +7,7 @@ use raft3d_core::command::{Actor, CreateFilament, CreateJob};
 use raft3d_core::{Accepted, Command, FilamentId, PrinterId};
 use raft3d_engine::raft::api::WriteRequest;
 use raft3d_engine::raft::bootstrap::BootstrapError;
-use raft3d_engine::raft::message::{Answer, Ask, Request, VoteAsk};
-use raft3d_engine::raft::transport::{Channel, Hello, PROTOCOL_VERSION, Party, PeerService};
+use raft3d_engine::raft::message::{Answer, Ask, VoteAsk};
 use raft3d_engine::raft::types::{Incarnation, Vote};
 use raft3d_sdk::Grams;
 
@@ -199,32 +198,18 @@ async fn other_clusters_are_refused() {
 async fn every_message_is_judged_by_who_sends_it() {
     let cluster = Cluster::started(3, Tune::default()).await;
     let term = cluster.node(0).status().term;
-    let ask = |incarnation, sender, candidate| {
-        let hello = Hello {
-            protocol: PROTOCOL_VERSION,
-            channel: Channel::Control,
-            cluster_id: None,
-            from: Party {
-                node_id: Some(sender),
-                incarnation: Some(incarnation),
-            },
-            to: Party {
-                node_id: Some(1),
-                incarnation: None,
-            },
-        };
-        let vote = Request::Ask(Ask::Vote(VoteAsk {
+    let vote = |candidate| {
+        Ask::Vote(VoteAsk {
             vote: Vote::new(term + 50, candidate),
             last_log_id: None,
             pre_vote: false,
             leadership_transfer: true,
-        }));
-        cluster.node(0).handle(hello, vote.encode())
+        })
     };
     let second = cluster.node(1).status().incarnation;
     for (incarnation, sender, candidate) in [(Incarnation([9; 16]), 2, 2), (second, 2, 3)] {
-        let answer = ask(incarnation, sender, candidate).await.unwrap();
-        let answer = Answer::decode(&answer).unwrap();
+        let from = (sender, incarnation);
+        let answer = cluster.ask(from, 0, vote(candidate)).await;
         assert!(matches!(answer, Answer::Failed { .. }), "{answer:?}");
     }
     cluster.printer(0, "p1").await.unwrap();

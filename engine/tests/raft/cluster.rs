@@ -22,9 +22,11 @@ use raft3d_engine::raft::api::{
 };
 use raft3d_engine::raft::bootstrap::{self, BootstrapError, InitialMember};
 use raft3d_engine::raft::machine::{ApplyObserver, ApplyOptions};
+use raft3d_engine::raft::message::{Answer, Ask, Request};
 use raft3d_engine::raft::node::{NodeOptions, Timing};
 use raft3d_engine::raft::parts::{OpenError, Parts};
-use raft3d_engine::raft::{Member, Node, NodeId};
+use raft3d_engine::raft::transport::{Channel, Hello, PROTOCOL_VERSION, Party, PeerService};
+use raft3d_engine::raft::{Incarnation, Member, Node, NodeId};
 use raft3d_engine::storage::data_dir::DataDir;
 use tempfile::TempDir;
 
@@ -394,6 +396,24 @@ impl Cluster {
             DataDir::open(&self.slots[at].dir).is_ok()
         })
         .await;
+    }
+
+    /// What the node `to` answers to a peer of that id and folder.
+    pub async fn ask(&self, from: (NodeId, Incarnation), to: usize, ask: Ask) -> Answer {
+        let party = |node_id, incarnation| Party {
+            node_id: Some(node_id),
+            incarnation: Some(incarnation),
+        };
+        let node = self.node(to);
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            channel: Channel::Control,
+            cluster_id: None,
+            from: party(from.0, from.1),
+            to: party(node.id(), node.status().incarnation),
+        };
+        let answer = node.handle(hello, Request::Ask(ask).encode()).await;
+        Answer::decode(&answer.unwrap()).unwrap()
     }
 
     pub async fn leader(&self) -> usize {

@@ -210,13 +210,13 @@ async fn an_isolated_leader_acknowledges_nothing() {
 async fn a_write_that_a_silent_leader_has_is_asked_for_where_the_next_one_is() {
     let cluster = Arc::new(Cluster::started(3, Tune::default()).await);
     let old = cluster.leader().await;
-    let follower = cluster.follower().await;
+    let follower = (0..3).find(|at| *at != old).unwrap();
     let addr = |at: usize| cluster.slots.get(at).unwrap().addr.clone();
     cluster.net.hold_answers(&addr(follower), Channel::Forward);
     let write = Arc::clone(&cluster);
     let written = tokio::spawn(async move { write.printer(follower, "p1").await });
     let held = || cluster.net.held_answers(&addr(old));
-    wait_for("the leader answers", || held() == 1).await;
+    wait_for("the leader answers", || held() >= 1).await;
     cluster.net.isolate(&addr(old));
     wait_for("another leader answers", || {
         (0..3).any(|at| at != old && cluster.node(at).status().role == Role::Leader)
@@ -234,7 +234,7 @@ async fn a_write_that_a_silent_leader_has_is_asked_for_where_the_next_one_is() {
         written.is_finished()
     })
     .await;
-    assert_eq!(held(), 1, "the old one is still silent");
+    assert!(held() >= 1, "the old one is still silent");
     let outcome = written.await.unwrap().unwrap();
     assert!(outcome.replayed, "the new leader had it in its log");
     assert_eq!(cluster.printers(follower).await.unwrap(), ["p1"]);

@@ -76,12 +76,11 @@ impl Net {
         waiting.get(from).map_or(0, VecDeque::len)
     }
 
-    /// Has the first of them arrive.
-    pub fn release_answer(&self, from: &str) {
+    /// Has the first of them arrive; false where whoever asked has given up.
+    pub fn release_answer(&self, from: &str) -> bool {
         let mut waiting = self.waiting.lock().unwrap();
         let first = waiting.get_mut(from).and_then(VecDeque::pop_front);
-        // Whoever gave up does not wait.
-        let _ = first.expect("an answer waits").send(());
+        first.expect("an answer waits").send(()).is_ok()
     }
 
     fn hold(&self, from: &str, to: &str, channel: Channel) -> Option<oneshot::Receiver<()>> {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use raft3d_core::Revision;
 use raft3d_core::state::printers;
 use raft3d_engine::raft::api::{Consistency, ReadError, ReadOptions, Role};
+use raft3d_engine::raft::message::{Answer, Ask};
 use raft3d_engine::raft::transport::Channel;
+use raft3d_engine::raft::types::Vote;
 
 use crate::cluster::{Cluster, Tune, wait_for};
 
@@ -131,9 +133,13 @@ async fn answers_from_before_a_read_do_not_confirm_it() {
     };
     let node = cluster.node(old);
     let read = tokio::spawn(async move { node.read(options).await });
+    let mut arrived = 0;
     while cluster.net.held_answers(&addr(follower)) > 0 {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        cluster.net.release_answer(&addr(follower));
+        arrived += usize::from(cluster.net.release_answer(&addr(follower)));
+    }
+    if arrived < 2 {
+        println!("this machine is slow: the old leader had given the appends up");
     }
     let read = read.await.unwrap();
     let seen = read.map(|view| printers::list(&view, None, 100).unwrap().len());
@@ -141,4 +147,49 @@ async fn answers_from_before_a_read_do_not_confirm_it() {
     cluster.net.heal();
     let seen = cluster.printers(old).await.unwrap();
     assert!(seen.contains(&"p3".to_owned()), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_leader_that_is_followed_knows_the_read_index() {
+    let cluster = Cluster::started(3, Tune::default()).await;
+    let written = cluster.printer(0, "p1").await.unwrap().revision;
+    cluster.settle().await;
+    let leader = cluster.leader().await;
+    let follower = (0..3).find(|at| *at != leader).unwrap();
+    let id = |at: usize| (cluster.node(at).id(), cluster.node(at).status().incarnation);
+    let term = cluster.node(leader).status().term;
+    let vote = |term, at| Vote::new_committed(term, id(at).0);
+
+    let follows = async |at, vote| match cluster.ask(id(leader), at, Ask::Follows { vote }).await {
+        Answer::Follows { follows } => follows,
+        other => panic!("{other:?}"),
+    };
+    assert!(follows(follower, vote(term, leader)).await);
+    assert!(
+        follows(follower, vote(term + 1, leader)).await,
+        "perhaps it will"
+    );
+    assert!(!follows(follower, vote(term - 1, leader)).await);
+    let of_other = Ask::Follows {
+        vote: vote(term, leader),
+    };
+    let answer = cluster.ask(id(follower), leader, of_other).await;
+    assert!(matches!(answer, Answer::Failed { .. }), "{answer:?}");
+
+    let index = async |to, vote| {
+        let ask = Ask::ReadIndex { vote };
+        match cluster.ask(id(follower), to, ask).await {
+            Answer::ReadIndex { committed } => committed.map(|id| id.index),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(index(leader, vote(term, leader)).await >= Some(written.0));
+    let later = vote(term + 1, follower);
+    assert_eq!(
+        index(leader, later).await,
+        None,
+        "whoever asks follows another"
+    );
+    let other = (0..3).find(|at| ![leader, follower].contains(at)).unwrap();
+    assert_eq!(index(other, vote(term, leader)).await, None);
 }

@@ -309,7 +309,8 @@ pub(crate) fn count(
         excess => excess + kept.deleted_ahead(),
     };
     let limit = DECISIONS_DELETED_PER_APPLY_MAX;
-    for oldest in entries::page(rows, totals.decisions_deleted_to, limit)? {
+    let after = totals.decisions_deleted_to;
+    for oldest in entries::page::<JobId, Skipped, Skipped>(rows, after, limit)? {
         if let Some(job) = &oldest.head.job {
             totals.decisions_oldest_ms = oldest.head.at_ms;
             // What was just written stays, however few are to be kept.

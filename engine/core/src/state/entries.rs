@@ -85,7 +85,7 @@ pub(crate) type EntryRecordRef<'a> = EntryRecord<
     EntryParts<&'a [EventKind], &'a Evaluations, Answered<&'a Response>>,
 >;
 
-/// A part that is passed over.
+/// What is passed over.
 pub(super) struct Skipped;
 
 impl<'b, C> Decode<'b, C> for Skipped {
@@ -122,19 +122,22 @@ pub(super) fn get<T: for<'b> Decode<'b, ()>>(
     codec::get(rows, TABLE, &keys::entry(revision))
 }
 
-/// A record of which the head was read.
-pub(super) struct Seen {
+/// A record of which the head was read, or what is wanted of it.
+pub(super) struct Seen<J, A, I> {
     pub(super) revision: Revision,
-    pub(super) head: EntryHead,
+    pub(super) head: EntryHead<J, A, I>,
     row: Row,
 }
 
 /// Up to `limit` records after the revision `after`, oldest first.
-pub(super) fn page(
+pub(super) fn page<J, A, I>(
     rows: &dyn ReadRows,
     after: Option<Revision>,
     limit: usize,
-) -> Result<Vec<Seen>, LocalFault> {
+) -> Result<Vec<Seen<J, A, I>>, LocalFault>
+where
+    EntryHead<J, A, I>: for<'b> Decode<'b, ()>,
+{
     let seen = rows_after(rows, after, limit)?.into_iter().map(|row| {
         Ok(Seen {
             revision: revision_of(&row.0)?,
@@ -197,7 +200,7 @@ pub(crate) fn put(
     Ok(())
 }
 
-impl Seen {
+impl<J, A, I> Seen<J, A, I> {
     /// Deletes the record, of which a part was just forgotten, if that was the last one.
     pub(super) fn delete_if_spent(&self, rows: &mut dyn Rows, totals: &Totals) {
         if self.head.is_spent(self.revision, totals) {
@@ -207,7 +210,7 @@ impl Seen {
     }
 }
 
-impl EntryHead {
+impl<J, A, I> EntryHead<J, A, I> {
     /// Whether nothing of the record is kept.
     fn is_spent(&self, revision: Revision, totals: &Totals) -> bool {
         let is_kept = |mark: Option<Revision>| mark < Some(revision);

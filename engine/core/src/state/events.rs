@@ -66,7 +66,8 @@ pub(crate) fn count(
         return Ok(());
     }
     let limit = ENTRIES_PER_APPLY_MAX;
-    for entry in entries::page(rows, totals.events_deleted_to, limit)? {
+    let oldest = entries::page::<Skipped, Skipped, Skipped>(rows, totals.events_deleted_to, limit)?;
+    for entry in oldest {
         if totals.events <= EVENTS_KEPT_MAX - FORGOTTEN_AHEAD {
             break;
         }

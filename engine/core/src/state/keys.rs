@@ -216,6 +216,13 @@ pub fn is_of_later_entry(key: &[u8], revision: Revision) -> bool {
     written.is_some_and(|written| u64::from_be_bytes(*written) > revision.0)
 }
 
+/// Whether it is the key of a job whose id a client chose: it does not say which entry wrote the row.
+#[must_use]
+pub fn is_job_of_chosen_id(key: &[u8]) -> bool {
+    key.strip_prefix(&[JOBS])
+        .is_some_and(|id| generated_by(id).is_none())
+}
+
 /// The log index of the entry that generated the id in this text key; none where a client chose it.
 fn generated_by(text: &[u8]) -> Option<u64> {
     let digits = text

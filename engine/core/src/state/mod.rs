@@ -20,4 +20,4 @@ pub mod rulesets;
 mod sums;
 
 pub(crate) use codec::{decode_exactly, encode};
-pub use keys::{is_of_later_entry, record_of_expiry, request_minted_at_ms};
+pub use keys::{is_job_of_chosen_id, is_of_later_entry, record_of_expiry, request_minted_at_ms};

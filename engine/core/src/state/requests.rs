@@ -271,7 +271,8 @@ fn delete_expired_in_entries(rows: &mut dyn Rows, totals: &mut Totals) -> Result
     let limit = EXPIRED_ROWS_PER_APPLY_MAX;
     let mut left = limit;
     for _ in 0..PAGES_PER_APPLY_MAX {
-        let page = entries::page(rows, totals.answers_deleted_to, limit)?;
+        let after = totals.answers_deleted_to;
+        let page = entries::page::<Skipped, Actor, RequestId>(rows, after, limit)?;
         let at_end = page.len() < limit;
         for entry in page {
             if let Some(asker) = &entry.head.asker {

@@ -9,6 +9,7 @@
 //! A database that does not open, whose files are not those that were written, or whose rows do
 //! not add up to their digest, is set aside and built anew ([`recovery`]).
 
+mod chosen_jobs;
 #[cfg(test)]
 #[path = "../../../tests/common/folders.rs"]
 mod folders;
@@ -48,6 +49,7 @@ use thiserror::Error;
 
 use super::snapshot::{SnapshotError, SnapshotHandle};
 use crate::runtime;
+use chosen_jobs::ChosenJobs;
 use growing::GrowingTables;
 pub(crate) use head::Head;
 use head::{HEAD_KEY, Record};
@@ -221,7 +223,9 @@ impl StateStore {
             }
         }
         verify::tables(dir, &rows)?;
-        let tables = Tables::new(database.snapshot(), rows, record.minted_to);
+        let snapshot = database.snapshot();
+        let jobs = ChosenJobs::new(snapshot.is_empty(&rows)?);
+        let tables = Tables::new(snapshot, rows, record.minted_to, jobs);
         let pending = Pending::default();
         let view = StateView::new(tables.clone(), pending.layers(), record.head);
         merges.set_in_use(true);
@@ -304,7 +308,7 @@ impl StateStore {
     pub fn flush(&self) -> Result<(), StateError> {
         let writing = self.lock_writing();
         self.check_written()?;
-        let (frozen, record, rows) = {
+        let (frozen, record, rows, jobs) = {
             let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
             let frozen = newest.pending.freeze();
             let minted = frozen.iter().map(|layer| layer.minted_to());
@@ -314,7 +318,8 @@ impl StateStore {
             };
             self.flush_at_bytes
                 .store(PENDING_BYTES_MAX, Ordering::Relaxed);
-            (frozen, record, newest.tables.rows().clone())
+            let (rows, jobs) = (newest.tables.rows(), newest.tables.jobs());
+            (frozen, record, rows.clone(), Arc::clone(jobs))
         };
         let pause = || {
             // Where as much has come again meanwhile, apply is about to wait for this.
@@ -323,7 +328,7 @@ impl StateStore {
             }
         };
         let files = GrowingTables::of(&self.dir);
-        let write = || write_tables(&rows, files, &record, &frozen, pause);
+        let write = || write_tables((&rows, &jobs), files, &record, &frozen, pause);
         // fjall asserts where it finds what it never wrote. Were that to pass, nothing would be
         // written any more, and memory would fill.
         let written = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|_| {
@@ -335,7 +340,8 @@ impl StateStore {
             Ok(()) => {
                 self.merges.flushed();
                 newest.pending.forget_frozen();
-                newest.tables = Tables::new(self.database.snapshot(), rows, record.minted_to);
+                let snapshot = self.database.snapshot();
+                newest.tables = Tables::new(snapshot, rows, record.minted_to, jobs);
                 let head = newest.view.head().clone();
                 newest.show(head);
             }
@@ -367,9 +373,13 @@ impl StateStore {
             membership: header.membership.clone(),
             digest: header.digest,
         };
-        let (rows, minted_to) = self.load(&rows_name(head.generation), snapshot)?;
+        let (rows, minted_to, jobs) = self.load(&rows_name(head.generation), snapshot)?;
         let pending = Pending::default();
-        let loaded = Tables::new(self.database.snapshot(), rows.clone(), minted_to);
+        let tables = || {
+            let (rows, jobs) = (rows.clone(), Arc::clone(&jobs));
+            Tables::new(self.database.snapshot(), rows, minted_to, jobs)
+        };
+        let loaded = tables();
         let loaded = StateView::new(loaded, pending.layers(), head.clone());
         let actual = loaded.recompute_digest()?;
         if actual != header.digest {
@@ -382,7 +392,7 @@ impl StateStore {
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         let record = Record { head, minted_to };
         write_record(&rows, &record)?;
-        let tables = Tables::new(self.database.snapshot(), rows, minted_to);
+        let tables = tables();
         let view = StateView::new(tables.clone(), pending.layers(), record.head);
         let old = std::mem::replace(
             &mut *newest,
@@ -403,7 +413,7 @@ impl StateStore {
         &self,
         name: &str,
         snapshot: &SnapshotHandle,
-    ) -> Result<(Keyspace, MintedTo), StateError> {
+    ) -> Result<(Keyspace, MintedTo, Arc<ChosenJobs>), StateError> {
         // An earlier try in this process may have left a part.
         if keyspace_names(&self.database)
             .iter()
@@ -416,9 +426,11 @@ impl StateStore {
         let mut files = GrowingTables::of(&self.dir);
         let mut ingestion = rows.start_ingestion()?;
         let mut minted_to = MintedTo::default();
+        let jobs = ChosenJobs::new(true);
         // The reader refuses keys that do not ascend: ingestion would assert.
         snapshot.reader()?.for_each_row(|key, value| {
             minted_to.see(key);
+            jobs.see(key);
             ingestion.write(key, value)?;
             files
                 .wrote(key.len() + value.len())
@@ -426,7 +438,7 @@ impl StateStore {
         })?;
         files.sync()?;
         ingestion.finish()?;
-        Ok((rows, minted_to))
+        Ok((rows, minted_to, jobs))
     }
 
     /// Loses what is in memory when this is dropped, as a kill does; otherwise it is written then.
@@ -474,7 +486,7 @@ fn is_valid_key(key: &[u8]) -> bool {
 /// Writes `layers`, the oldest first, and the record of what they reflect, as one atomic step, with
 /// a `pause` now and then.
 fn write_tables(
-    rows: &Keyspace,
+    (rows, jobs): (&Keyspace, &ChosenJobs),
     mut files: GrowingTables,
     record: &Record,
     layers: &[Arc<Layer>],
@@ -487,6 +499,7 @@ fn write_tables(
     let mut written = 0_u64;
     while let Some((done, bytes)) = changes.next_change(|key, value| {
         let bytes = key.len() + value.map_or(0, <[u8]>::len);
+        jobs.see(key);
         let done = match value {
             Some(value) => ingestion.write(key, value),
             None => ingestion.write_tombstone(key),

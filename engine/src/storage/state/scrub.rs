@@ -19,7 +19,7 @@ const ROWS_BETWEEN_PAUSES: u64 = 1_000;
 impl StateStore {
     /// Reads the newest revision's rows and compares their digest, with a pause after every
     /// thousand of them. Where they differ the database is marked, so that the next start sets it
-    /// aside and rebuilds it.
+    /// aside and rebuilds it. From then on it is known without a search which jobs are none.
     ///
     /// `go_on` is asked at each pause; none is the answer where it said no.
     ///
@@ -32,9 +32,11 @@ impl StateStore {
     ) -> Result<Option<Digest>, StateError> {
         let view = self.view();
         let (mut digest, mut rows) = (Digest::default(), 0);
+        let jobs = view.tables().jobs();
         let mut stopped = false;
         let read = view.for_each_row(|key, value| {
             digest.add(key, value);
+            jobs.see(key);
             rows += 1;
             if rows % ROWS_BETWEEN_PAUSES == 0 {
                 std::thread::sleep(pause);
@@ -49,6 +51,7 @@ impl StateStore {
             return Ok(None);
         }
         read?;
+        jobs.set_seen_all();
         if digest == view.digest() {
             return Ok(Some(digest));
         }

@@ -1,10 +1,12 @@
 //! The table files as they are at one moment.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use fjall::{Keyspace, Readable, Slice, Snapshot};
 use raft3d_core::LocalFault;
 
+use super::chosen_jobs::ChosenJobs;
 use super::pending::{MintedTo, Sought};
 use super::{KEY_BYTES_MAX, fault};
 
@@ -19,14 +21,21 @@ pub(super) struct Tables {
     rows: Keyspace,
     /// Of all requests in them.
     minted_to: MintedTo,
+    jobs: Arc<ChosenJobs>,
 }
 
 impl Tables {
-    pub(super) fn new(snapshot: Snapshot, rows: Keyspace, minted_to: MintedTo) -> Self {
+    pub(super) fn new(
+        snapshot: Snapshot,
+        rows: Keyspace,
+        minted_to: MintedTo,
+        jobs: Arc<ChosenJobs>,
+    ) -> Self {
         Self {
             snapshot,
             rows,
             minted_to,
+            jobs,
         }
     }
 
@@ -39,13 +48,25 @@ impl Tables {
         self.minted_to
     }
 
+    pub(super) fn jobs(&self) -> &Arc<ChosenJobs> {
+        &self.jobs
+    }
+
     /// The value of that row; none where there is none.
     pub(super) fn get(&self, sought: &Sought<'_>) -> Result<Option<Slice>, LocalFault> {
         // No longer row was ever taken, and fjall asserts that nobody asks for one.
-        if sought.key().len() > KEY_BYTES_MAX || !self.minted_to.may_hold(sought) {
+        if sought.key().len() > KEY_BYTES_MAX {
             return Ok(None);
         }
-        self.snapshot.get(&self.rows, sought.key()).map_err(fault)
+        let search = || self.snapshot.get(&self.rows, sought.key());
+        if !self.minted_to.may_hold(sought) || !self.jobs.may_hold(sought) {
+            debug_assert!(
+                search().map_or(true, |found| found.is_none()),
+                "it is there"
+            );
+            return Ok(None);
+        }
+        search().map_err(fault)
     }
 
     /// The rows in that range, ascending.

@@ -45,6 +45,14 @@ fn minted_key(at_ms: u64) -> Vec<u8> {
     format!("\u{60}\0ann\0\u{1}{id}\0\u{1}").into_bytes()
 }
 
+/// The model's jobs have ids of so many first numbers.
+const JOBS: u64 = 300;
+
+/// The key of the job that a client gave that number.
+pub(crate) fn job_key(number: usize) -> Vec<u8> {
+    format!("\u{30}w{number:06}\0\u{1}").into_bytes()
+}
+
 /// What the rows should be after some log index. The changes of an index depend on the seed, the
 /// index and the rows before it, so a model can be brought to any index again.
 #[derive(Clone)]
@@ -79,7 +87,8 @@ impl Model {
         let mut random = Random::new(self.seed ^ self.index.wrapping_mul(0x5851_f42d_4c95_7f2d));
         let mut changes = Changes::new();
         for _ in 0..1 + random.below(8) {
-            let key = match ["a", "ab", "b\u{7f}", ""][random.below(4) as usize] {
+            let key = match ["a", "ab", "b\u{7f}", "job", ""][random.below(5) as usize] {
+                "job" => job_key(random.below(JOBS) as usize),
                 "" => minted_key(self.index + random.below(MINTED_SPREAD_MS)),
                 table => format!("{table}/{:03}", random.below(200)).into_bytes(),
             };
@@ -145,6 +154,11 @@ impl Model {
             "the rows differ from the model's"
         );
         self.check_minted(view);
+        for number in 0..2 * JOBS as usize {
+            let key = job_key(number);
+            let stored = self.rows.get(&key);
+            assert_eq!(view.get(&key).unwrap().as_ref(), stored, "job {number}");
+        }
     }
 
     /// Those that were minted later than any that is stored are found out without a search.

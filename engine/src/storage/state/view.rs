@@ -65,6 +65,10 @@ impl StateView {
         &self.inner.head.membership
     }
 
+    pub(super) fn tables(&self) -> &Tables {
+        &self.inner.tables
+    }
+
     pub(crate) fn head(&self) -> &Head {
         &self.inner.head
     }

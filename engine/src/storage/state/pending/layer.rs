@@ -285,11 +285,16 @@ impl Filter {
         self.words.get(word).is_some_and(|word| word & bits == bits)
     }
 
-    /// The word of a key, and its bits in it: six bits of the hash for each, the rest for the word.
     fn place(&self, hash: u64) -> (usize, u64) {
-        let bit = |probe: u32| 1_u64 << ((hash >> (6 * probe)) & 63);
-        let bits = (0..FILTER_PROBES).fold(0, |bits, probe| bits | bit(probe));
-        let word = (hash >> (6 * FILTER_PROBES)) as usize & (self.words.len() - 1);
-        (word, bits)
+        filter_place(hash, self.words.len())
     }
+}
+
+/// The word of a key in a filter of so many of them, a power of two, and its bits in that word: six
+/// bits of the hash for each, the rest for the word.
+pub(in super::super) fn filter_place(hash: u64, words: usize) -> (usize, u64) {
+    let bit = |probe: u32| 1_u64 << ((hash >> (6 * probe)) & 63);
+    let bits = (0..FILTER_PROBES).fold(0, |bits, probe| bits | bit(probe));
+    let word = (hash >> (6 * FILTER_PROBES)) as usize & (words - 1);
+    (word, bits)
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use buffers::Buffers;
 pub(crate) use layer::Change;
-pub(super) use layer::Layer;
+pub(super) use layer::{Layer, filter_place};
 use layer::{ROW_OVERHEAD_BYTES, bytes_of};
 pub(super) use merged::Merged;
 pub(super) use sought::{MintedTo, Sought};

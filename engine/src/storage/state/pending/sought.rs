@@ -26,7 +26,7 @@ impl<'k> Sought<'k> {
     }
 
     /// For filters.
-    pub(super) fn hash(&self) -> u64 {
+    pub(in super::super) fn hash(&self) -> u64 {
         self.hash
     }
 }
