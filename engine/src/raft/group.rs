@@ -131,7 +131,7 @@ pub(super) async fn run(node: Node, mut queue: mpsc::Receiver<Parcel>) {
         tokio::select! {
             biased;
             Some(ended) = under_way.groups.next() => {
-                if under_way.end(&ended) && !under_way.is_forwarded() {
+                if under_way.end(&ended) {
                     let (now, writes) = (Instant::now(), ended.writes + gathering.writes);
                     crowd.round(now, now - ended.begun, writes);
                 }
@@ -257,11 +257,12 @@ impl UnderWay {
         self.groups.push(sent.boxed());
     }
 
-    /// Whether it was one of this epoch.
+    /// Whether a round of this node's own log has ended. Elsewhere nothing is held: those writes wait
+    /// for the leader's group besides.
     fn end(&mut self, ended: &Ended) -> bool {
         let is_current = ended.epoch == self.epoch;
         self.count -= usize::from(is_current);
-        is_current
+        is_current && !self.is_forwarded()
     }
 }
 
@@ -473,6 +474,7 @@ mod tests {
         under_way.count = 1;
         assert!(!under_way.have_room(WRITES_WORTHWHILE - 1));
         assert!(under_way.have_room(WRITES_WORTHWHILE));
+        assert!(under_way.end(&ended(first)), "a round of the leader's log");
         under_way.count = GROUPS_IN_FLIGHT_MAX;
         assert!(!under_way.have_room(WRITES_WORTHWHILE));
         assert!(!under_way.is_forwarded() && under_way.towards(Some(2)));
@@ -483,7 +485,8 @@ mod tests {
         assert!(!under_way.have_room(1), "it went to the first leader");
         assert!(!under_way.have_room(FORWARDED_WORTHWHILE - 1));
         assert!(under_way.have_room(FORWARDED_WORTHWHILE));
-        assert!(under_way.end(&ended(under_way.epoch)));
+        let holds = under_way.end(&ended(under_way.epoch));
+        assert!(!holds, "the leader holds them");
         assert!(under_way.have_room(1));
     }
 
