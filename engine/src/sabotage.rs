@@ -10,6 +10,7 @@
 //! | `reply-before-fsync` | `storage/log/early.rs` | loss of unsynced bytes on a majority at once |
 //! | `vote-before-sync` | `storage/log/early.rs` | the same, during elections |
 //! | `stale-follower-read` | `raft/read.rs` | reads on a node that is cut off or lags |
+//! | `unconfirmed-read-index` | `raft/read_index.rs` | reads on a leader that is cut off or was suspended |
 //! | `deduction-outside-apply` | `raft/machine/sabotaged.rs` | any job that is done |
 //! | `retry-without-dedup` | `raft/machine/sabotaged.rs` | lost answers and retries under one key |
 //! | `clock-in-apply` | `raft/machine/sabotaged.rs` | digests; restarts that apply again |
@@ -35,6 +36,8 @@ pub enum Bug {
     ReplyBeforeFsync,
     /// Linearizable reads skip the read index.
     StaleFollowerRead,
+    /// The leader tells a read index without asking whether it is still followed.
+    UnconfirmedReadIndex,
     /// The node that proposed a transition deducts the grams once more, on its own rows only.
     DeductionOutsideApply,
     /// Exactly-once records are not looked up.
@@ -51,9 +54,10 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ReplyBeforeFsync,
         Self::StaleFollowerRead,
+        Self::UnconfirmedReadIndex,
         Self::DeductionOutsideApply,
         Self::RetryWithoutDedup,
         Self::ClockInApply,
@@ -68,6 +72,7 @@ impl Bug {
         match self {
             Self::ReplyBeforeFsync => "reply-before-fsync",
             Self::StaleFollowerRead => "stale-follower-read",
+            Self::UnconfirmedReadIndex => "unconfirmed-read-index",
             Self::DeductionOutsideApply => "deduction-outside-apply",
             Self::RetryWithoutDedup => "retry-without-dedup",
             Self::ClockInApply => "clock-in-apply",

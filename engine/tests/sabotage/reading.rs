@@ -1,4 +1,4 @@
-//! Reads without the read index.
+//! Reads without the read index, or with one that nobody confirmed.
 
 use std::time::Duration;
 
@@ -9,27 +9,44 @@ use raft3d_engine::sabotage::Bug;
 use crate::Turn;
 use crate::cluster::{Cluster, Tune};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_cut_off_answers_linearizable_reads() {
-    let turn = Turn::new();
-    let cluster = Cluster::started(3, Tune::default()).await;
+/// A node is cut off, and another one acknowledges a write: how many printers it shows.
+async fn cut_off(cluster: &Cluster, cut: usize) -> impl AsyncFn() -> Result<usize, ReadError> {
     cluster.printer(0, "p1").await.unwrap();
     cluster.settle().await;
-    let cut = cluster.follower().await;
     cluster.net.isolate(&cluster.slots[cut].addr);
-    cluster.printer(cluster.leader().await, "p2").await.unwrap();
-    let read = || async {
+    let other = (0..3).find(|at| *at != cut).unwrap();
+    cluster.printer(other, "p2").await.unwrap();
+    let node = cluster.node(cut);
+    async move || {
         let (consistency, timeout) = (Consistency::Linearizable, Duration::from_millis(1_500));
         let options = ReadOptions {
             consistency,
             min_revision: None,
             timeout,
         };
-        let view = cluster.node(cut).read(options).await?;
-        Ok::<_, ReadError>(printers::list(&view, None, 10).unwrap().len())
-    };
+        let view = node.read(options).await?;
+        Ok(printers::list(&view, None, 10).unwrap().len())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_answers_linearizable_reads() {
+    let turn = Turn::new();
+    let cluster = Cluster::started(3, Tune::default()).await;
+    let read = cut_off(&cluster, cluster.follower().await).await;
     let honest = read().await;
     assert!(matches!(honest, Err(ReadError::NoLeader)), "{honest:?}");
     turn.arm(Bug::StaleFollowerRead);
+    assert_eq!(read().await.unwrap(), 1, "it does not know of p2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_tells_a_read_index() {
+    let turn = Turn::new();
+    let cluster = Cluster::started(3, Tune::default()).await;
+    let read = cut_off(&cluster, cluster.leader().await).await;
+    let honest = read().await;
+    assert!(matches!(honest, Err(ReadError::NoLeader)), "{honest:?}");
+    turn.arm(Bug::UnconfirmedReadIndex);
     assert_eq!(read().await.unwrap(), 1, "it does not know of p2");
 }

@@ -85,6 +85,16 @@ fn a_stale_read_on_a_follower_is_caught_by_a_cut() {
 }
 
 #[test]
+fn a_read_index_that_nobody_confirmed_is_caught_by_a_cut() {
+    let kinds = ["cut-symmetric", "cut-symmetric", "pause-leader"];
+    must_be_caught(
+        "unconfirmed-read-index",
+        &kinds,
+        &["linearizable", "replay"],
+    );
+}
+
+#[test]
 fn a_deduction_outside_apply_is_caught() {
     let judges = ["digests", "grams", "linearizable", "replay"];
     must_be_caught("deduction-outside-apply", &["leader-transfer"], &judges);

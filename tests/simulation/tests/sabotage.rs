@@ -56,6 +56,11 @@ fn a_stale_read_of_a_follower_is_caught() {
 }
 
 #[test]
+fn a_read_index_that_nobody_confirmed_is_caught() {
+    is_caught("unconfirmed-read-index", &["linearizable", "replay"]);
+}
+
+#[test]
 fn a_deduction_outside_apply_is_caught() {
     is_caught("deduction-outside-apply", &["digests", "fence", "grams"]);
 }
