@@ -175,13 +175,8 @@ impl Node {
         }
         // Once is enough, also where the entries are still to come. More would be signs of life of a
         // leader that may not be able to send any.
-        if self
-            .inner
-            .read_rounds
-            .told
-            .fetch_max(index, Ordering::Relaxed)
-            >= index
-        {
+        let told = &self.inner.read_rounds.told;
+        if told.fetch_max(index, Ordering::Relaxed) >= index {
             return;
         }
         let append = AppendEntriesRequest {

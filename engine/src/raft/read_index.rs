@@ -14,6 +14,7 @@
 //! taken for one to the second, and confirms reads that came after it was given.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -25,7 +26,7 @@ use tokio::time::{sleep, timeout};
 use super::message::{Answer, Ask, Request};
 use super::node::Node;
 use super::transport::Channel;
-use super::types::{LogId, Member, Membership, NodeId, TypeConfig, Vote};
+use super::types::{LogId, Member, NodeId, StoredMembership, TypeConfig, Vote};
 use crate::sabotage::{Bug, armed};
 
 /// Longest round.
@@ -41,7 +42,7 @@ struct Leading {
     vote: Vote,
     /// Everything that it or an earlier leader has acknowledged is this entry or before it.
     committed: LogId,
-    membership: Membership,
+    membership: Arc<StoredMembership>,
 }
 
 impl Leading {
@@ -58,20 +59,21 @@ impl Leading {
         Some(Self {
             vote,
             committed: committed.filter(|id| id.leader_id == vote.leader_id)?,
-            membership: state.membership_state.effective().membership().clone(),
+            membership: Arc::clone(state.membership_state.effective()),
         })
     }
 
     /// Whether these are a majority: of the old and of the new voters while the membership changes.
     fn is_majority(&self, agreed: &BTreeSet<NodeId>) -> bool {
-        let mut configs = self.membership.get_joint_config().iter();
+        let configs = self.membership.membership().get_joint_config();
+        let mut configs = configs.iter();
         configs.all(|voters| voters.intersection(agreed).count() > voters.len() / 2)
     }
 }
 
 impl Node {
-    /// The read index, if this node leads and a majority has taken no later vote. Among them is
-    /// `asker`, which said its `vote` with its question.
+    /// The read index, if this node leads and a majority has no later vote. Whoever asks says its own
+    /// with the question, and is asked no more.
     pub(super) async fn leader_read_index(&self, asker: Option<(NodeId, Vote)>) -> Confirmed {
         let own = self.id();
         let leading = self.look(move |state| Leading::of(state, own)).await??;
@@ -151,6 +153,7 @@ mod tests {
 
     use super::*;
     use crate::raft::testing::{log_id, vote};
+    use crate::raft::types::Membership;
 
     #[test]
     fn a_majority_is_one_of_all_voters_that_count() {
@@ -161,10 +164,12 @@ mod tests {
                 .collect();
             let voters: Vec<NodeId> = (1..=6).collect();
             let members = voters.iter().map(|id| (*id, Member::default()));
+            let members: BTreeMap<_, _> = members.collect();
+            let membership = Membership::new(configs, members).unwrap();
             Leading {
                 vote: vote(),
                 committed: log_id(9),
-                membership: Membership::new(configs, members.collect::<BTreeMap<_, _>>()).unwrap(),
+                membership: Arc::new(StoredMembership::new(None, membership)),
             }
         };
         let agree =
