@@ -10,6 +10,7 @@ pub mod config;
 mod config_schema;
 pub mod http;
 mod library;
+pub mod memory;
 mod module;
 pub mod node;
 pub mod peer;

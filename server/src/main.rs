@@ -10,5 +10,6 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    raft3d_server::memory::use_small_pages();
     raft3d_server::cli::run()
 }
