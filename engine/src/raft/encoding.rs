@@ -124,7 +124,8 @@ pub(super) mod shared_bytes {
 }
 
 pub(super) fn with_kind<T: Encode<()>>(kind: u8, value: &T) -> Bytes {
-    let mut out = vec![kind];
+    let mut out = Vec::with_capacity(USUAL_BYTES);
+    out.push(kind);
     if let Err(error) = minicbor::encode(value, &mut out) {
         unreachable!("encoding into memory failed: {error}");
     }
