@@ -275,6 +275,16 @@ struct Ran {
     asked: Option<Asked>,
 }
 
+impl Ran {
+    /// Whether it made a new job.
+    fn creates_job(&self) -> bool {
+        matches!(
+            &self.response,
+            Response::Accepted(Accepted::Job(job)) if job.created_revision == self.revision
+        )
+    }
+}
+
 /// Runs the command. Its changes, and what it made of the totals, are those of an accepted one.
 fn run_once(
     mut tx: Tx<'_>,
@@ -324,6 +334,7 @@ fn remember(
         kept: kept_ms(envelope),
     };
     let epoch = totals.epoch;
+    let is_creation = ran.creates_job();
     let asked = ran.asked.map(|asked| asked.into_parts(epoch));
     let (asker, answered) = requests::put(rows, totals, request, &answer)?.unzip();
     let record = EntryRecord {
@@ -332,6 +343,7 @@ fn remember(
             events: ran.events.len() as u64,
             job: asked.as_ref().map(|(job, ..)| job),
             asker,
+            is_creation,
         },
         parts: EntryParts {
             events: ran.events.as_slice(),
@@ -342,7 +354,8 @@ fn remember(
     entries::put(rows, revision, &record)?;
     events::count(rows, totals, ran.events.len())?;
     if let Some((job, _, kept)) = &asked {
-        decisions::count(rows, totals, (revision, job), *kept)?;
+        let asked_about = (!is_creation).then_some(job);
+        decisions::count(rows, totals, revision, asked_about, *kept)?;
     }
     let events = events::identified(revision, at_ms, ran.events);
     Ok(Outcome {

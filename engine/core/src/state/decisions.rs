@@ -13,7 +13,7 @@ use super::entries::{self, EntryWith, Skipped};
 use super::meta::{self, Totals};
 use super::rows::{ReadRows, Rows};
 use super::rulesets::{DecisionsKept, Mode};
-use super::{codec, keys};
+use super::{codec, jobs, keys};
 use crate::error::LocalFault;
 use crate::ids::{BindingId, JobId, ModuleDigest, Revision};
 use crate::limits::DECISIONS_DELETED_PER_APPLY_MAX;
@@ -260,9 +260,9 @@ pub fn of_job(
     after: Option<Revision>,
     limit: usize,
 ) -> Result<Vec<DecisionRecord>, LocalFault> {
-    let after = after.map(|revision| keys::decision_of_job(job, revision));
+    let start = after.map(|revision| keys::decision_of_job(job, revision));
     let prefix = keys::decisions_of_job_prefix(job);
-    let page = rows.scan(&prefix, after.as_deref(), limit)?;
+    let page = rows.scan(&prefix, start.as_deref(), limit)?;
     let found = |(key, _): &(Vec<u8>, Vec<u8>)| {
         let revision = keys::revision_at_end(key);
         let entry = revision.map(|revision| entries::get(rows, revision));
@@ -274,7 +274,32 @@ pub fn of_job(
             detail: "a row names no record".to_owned(),
         })
     };
-    page.iter().map(found).collect()
+    let mut records: Vec<DecisionRecord> = page.iter().map(found).collect::<Result<_, _>>()?;
+    if let Some(creation) = of_creation(rows, job, after)? {
+        let later = |record: &DecisionRecord| record.revision > creation.revision;
+        let at = records.iter().position(later).unwrap_or(records.len());
+        records.insert(at, creation);
+        records.truncate(limit);
+    }
+    Ok(records)
+}
+
+/// The record of the entry that created `job`, where that is after `after`. No row of the index
+/// names it, because the job's own row does.
+fn of_creation(
+    rows: &dyn ReadRows,
+    job: &JobId,
+    after: Option<Revision>,
+) -> Result<Option<DecisionRecord>, LocalFault> {
+    let Some(job) = jobs::get(rows, job)? else {
+        return Ok(None);
+    };
+    let created = job.created_revision;
+    if Some(created) <= after.max(deleted_to(rows)?) {
+        return Ok(None);
+    }
+    let entry = entries::get(rows, created)?;
+    Ok(entry.and_then(|entry| record(created, entry)))
 }
 
 /// The newest entry whose record has left the window; none while it holds every record there was.
@@ -285,15 +310,19 @@ pub fn deleted_to(rows: &dyn ReadRows) -> Result<Option<Revision>, LocalFault> {
     Ok(meta::totals(rows)?.decisions_deleted_to)
 }
 
-/// Counts an entry that asked policies about `job`, and forgets the oldest where there are then too
-/// many or too old ones, at most [`DECISIONS_DELETED_PER_APPLY_MAX`].
+/// Counts an entry that asked policies, and forgets the oldest where there are then too many or too
+/// old ones, at most [`DECISIONS_DELETED_PER_APPLY_MAX`]. `job` is the one that they were asked about,
+/// unless the entry created it.
 pub(crate) fn count(
     rows: &mut dyn Rows,
     totals: &mut Totals,
-    (revision, job): (Revision, &JobId),
+    revision: Revision,
+    job: Option<&JobId>,
     kept: DecisionsKept,
 ) -> Result<(), LocalFault> {
-    rows.put(keys::decision_of_job(job, revision), Vec::new());
+    if let Some(job) = job {
+        rows.put(keys::decision_of_job(job, revision), Vec::new());
+    }
     let now_ms = totals.log_time_ms;
     if totals.decisions == 0 {
         totals.decisions_oldest_ms = now_ms;
@@ -319,8 +348,10 @@ pub(crate) fn count(
                 break;
             }
             excess = excess.saturating_sub(1);
-            let key = keys::decision_of_job(job, oldest.revision);
-            rows.delete_known(&key, &[]);
+            if !oldest.head.is_creation {
+                let key = keys::decision_of_job(job, oldest.revision);
+                rows.delete_known(&key, &[]);
+            }
             totals.decisions -= 1;
         }
         totals.decisions_deleted_to = Some(oldest.revision);

@@ -56,6 +56,9 @@ pub(crate) struct EntryHead<J = JobId, A = Actor, I = RequestId> {
     /// None where the answer is kept apart from the entry, or is forgotten.
     #[n(3)]
     pub(crate) asker: Option<Asker<A, I>>,
+    /// Whether it created that job: then the job's own row leads here, and no row of an index.
+    #[n(4)]
+    pub(crate) is_creation: bool,
 }
 
 /// The parts of a record, or those of them that are wanted.

@@ -18,7 +18,7 @@
 //! | `60` | exactly-once records | actor, text request id | CBOR `RequestRow` |
 //! | `61` | expiry of those with an answer | expiry in ms, then as `60` | empty |
 //! | `70` | what entries came to | revision | CBOR `EntryRecord` |
-//! | `71` | entries that asked policies about a job | text job id, revision | empty |
+//! | `71` | entries that asked policies about a job, but the one that created it | text job id, revision | empty |
 //!
 //! Numbers are big-endian, so that they sort as numbers. A text may hold any byte: `00` becomes
 //! `00 ff` and the end is `00 01`, so that keys sort as the texts do and no text's key is a prefix

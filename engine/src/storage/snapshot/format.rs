@@ -28,7 +28,7 @@ use crate::raft::types::{LogId, StoredMembership};
 use crate::storage::files::Trickle;
 
 /// Format version of a snapshot file.
-const SNAPSHOT_FORMAT_VERSION: u32 = 3;
+const SNAPSHOT_FORMAT_VERSION: u32 = 4;
 const MAGIC: &[u8; 8] = b"R3DSNAP\0";
 /// A frame of rows is written when it holds this many bytes.
 const ROWS_FRAME_BYTES: usize = 256 * 1024;

@@ -12,10 +12,11 @@ use crate::raft::types::{LogId, StoredMembership};
 
 /// Format of the state database. Another one is rebuilt from snapshot and log.
 ///
-/// 3: a shorter digest, entries' records with what is looked at first in front, and the latest time
-/// in the id of a stored request. 2: the record stands among the rows, because they are written to
-/// table files together; 1 had it in a keyspace of its own, written with the rows through a journal.
-const STATE_FORMAT_VERSION: u32 = 3;
+/// 4: no row of an index leads to the record of the entry that created a job. 3: a shorter digest,
+/// entries' records with what is looked at first in front, and the latest time in the id of a stored
+/// request. 2: the record stands among the rows, because they are written to table files together; 1
+/// had it in a keyspace of its own, written with the rows through a journal.
+const STATE_FORMAT_VERSION: u32 = 4;
 
 /// Where the record stands. No row has a key that begins with this byte.
 pub(super) const HEAD_KEY: &[u8] = &[0];
