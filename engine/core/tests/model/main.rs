@@ -139,6 +139,18 @@ fn histories_go_as_the_model_says() {
     check(2_000, 60, run_history);
 }
 
+/// The clock stands, and then more records have expired than go at once.
+#[test]
+fn crowds_of_records_go_as_the_model_says() {
+    check(50, 600, |steps| {
+        let crowded = steps.iter().enumerate().map(|(at, step)| Step {
+            elapsed_ms: if at % 150 == 149 { 20_001 } else { 0 },
+            ..step.clone()
+        });
+        run_history(&crowded.collect::<Vec<_>>());
+    });
+}
+
 /// One machine goes on; the other is read back from its bytes after each entry.
 #[test]
 fn a_replica_that_restarts_has_the_same_digest() {
