@@ -15,7 +15,7 @@
 //! Invariant: engines that reuse instances and engines that do not give the same answers and the
 //! same gas (`tests/hostile`, whose modules try to keep something in every way there is).
 
-use raft3d_core::{LocalFault, PolicyError};
+use raft3d_core::{Export, LocalFault, PolicyError};
 use raft3d_sdk::limits::PANIC_BYTES_MAX;
 use raft3d_sdk::wire;
 use wasmtime::{
@@ -94,11 +94,16 @@ pub(super) struct Running {
     instance: Instance,
     memory: Memory,
     alloc: TypedFunc<i32, i32>,
+    /// What was called before: to find it by its name again costs a fifth of running it.
+    entries: Vec<(Export, Entry)>,
     gas: Global,
     stack: Global,
     /// Those of [`Pristine`], in its order.
     mutable: Vec<Global>,
 }
+
+/// What takes an input: its place and length; and answers with those of an output.
+type Entry = TypedFunc<(i32, i32), i64>;
 
 /// Why a call ended early: at once a verdict, or a fault of this replica.
 enum Ended {
@@ -135,6 +140,7 @@ impl Running {
             instance,
             memory,
             alloc,
+            entries: Vec::new(),
             gas,
             stack,
             mutable,
@@ -171,26 +177,32 @@ impl Running {
             .map_err(|error| fault(&error))
     }
 
-    /// Hands the input over, calls the hook and copies the answer out.
+    /// Hands the input over, calls `export`, which is at `place`, and copies the answer out.
     pub(super) fn run(
         &mut self,
-        entry: &ModuleExport,
+        export: Export,
+        place: &ModuleExport,
         input: &[u8],
     ) -> Result<Result<Vec<u8>, PolicyError>, LocalFault> {
-        match self.try_run(entry, input) {
+        match self.try_run(export, place, input) {
             Ok(output) => Ok(Ok(output)),
             Err(Ended::Verdict(verdict)) => Ok(Err(verdict)),
             Err(Ended::Fault(fault)) => Err(fault),
         }
     }
 
-    fn try_run(&mut self, entry: &ModuleExport, input: &[u8]) -> Result<Vec<u8>, Ended> {
+    fn try_run(
+        &mut self,
+        export: Export,
+        place: &ModuleExport,
+        input: &[u8],
+    ) -> Result<Vec<u8>, Ended> {
         let bad_allocation = Ended::Verdict(PolicyError::BadAllocation);
         let Ok(len) = i32::try_from(input.len()) else {
             return Err(bad_allocation);
         };
-        let alloc = self.alloc.clone();
-        let ptr = self.call(&alloc, len)?;
+        let allocated = call(&mut self.store, &self.alloc, len);
+        let ptr = allocated.map_err(|failure| self.ended(failure))?;
         // Addresses are unsigned, WebAssembly's i32 has no sign of its own.
         let start = ptr as u32 as usize;
         let room = start
@@ -201,8 +213,13 @@ impl Running {
         };
         room.copy_from_slice(input);
 
-        let hook = self.function::<(i32, i32), i64>(entry)?;
-        let (ptr, len) = wire::unpack(self.call(&hook, (ptr, len))? as u64);
+        let at = self.entry(export, place)?;
+        let answered = match self.entries.get(at) {
+            Some((_, entry)) => call(&mut self.store, entry, (ptr, len)),
+            None => return Err(Ended::Fault(lacks())),
+        };
+        let answered = answered.map_err(|failure| self.ended(failure))?;
+        let (ptr, len) = wire::unpack(answered as u64);
         let bad_range = Ended::Verdict(PolicyError::BadOutputRange);
         if len > OUTPUT_BYTES {
             return Err(bad_range);
@@ -221,9 +238,10 @@ impl Running {
     ) -> Result<Option<String>, LocalFault> {
         // It may have used its gas up.
         self.refuel()?;
-        let place = self
-            .function::<(), i64>(panic)
-            .and_then(|panic| self.call(&panic, ()));
+        let place = self.function::<(), i64>(panic).and_then(|panic| {
+            let called = call(&mut self.store, &panic, ());
+            called.map_err(|failure| self.ended(failure))
+        });
         let (ptr, len) = match place {
             Ok(place) => wire::unpack(place as u64),
             Err(Ended::Verdict(_)) => return Ok(None),
@@ -252,26 +270,28 @@ impl Running {
             .map_err(Ended::Fault)
     }
 
-    fn call<P: WasmParams, R: WasmResults>(
-        &mut self,
-        function: &TypedFunc<P, R>,
-        params: P,
-    ) -> Result<R, Ended> {
-        let result = function.call(&mut self.store, params);
-        // First: a growth that failed here may have led to anything, even to a good answer.
-        if let Some(what) = self.store.data_mut().fault.take() {
-            return Err(Ended::Fault(LocalFault::Runtime(what)));
+    /// Where among [`entries`](Self::entries) the function is.
+    fn entry(&mut self, export: Export, place: &ModuleExport) -> Result<usize, Ended> {
+        let known = self.entries.iter().position(|(known, _)| *known == export);
+        if let Some(at) = known {
+            return Ok(at);
         }
-        result.map_err(|error| self.ended(&error))
+        let entry = self.function(place)?;
+        self.entries.push((export, entry));
+        Ok(self.entries.len() - 1)
     }
 
-    fn ended(&mut self, error: &wasmtime::Error) -> Ended {
+    fn ended(&mut self, failure: Failure) -> Ended {
+        let error = match failure {
+            Failure::Growth(what) => return Ended::Fault(LocalFault::Runtime(what)),
+            Failure::Error(error) => error,
+        };
         let Some(trap) = error.downcast_ref::<Trap>() else {
-            return Ended::Fault(fault(error));
+            return Ended::Fault(fault(&error));
         };
         match traps::meaning(*trap) {
             TrapMeaning::Verdict(verdict) => Ended::Verdict(verdict),
-            TrapMeaning::LocalFault => Ended::Fault(fault(error)),
+            TrapMeaning::LocalFault => Ended::Fault(fault(&error)),
             TrapMeaning::AskCounters => {
                 let stack = self.stack.get(&mut self.store).i32().unwrap_or(0);
                 Ended::Verdict(traps::behind_unreachable(self.gas_left(), stack))
@@ -301,6 +321,26 @@ impl Running {
         // Below zero means that all of it is used.
         let left = u64::try_from(self.gas_left()).unwrap_or(0);
         GAS_BUDGET.saturating_sub(left)
+    }
+}
+
+/// Why a call has no result.
+enum Failure {
+    /// The machine could not give memory that the limits grant.
+    Growth(String),
+    Error(wasmtime::Error),
+}
+
+fn call<P: WasmParams, R: WasmResults>(
+    store: &mut Store<Watcher>,
+    function: &TypedFunc<P, R>,
+    params: P,
+) -> Result<R, Failure> {
+    let result = function.call(&mut *store, params);
+    // First: a growth that failed here may have led to anything, even to a good answer.
+    match store.data_mut().fault.take() {
+        Some(what) => Err(Failure::Growth(what)),
+        None => result.map_err(Failure::Error),
     }
 }
 

@@ -295,7 +295,7 @@ impl Runtime {
         };
         let _slot = self.slots.take();
         let (mut running, place) = module.instance()?;
-        let output = running.run(entry, input)?;
+        let output = running.run(export, entry, input)?;
         let gas = running.gas_used();
         let words = match &output {
             Err(PolicyError::Unreachable) => panicked(&mut running)?,

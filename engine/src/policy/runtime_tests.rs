@@ -35,7 +35,11 @@ fn struck(strike: impl FnOnce(&Engine, &mut Running)) -> Result<Vec<u8>, String>
     let (runtime, module) = runtime();
     let mut running = Running::start(&module).unwrap();
     strike(runtime.engine(), &mut running);
-    match running.run(&module.check_config, wire::EMPTY_CONFIG) {
+    match running.run(
+        Export::CheckConfig,
+        &module.check_config,
+        wire::EMPTY_CONFIG,
+    ) {
         Ok(answer) => Ok(answer.unwrap()),
         Err(LocalFault::Runtime(what)) => Err(what),
         Err(other) => panic!("another fault: {other}"),
@@ -82,7 +86,11 @@ fn an_instance_is_used_again_as_it_was() {
     let (mut running, place) = module.instance().unwrap();
     let fresh = Running::start(&module).unwrap().state();
     assert!(running.state() == fresh, "every byte and every global");
-    let answer = running.run(&module.check_config, wire::EMPTY_CONFIG);
+    let answer = running.run(
+        Export::CheckConfig,
+        &module.check_config,
+        wire::EMPTY_CONFIG,
+    );
     assert!(answer.unwrap().is_ok());
     assert!(
         running.state().0 != fresh.0,

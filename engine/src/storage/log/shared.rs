@@ -82,6 +82,19 @@ pub(super) fn stopped(fault: &Arc<LogError>) -> LogError {
     LogError::Stopped(Arc::clone(fault))
 }
 
+/// What the writer waits for. To wake it is a system call and two switches of threads, so it is left
+/// alone where it looks for more by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Waits {
+    /// For nothing: it works, and looks for more before it waits.
+    #[default]
+    No,
+    /// For work, or until the log has been silent for long enough to be sealed.
+    OrSeals,
+    /// For work. Everything is sealed, and it will not look again.
+    Rests,
+}
+
 /// The log as readers see it: with everything that was asked for, synced or not.
 #[derive(Default)]
 pub(super) struct State {
@@ -99,6 +112,7 @@ pub(super) struct State {
     pub(super) committed_is_new: bool,
     /// No calls any more; the writer ends once the queue is empty.
     pub(super) closing: bool,
+    pub(super) writer_waits: Waits,
     pub(super) fault: Option<Arc<LogError>>,
 }
 
@@ -208,6 +222,15 @@ impl Shared {
     /// every later call.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a change of the state that the writer is to see now, if what it waits for is that much.
+    pub(super) fn wake_writer(&self, state: MutexGuard<'_, State>, if_it_waits: Waits) {
+        let wakes = state.writer_waits >= if_it_waits;
+        drop(state);
+        if wakes {
+            self.work.notify_one();
+        }
     }
 
     /// Stops the log for good, and tells everybody. The first fault counts.

@@ -17,7 +17,7 @@ use super::options::LogOptions;
 use super::preparer::Preparer;
 use super::reader::LogReader;
 use super::recovery::{Recovered, recover};
-use super::shared::{Entries, LogStats, Op, Shared, State, stopped};
+use super::shared::{Entries, LogStats, Op, Shared, State, Waits, stopped};
 use super::tip::next_index;
 use super::writer::Writer;
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
@@ -163,8 +163,7 @@ impl LogStore {
         state.usable()?;
         if change(&mut state) {
             state.push(op);
-            drop(state);
-            self.shared().work.notify_one();
+            self.shared().wake_writer(state, Waits::OrSeals);
         }
         Ok(())
     }
@@ -256,8 +255,7 @@ impl LogStore {
         for part in parts {
             state.push(Op::Entries(part));
         }
-        drop(state);
-        self.shared().work.notify_one();
+        self.shared().wake_writer(state, Waits::OrSeals);
         Ok(())
     }
 }
@@ -323,8 +321,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         state.tip.commit(committed);
         if state.tip.committed != before {
             state.committed_is_new = true;
-            drop(state);
-            self.shared().work.notify_one();
+            self.shared().wake_writer(state, Waits::Rests);
         }
         Ok(())
     }

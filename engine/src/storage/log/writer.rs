@@ -21,7 +21,7 @@ use super::index::Location;
 use super::preparer::Preparer;
 use super::recovery::Recovered;
 use super::segment::Segment;
-use super::shared::{Op, Shared, State};
+use super::shared::{Op, Shared, State, Waits};
 use super::tip::{Tip, next_index};
 use super::watermark::Watermark;
 use crate::raft::types::LogId;
@@ -145,20 +145,24 @@ impl Writer {
                 }
                 return Work::Idle(self.take_committed(&mut state, &[]));
             }
-            state = match shared.options.idle_seal.filter(|_| !rested) {
-                None => shared
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+            let timed_out;
+            (state, timed_out) = match shared.options.idle_seal.filter(|_| !rested) {
+                None => {
+                    state.writer_waits = Waits::Rests;
+                    let waited = shared.work.wait(state);
+                    (waited.unwrap_or_else(PoisonError::into_inner), false)
+                }
                 Some(pause) => {
+                    state.writer_waits = Waits::OrSeals;
                     let waited = shared.work.wait_timeout(state, pause);
-                    let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                    if timeout.timed_out() && state.queue.is_empty() && state.fault.is_none() {
-                        return Work::Idle(self.take_committed(&mut state, &[]));
-                    }
-                    state
+                    let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    (state, timeout.timed_out())
                 }
             };
+            state.writer_waits = Waits::No;
+            if timed_out && state.queue.is_empty() && state.fault.is_none() {
+                return Work::Idle(self.take_committed(&mut state, &[]));
+            }
         }
     }
 

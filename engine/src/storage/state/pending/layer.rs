@@ -56,13 +56,19 @@ struct Place {
 impl SortedRows {
     /// The changes of one chunk: in any order, of each key one.
     fn of_chunk(changes: &[Change<'_>], home: &Buffers) -> Self {
+        let mut sorted: Vec<(Head, &Change<'_>)> =
+            changes.iter().map(|row| (head(row.0), row)).collect();
+        sorted
+            .sort_unstable_by(|(a, a_row), (b, b_row)| a.cmp(b).then_with(|| a_row.0.cmp(b_row.0)));
         let mut buffer = home.take(changes.iter().map(bytes_of).sum());
-        let place = |(key, value): &Change<'_>| {
+        // They lie in the order of their keys, because they are read in that when they are written to
+        // table files, long after they have left the processor's caches.
+        let place = |(head, (key, value)): (Head, &Change<'_>)| {
             let at = buffer.push(key);
             let value_bytes = value.unwrap_or_default();
             buffer.push(value_bytes);
             Place {
-                head: head(key),
+                head,
                 hash: crc32c::crc32c(key),
                 buffer: 0,
                 at: at as u32,
@@ -71,9 +77,8 @@ impl SortedRows {
                 is_deleted: value.is_none(),
             }
         };
-        let mut places: Vec<Place> = changes.iter().map(place).collect();
+        let places = sorted.into_iter().map(place).collect();
         let buffers = vec![Arc::new(buffer)];
-        places.sort_unstable_by(|a, b| compare(&buffers, a, b));
         Self { buffers, places }
     }
 
