@@ -12,8 +12,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Name of the environment variable with the filter, such as `info` or `raft3d_server=debug,info`.
 pub const FILTER_VARIABLE: &str = "RAFT3D_LOG";
-/// The filter where the variable is not set: openraft tells at `info` what only its authors need.
-const FILTER_DEFAULT: &str = "info,openraft=warn";
+/// The filter where the variable is not set: openraft tells at `info` what only its authors need, and
+/// of a peer that does not answer ten times a second. That is told once, by `peer`.
+const FILTER_DEFAULT: &str = "info,openraft=warn,openraft::core::heartbeat=off";
 /// It has one error to tell (openraft 0.10.0-alpha.37): that the core has ended while a heartbeat was
 /// under way. That is so at every stop in good order, and any other end is told where it comes from.
 const HEARTBEAT_WORKER: &str = "openraft::core::heartbeat::worker";

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::outage::Outage;
 use super::stream::{Reader, Writer, garbage};
 
 /// Most calls that wait to be written to one connection.
@@ -130,6 +131,7 @@ impl LinkTask {
         let mut backoff = BACKOFF_MIN;
         let mut closed_until = Instant::now();
         let mut last_error = None;
+        let mut outage = Outage::default();
         while let Some(call) = self.next_call().await {
             if let Some(error) = &last_error
                 && Instant::now() < closed_until
@@ -139,6 +141,7 @@ impl LinkTask {
             }
             match timeout(CONNECT_TIMEOUT, self.connect()).await {
                 Ok(Ok((reader, writer))) => {
+                    outage.over(&self.route);
                     last_error = None;
                     backoff = BACKOFF_MIN;
                     self.carry(call, reader, writer).await;
@@ -149,6 +152,7 @@ impl LinkTask {
                         _ => self.unreachable("no connection in time"),
                     };
                     self.refuse(call, &error);
+                    outage.failed(&self.route, &error);
                     closed_until = Instant::now() + backoff;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                     last_error = Some(error);

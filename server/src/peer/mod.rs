@@ -8,6 +8,7 @@
 
 mod dial;
 mod listen;
+mod outage;
 mod stream;
 
 use std::sync::Arc;
