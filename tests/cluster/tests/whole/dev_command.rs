@@ -83,6 +83,12 @@ fn children(parent: u32) -> Vec<u32> {
     .collect()
 }
 
+/// Whether the kernel may give it transparent huge pages: `THP_enabled` in proc_pid_status(5).
+fn may_have_huge_pages(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("its status");
+    status.lines().any(|line| line == "THP_enabled:\t1")
+}
+
 #[track_caller]
 fn wait_all_gone(processes: &[u32]) {
     wait_for("every node to end", PATIENCE, || {
@@ -101,6 +107,7 @@ fn dev_starts_three_nodes_keeps_their_data_and_ctrl_c_stops_them_all() {
     let mut dev = Dev::start(&folder, &[]);
     let nodes = children(dev.process.id());
     assert_eq!(nodes.len(), 3, "one process for each node");
+    assert!(!nodes.iter().any(|node| may_have_huge_pages(*node)));
     dev.client(1).create_printer("kept").expect(201);
     assert!(dev.client(2).get("/printers").expect(200).json()["kept"].is_object());
     dev.process.signal(Signal::INT);
