@@ -4,8 +4,8 @@
 ///
 /// The allocator gives back what is not used, and a node writes its changes to table files every few
 /// seconds, so it comes and goes. Where Linux makes that transparent huge pages, each of them is 2 MiB
-/// that are cleared at once: that took a tenth of a write's processor time at 64 clients and a third
-/// of its p99, and the node held memory that it did not use. See `PR_SET_THP_DISABLE` in prctl(2).
+/// that are cleared at once: that took 8 % of the nodes' processor time at 64 clients and a third of
+/// the p99, and a node held memory that it did not use. See `PR_SET_THP_DISABLE` in prctl(2).
 pub fn use_small_pages() {
     // A kernel without huge pages, or a sandbox that does not let a process ask: then nothing is lost
     // but time.
