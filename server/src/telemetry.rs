@@ -56,21 +56,16 @@ pub fn wants_color(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// What tests read back of what is logged.
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a failed test is to panic"
-)]
-mod tests {
+#[allow(clippy::unwrap_used, reason = "a failed test is to panic")]
+pub(crate) mod testing {
     use std::sync::{Arc, Mutex};
 
-    use super::*;
-
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Logged(Arc<Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Written {
+    impl std::io::Write for Logged {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -81,10 +76,23 @@ mod tests {
         }
     }
 
+    impl Logged {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "a failed test is to panic")]
+mod tests {
+    use super::testing::Logged;
+    use super::*;
+
     #[test]
     fn a_heartbeat_that_a_stop_cuts_short_is_no_error() {
-        let written = Written::default();
-        let writer = written.clone();
+        let logged = Logged::default();
+        let writer = logged.clone();
         let subscriber = subscriber(EnvFilter::new("info"), false, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::error!(target: HEARTBEAT_WORKER, "the core is gone");
@@ -92,7 +100,7 @@ mod tests {
             tracing::error!(target: "openraft::core", "another error");
             tracing::debug!("too much");
         });
-        let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let written = logged.text();
         let told: Vec<_> = written.lines().collect();
         let [warned, failed] = told.as_slice() else {
             panic!("{written}")

@@ -94,7 +94,7 @@ pub(super) struct Running {
     instance: Instance,
     memory: Memory,
     alloc: TypedFunc<i32, i32>,
-    /// What was called before: to find it by its name again costs a fifth of running it.
+    /// What was called before: it is looked up by its name and type once.
     entries: Vec<(Export, Entry)>,
     gas: Global,
     stack: Global,

@@ -152,8 +152,8 @@ impl<'a> Fields<'a> {
         // Asked for a string, serde_json would write an error about each number.
         let is_string = raw.get().starts_with('"');
         let owned = is_string.then(|| serde_json::from_str::<String>(raw.get()));
-        let text = owned.as_ref().and_then(|owned| owned.as_deref().ok());
-        let text = text.unwrap_or(raw.get());
+        let owned = owned.and_then(Result::ok);
+        let text = owned.as_deref().unwrap_or(raw.get());
         Grams::from_str(text)
             .map(Some)
             .map_err(|error| Problem::field(&pointer, error))

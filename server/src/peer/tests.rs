@@ -1,8 +1,8 @@
 //! The transport on the loopback interface.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+
+use crate::telemetry::testing::Logged;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -263,33 +265,12 @@ async fn garbage_on_the_peer_port_harms_nobody() {
     assert!(!server.task.is_finished());
 }
 
-/// What is logged on this thread.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Logged {
-    fn count(&self, what: &str) -> usize {
-        let logged = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        logged.lines().filter(|line| line.contains(what)).count()
-    }
-}
-
 #[tokio::test]
 async fn an_outage_is_told_once_and_so_is_its_end() {
     const LOST: &str = "WARN raft3d_server::peer::outage: a peer does not answer";
     const BACK: &str = "INFO raft3d_server::peer::outage: a peer answers again";
     let logged = Logged::default();
+    let count = |what| logged.text().lines().filter(|l| l.contains(what)).count();
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(move || writer.clone())
@@ -305,7 +286,7 @@ async fn an_outage_is_told_once_and_so_is_its_end() {
         async move { call(&transport, &route, "are you there").await }
     };
     let silent = async {
-        while logged.count(LOST) == 0 {
+        while count(LOST) == 0 {
             assert!(ask(Channel::Control).await.is_err());
             assert!(ask(Channel::Log).await.is_err());
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -324,6 +305,6 @@ async fn an_outage_is_told_once_and_so_is_its_end() {
         }
     };
     tokio::time::timeout(PATIENCE, again).await.unwrap();
-    assert_eq!((logged.count(LOST), logged.count(BACK)), (1, 1));
+    assert_eq!((count(LOST), count(BACK)), (1, 1));
     server.task.abort();
 }
