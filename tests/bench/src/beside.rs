@@ -1,4 +1,4 @@
-//! Both systems in turns, and the tables of what came out.
+//! The systems in turns, and the tables of what came out.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -16,7 +16,7 @@ use crate::usage::Usage;
 /// What was measured of one case (so many clients, such a place): one entry a round.
 pub type Results<Case> = BTreeMap<(Case, System), Vec<Measured>>;
 
-/// Lets `turn` measure both systems once a round. Each turn has a new cluster, so that none starts
+/// Lets `turn` measure each system once a round. Each turn has a new cluster, so that none starts
 /// with more data than another; who is first changes from round to round.
 ///
 /// # Errors
@@ -27,11 +27,12 @@ pub fn in_turns(
     mut turn: impl FnMut(&Cluster) -> Result<()>,
 ) -> Result<()> {
     for round in 0..setting.rounds {
-        let mut systems = System::BOTH;
-        systems.rotate_left(round % 2);
+        let mut systems = setting.systems();
+        let first = round % systems.len();
+        systems.rotate_left(first);
         for system in systems {
-            let folder = setting.folder(&format!("{name}-{}", system.name()))?;
-            let cluster = Cluster::start(system, &folder, setting.args_of(system))?;
+            let folder = setting.folder(&format!("{name}-{}", system.folder()))?;
+            let cluster = Cluster::start(setting.launch(system)?, &folder)?;
             cluster.open_shop()?;
             turn(&cluster)?;
             drop(cluster);
@@ -52,14 +53,24 @@ pub fn ratio<Case: Ord + Copy>(
     case: Case,
     figure: impl Fn(&Measured) -> f64,
 ) -> Rounds {
+    ratio_to(System::Etcd, results, case, figure)
+}
+
+/// Our figure over that of `other`, round by round.
+fn ratio_to<Case: Ord + Copy>(
+    other: System,
+    results: &Results<Case>,
+    case: Case,
+    figure: impl Fn(&Measured) -> f64,
+) -> Rounds {
     let of = |system| {
         let measured = results.get(&(case, system)).map_or(&[][..], Vec::as_slice);
         rounds(measured, &figure)
     };
-    of(System::Raft3d).over(&of(System::Etcd))
+    of(System::Raft3d).over(&of(other))
 }
 
-/// What clients see, with our figures over etcd's.
+/// What clients see, with our figures over those of the others.
 #[must_use]
 pub fn client_table<Case: Ord + Copy + Display>(
     title: &str,
@@ -88,18 +99,18 @@ pub fn client_table<Case: Ord + Copy + Display>(
             latency(9_990),
             failed.to_string(),
         ]);
-        if *system == System::Etcd {
-            let over = |quantile| {
-                let latency = |one: &Measured| one.outcome.latency_ms(quantile);
-                times(&ratio(results, *case, latency))
+        if *system != System::Raft3d {
+            let over = |figure: &dyn Fn(&Measured) -> f64| {
+                times(&ratio_to(*system, results, *case, figure))
             };
+            let latency = |quantile| over(&|one| one.outcome.latency_ms(quantile));
             shown.rows.push(vec![
                 case.to_string(),
-                "raft3d / etcd".to_owned(),
-                times(&ratio(results, *case, |one| one.outcome.per_second())),
-                over(5_000),
-                over(9_900),
-                over(9_990),
+                format!("raft3d / {}", system.name()),
+                over(&|one| one.outcome.per_second()),
+                latency(5_000),
+                latency(9_900),
+                latency(9_990),
                 String::new(),
             ]);
         }
@@ -151,6 +162,19 @@ pub fn cost_table<Case: Ord + Copy + Display>(
                 rounds(measured, Measured::others_percent).median()
             ),
         ]);
+        if *system != System::Raft3d {
+            let cost = |one: &Measured| one.each(one.nodes().cpu_us());
+            let mut row = vec![String::new(); head.len()];
+            let cells = [
+                case.to_string(),
+                format!("raft3d / {}", system.name()),
+                times(&ratio_to(*system, results, *case, cost)),
+            ];
+            for (place, cell) in row.iter_mut().zip(cells) {
+                *place = cell;
+            }
+            shown.rows.push(row);
+        }
     }
     shown
 }

@@ -24,7 +24,7 @@ const WORST_MOST_S: f64 = 3.0;
 /// The cluster does not come back.
 pub fn run(setting: &Setting, kills: usize) -> Result<Rounds> {
     let folder = setting.folder("failover")?;
-    let mut cluster = Cluster::start(System::Raft3d, &folder, &setting.node_args)?;
+    let mut cluster = Cluster::start(setting.launch(System::Raft3d)?, &folder)?;
     let bar = bar("failover", kills as u64);
     let mut outages = Rounds::default();
     for kill in 0..kills {

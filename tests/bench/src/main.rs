@@ -49,6 +49,9 @@ struct Args {
     /// A further argument for every node of ours, such as `--snapshot-entries=1000000`
     #[arg(long, allow_hyphen_values = true, value_name = "ARG")]
     node_arg: Vec<String>,
+    /// Another build of this program, measured in turns with this one by `writes` and `reads`
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
     /// Makes one load, described in JSON; the program calls itself so
     #[arg(long, hide = true, value_name = "JSON")]
     load: Option<String>,
@@ -128,6 +131,7 @@ fn measure(args: &Args) -> Result<()> {
         rounds: args.rounds.max(1),
         window: Duration::from_secs_f64(args.seconds),
         node_args: args.node_arg.clone(),
+        against: args.against.clone(),
         scratch: scratch(&target.join("bench"))?,
         cache: target.join("bench-cache"),
     };

@@ -1,5 +1,6 @@
 //! Pictures of what was measured, as SVG.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -48,6 +49,7 @@ pub fn writes(results: &Results<usize>, folder: &Path) -> Result<Vec<PathBuf>> {
 fn color(system: System) -> RGBColor {
     match system {
         System::Raft3d => RGBColor(0, 90, 181),
+        System::Against => RGBColor(90, 150, 90),
         System::Etcd => RGBColor(220, 110, 20),
     }
 }
@@ -67,7 +69,8 @@ fn throughput_lines(results: &Results<usize>) -> Vec<Line> {
             points: points.collect(),
         }
     };
-    System::BOTH.map(line).into()
+    let systems: BTreeSet<System> = results.keys().map(|(_, system)| *system).collect();
+    systems.into_iter().map(line).collect()
 }
 
 /// Medians of the rounds at each percentile; x is the number of nines.

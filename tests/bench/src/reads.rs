@@ -9,7 +9,6 @@ use crate::beside::{Results, client_table, cost_table, in_turns, ratio, times};
 use crate::load::Work;
 use crate::measure::{Measured, fill};
 use crate::setting::{Setting, bar};
-use crate::systems::System;
 use crate::targets::Target;
 
 /// Clients, each with a connection of its own and one request in flight.
@@ -43,7 +42,10 @@ impl fmt::Display for Asked {
 /// A cluster cannot be started, or does not serve.
 pub fn run(setting: &Setting) -> Result<Results<Asked>> {
     let mut results = Results::new();
-    let bar = bar("reads", (setting.rounds * System::BOTH.len() * 2) as u64);
+    let bar = bar(
+        "reads",
+        (setting.rounds * setting.systems().len() * 2) as u64,
+    );
     in_turns(setting, "reads", |cluster| {
         fill(setting, cluster, Work::Write, STORED, "r", |_| {})?;
         for asked in [Asked::Leader, Asked::Followers] {

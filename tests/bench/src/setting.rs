@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::load::{Spec, Until, Work};
-use crate::systems::{Cluster, System};
+use crate::systems::{Cluster, Launch, System, raft3d_program};
 
 /// Time in which a cluster comes up to speed before each measurement, in milliseconds.
 const WARM_UP_MS: u64 = 1_500;
@@ -21,6 +21,8 @@ pub struct Setting {
     pub window: Duration,
     /// Further arguments for every node of ours; none for the figures that are published.
     pub node_args: Vec<String>,
+    /// Another build of ours, to be measured in turns with this one.
+    pub against: Option<PathBuf>,
     /// Where clusters keep their data: under `target/`, removed at the end.
     pub scratch: PathBuf,
     /// What may be used again by a later run.
@@ -28,13 +30,30 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Further arguments for the nodes of `system`.
+    /// The systems that are measured in turns, in the order in which they are shown.
     #[must_use]
-    pub fn args_of(&self, system: System) -> &[String] {
-        match system {
-            System::Raft3d => &self.node_args,
-            System::Etcd => &[],
-        }
+    pub fn systems(&self) -> Vec<System> {
+        let against = self.against.as_ref().map(|_| System::Against);
+        let all = [Some(System::Raft3d), against, Some(System::Etcd)];
+        all.into_iter().flatten().collect()
+    }
+
+    /// What the nodes of `system` are started with.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn launch(&self, system: System) -> Result<Launch> {
+        let (program, args) = match (system, &self.against) {
+            (System::Raft3d, _) => (raft3d_program()?, &self.node_args[..]),
+            (System::Against, Some(other)) => (other.clone(), &self.node_args[..]),
+            (System::Against, None) => bail!("no other build was given: --against PROGRAM"),
+            (System::Etcd, _) => (PathBuf::from("etcd"), &[][..]),
+        };
+        Ok(Launch {
+            system,
+            program,
+            args: args.to_vec(),
+        })
     }
 
     /// An empty folder for one cluster.

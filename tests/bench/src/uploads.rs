@@ -64,7 +64,7 @@ pub struct Uploads {
 /// The cluster does not serve, or takes no such module.
 pub fn run(setting: &Setting) -> Result<Uploads> {
     let folder = setting.folder("uploads")?;
-    let cluster = Cluster::start(System::Raft3d, &folder, &setting.node_args)?;
+    let cluster = Cluster::start(setting.launch(System::Raft3d)?, &folder)?;
     cluster.open_shop()?;
     let places = leader_first(&cluster)?;
     let client = Client::new(cluster.address(*places.last().context("a node")?)?);

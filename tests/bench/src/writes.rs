@@ -7,7 +7,6 @@ use crate::beside::{Results, client_table, cost_table, in_turns, ratio, times};
 use crate::load::Work;
 use crate::measure::Measured;
 use crate::setting::{Setting, bar, leader_first};
-use crate::systems::System;
 use crate::targets::Target;
 
 /// Clients, each with a connection of its own and one request in flight; a single one talks to the
@@ -24,7 +23,7 @@ const LEAST: f64 = 2.0;
 /// A cluster cannot be started, or does not serve.
 pub fn run(setting: &Setting, clients: &[usize]) -> Result<Results<usize>> {
     let mut results = Results::new();
-    let steps = setting.rounds * System::BOTH.len() * clients.len();
+    let steps = setting.rounds * setting.systems().len() * clients.len();
     let bar = bar("writes", steps as u64);
     in_turns(setting, "writes", |cluster| {
         for clients in clients {

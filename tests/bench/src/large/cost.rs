@@ -48,7 +48,7 @@ pub(super) fn measure(setting: &Setting, large: &Cluster, jobs: u64) -> Result<C
     };
     let bar = bar("cost by size", (setting.rounds * 2) as u64);
     let folder = setting.folder("small")?;
-    let small = Cluster::start(System::Raft3d, &folder, &setting.node_args)?;
+    let small = Cluster::start(setting.launch(System::Raft3d)?, &folder)?;
     small.open_shop()?;
     fill(setting, &small, Work::Write, SMALL, "job", |_| {})?;
     for cluster in [&small, large] {

@@ -68,12 +68,12 @@ fn start(setting: &Setting, folder: &Path, stored: &Stored) -> Result<Cluster> {
     let ports = stored.ports.iter();
     let ports = ports.map(|(client, peer)| Ok((claim(*client)?, claim(*peer)?)));
     let ports: Vec<_> = ports.collect::<Result<_>>()?;
-    Cluster::start_at(System::Raft3d, folder, &setting.node_args, ports)
+    Cluster::start_at(setting.launch(System::Raft3d)?, folder, ports)
 }
 
 /// Fills a new cluster and stops it as an operator would.
 fn fill_new(setting: &Setting, folder: &Path, jobs: u64) -> Result<Stored> {
-    let mut cluster = Cluster::start(System::Raft3d, folder, &setting.node_args)?;
+    let mut cluster = Cluster::start(setting.launch(System::Raft3d)?, folder)?;
     cluster.open_shop()?;
     let bar = bar("jobs stored", jobs);
     let outcome = fill(setting, &cluster, Work::Write, jobs, PREFIX, |stored| {

@@ -179,7 +179,7 @@ enum Connection {
 impl Connection {
     async fn open(system: System, target: SocketAddr) -> Result<Self> {
         let opened = match system {
-            System::Raft3d => Self::Raft3d(Raft3dClient::connect(target).await?),
+            System::Raft3d | System::Against => Self::Raft3d(Raft3dClient::connect(target).await?),
             System::Etcd => Self::Etcd(EtcdClient::connect(target).await?),
         };
         Ok(opened)

@@ -10,7 +10,7 @@ use raft3d_cluster_tests::ports::Port;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Node, System};
+use super::{Launch, Node, System};
 use crate::load::{EtcdClient, SHELVES, SPOOL_G};
 
 /// Longest wait for a node to be ready or for a leader. A node with a million jobs and a busy
@@ -59,9 +59,8 @@ impl Member {
 /// A cluster. Dropped, it kills its nodes; its folder stays.
 #[derive(Debug)]
 pub struct Cluster {
-    system: System,
+    launch: Launch,
     folder: PathBuf,
-    extra: Vec<String>,
     members: Vec<Member>,
 }
 
@@ -70,9 +69,9 @@ impl Cluster {
     ///
     /// # Errors
     /// One does not start or does not get ready; the message holds the end of its log.
-    pub fn start(system: System, folder: &Path, extra: &[String]) -> Result<Self> {
+    pub fn start(launch: Launch, folder: &Path) -> Result<Self> {
         let ports = (0..3).map(|_| (Port::claim(), Port::claim())).collect();
-        Self::start_at(system, folder, extra, ports)
+        Self::start_at(launch, folder, ports)
     }
 
     /// The same with these (client, peer) ports: a cluster that was started before knows its
@@ -80,30 +79,25 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn start_at(
-        system: System,
-        folder: &Path,
-        extra: &[String],
-        ports: Vec<(Port, Port)>,
-    ) -> Result<Self> {
+    pub fn start_at(launch: Launch, folder: &Path, ports: Vec<(Port, Port)>) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
+        let system = launch.system;
         let listed = ports.iter().zip(1_u64..).map(|((client, peer), id)| {
             let (client, peer) = (client.addr(), peer.addr());
             match system {
-                System::Raft3d => format!("{id}={peer}/{client}"),
+                System::Raft3d | System::Against => format!("{id}={peer}/{client}"),
                 System::Etcd => format!("n{id}=http://{peer}"),
             }
         });
         let listed = listed.collect::<Vec<_>>().join(",");
         let mut cluster = Self {
-            system,
+            launch,
             folder: folder.to_owned(),
-            extra: extra.to_vec(),
             members: Vec::new(),
         };
         for ((client, peer), id) in ports.into_iter().zip(1_u64..) {
             let founding = match system {
-                System::Raft3d => vec![
+                System::Raft3d | System::Against => vec![
                     "--node-id".to_owned(),
                     id.to_string(),
                     "--initial-cluster".to_owned(),
@@ -125,7 +119,7 @@ impl Cluster {
     /// # Errors
     /// It does not start.
     pub fn join(&mut self) -> Result<usize> {
-        ensure!(self.system == System::Raft3d, "only our own nodes join");
+        ensure!(self.launch.system.is_ours(), "only our own nodes join");
         let peers: Vec<String> = self
             .members
             .iter()
@@ -139,15 +133,15 @@ impl Cluster {
     fn add(&mut self, how: Vec<String>, client: Port, peer: Port) -> Result<usize> {
         let place = self.members.len();
         let data = self.folder.join(format!("node-{}", place + 1));
-        let mut args = match self.system {
-            System::Raft3d => raft3d_args(&data, client.addr(), peer.addr()),
+        let mut args = match self.launch.system {
+            System::Raft3d | System::Against => raft3d_args(&data, client.addr(), peer.addr()),
             System::Etcd => etcd_args(place + 1, &data, client.addr(), peer.addr()),
         };
         args.extend(how);
-        args.extend(self.extra.iter().cloned());
+        args.extend(self.launch.args.iter().cloned());
         let log = self.folder.join(format!("node-{}.log", place + 1));
         self.members.push(Member {
-            node: Some(Node::start(self.system, &args, &log)?),
+            node: Some(Node::start(&self.launch, &args, &log)?),
             client,
             peer,
             data,
@@ -160,7 +154,7 @@ impl Cluster {
     /// Which system it is.
     #[must_use]
     pub fn system(&self) -> System {
-        self.system
+        self.launch.system
     }
 
     /// Its nodes.
@@ -231,7 +225,7 @@ impl Cluster {
     /// It does not start.
     pub fn restart(&mut self, place: usize) -> Result<()> {
         let member = self.members.get_mut(place).context("no such member")?;
-        member.node = Some(Node::start(self.system, &member.args, &member.log)?);
+        member.node = Some(Node::start(&self.launch, &member.args, &member.log)?);
         Ok(())
     }
 
@@ -251,7 +245,7 @@ impl Cluster {
                 let log = std::fs::read_to_string(&member.log).unwrap_or_default();
                 bail!(
                     "a node of {} is not ready: {why:#}\n{}",
-                    self.system.name(),
+                    self.launch.system.name(),
                     raft3d_cluster_tests::logs::tail(&log, TAIL_LINES)
                 );
             }
@@ -261,8 +255,8 @@ impl Cluster {
 
     fn readiness(&self, place: usize) -> Result<()> {
         let address = self.address(place)?;
-        match self.system {
-            System::Raft3d => {
+        match self.launch.system {
+            System::Raft3d | System::Against => {
                 let client = Client::with_patience(address, ANSWER_PATIENCE);
                 let answer = client.try_call("GET", "/readyz", &[], None)?;
                 ensure!(answer.status == 200, "{answer}");
@@ -294,8 +288,10 @@ impl Cluster {
 
     fn leads(&self, place: usize) -> Result<bool> {
         let address = self.address(place)?;
-        match self.system {
-            System::Raft3d => Ok(self.view(place)?.role.as_deref() == Some("leader")),
+        match self.launch.system {
+            System::Raft3d | System::Against => {
+                Ok(self.view(place)?.role.as_deref() == Some("leader"))
+            }
             System::Etcd => etcd_status(address).map(|(own, leader)| own == leader),
         }
     }
@@ -340,7 +336,7 @@ impl Cluster {
     /// # Errors
     /// One is not accepted.
     pub fn open_shop(&self) -> Result<()> {
-        if self.system == System::Etcd {
+        if self.launch.system == System::Etcd {
             return Ok(());
         }
         let client = Client::with_patience(self.address(0)?, ANSWER_PATIENCE);

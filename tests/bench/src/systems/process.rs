@@ -1,14 +1,14 @@
 //! One process of a cluster.
 
 use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::System;
+use super::{Launch, System};
 
 /// Longest wait for a process that was asked to end.
 const END_PATIENCE: Duration = Duration::from_secs(60);
@@ -26,15 +26,16 @@ impl Node {
     ///
     /// # Errors
     /// The program is not there, or the log cannot be written.
-    pub fn start(system: System, args: &[String], log: &Path) -> Result<Self> {
+    pub fn start(launch: &Launch, args: &[String], log: &Path) -> Result<Self> {
         let out = OpenOptions::new().create(true).append(true).open(log)?;
         let err = out.try_clone()?;
-        let mut command = match system {
-            System::Raft3d => Command::new(raft3d_program()?),
+        let mut command = match launch.system {
+            System::Raft3d | System::Against => Command::new(&launch.program),
             // etcd has no way of ending with its parent; the kernel sees to that.
             System::Etcd => {
                 let mut command = Command::new("setpriv");
-                command.args(["--pdeathsig", "KILL", "--", "etcd"]);
+                command.args(["--pdeathsig", "KILL", "--"]);
+                command.arg(&launch.program);
                 command
             }
         };
@@ -96,19 +97,4 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// `RAFT3D_BIN`, or the program beside this one.
-fn raft3d_program() -> Result<PathBuf> {
-    let path = match std::env::var_os("RAFT3D_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::current_exe()?.with_file_name("raft3d"),
-    };
-    ensure!(
-        path.is_file(),
-        "{} is not there: `cargo build --release -p raft3d-server`, or `cargo xtask bench`, which \
-         does that",
-        path.display()
-    );
-    Ok(path)
 }
