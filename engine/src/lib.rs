@@ -2,6 +2,7 @@
 //! Knows no HTTP and no JSON on the wire.
 
 pub mod backtest;
+pub mod bounds;
 pub mod codec;
 pub mod policy;
 pub mod raft;

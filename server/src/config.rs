@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use raft3d_engine::bounds::{self, VOTERS_MAX};
 use raft3d_engine::raft::NodeId;
 use raft3d_engine::raft::types::JOINED_NODE_ID_MIN;
 use serde::Deserialize;
@@ -15,8 +16,6 @@ const HTTP_DEFAULT: &str = "127.0.0.1:8000";
 const PEER_DEFAULT: &str = "127.0.0.1:9000";
 /// The node that this is among the initial members if nothing else is said.
 pub(crate) const NODE_ID_DEFAULT: NodeId = 1;
-/// Most initial members.
-const INITIAL_MEMBERS_MAX: usize = 9;
 
 /// What may be said on the command line and in the file.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -234,6 +233,7 @@ impl ServeArgs {
                 !text.parse().is_ok_and(anywhere),
                 "{flag}: \"{text}\" leads nowhere; the others need one address of this node"
             );
+            told_address(flag, text)?;
         }
         Ok(())
     }
@@ -291,11 +291,17 @@ fn check_id(flag: &str, id: NodeId) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An address that the others are told, and that the membership records.
+fn told_address(flag: &str, text: &str) -> anyhow::Result<()> {
+    bounds::address(text).with_context(|| format!("{flag}: \"{text}\""))
+}
+
 fn host_and_port(flag: &str, text: &str) -> anyhow::Result<()> {
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-    let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
-    ensure!(port.is_some(), "{flag}: \"{text}\" is not host:port");
-    Ok(())
+    // A port of 0 is one that the system is to choose; others cannot be told it.
+    let chosen = text
+        .strip_suffix(":0")
+        .map_or_else(|| text.to_owned(), |host| format!("{host}:1"));
+    told_address(flag, &chosen)
 }
 
 fn address(flag: &str, text: &str) -> anyhow::Result<SocketAddr> {
@@ -328,8 +334,8 @@ fn initial_members(text: &str) -> anyhow::Result<Vec<InitialMember>> {
             format!("--initial-cluster: \"{part}\" is not ID=PEERADDR/HTTPADDR")
         })?;
         check_id("--initial-cluster", id)?;
-        host_and_port("--initial-cluster", peer)?;
-        host_and_port("--initial-cluster", http)?;
+        told_address("--initial-cluster", peer)?;
+        told_address("--initial-cluster", http)?;
         ensure!(
             members
                 .iter()
@@ -343,8 +349,8 @@ fn initial_members(text: &str) -> anyhow::Result<Vec<InitialMember>> {
         });
     }
     ensure!(
-        members.len() <= INITIAL_MEMBERS_MAX,
-        "--initial-cluster: {} members are more than {INITIAL_MEMBERS_MAX}",
+        members.len() <= VOTERS_MAX,
+        "--initial-cluster: {} members are more than {VOTERS_MAX}",
         members.len()
     );
     members.sort_by_key(|member| member.id);

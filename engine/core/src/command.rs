@@ -109,6 +109,25 @@ pub enum Command {
     RaiseEpoch(#[n(0)] RaiseEpoch),
 }
 
+impl Command {
+    /// Whether it comes from the leader's own duties alone: never from a client, and never from
+    /// another node. Taken from anybody, each of these could stop every replica.
+    #[must_use]
+    pub const fn is_leaders_own(&self) -> bool {
+        match self {
+            Self::Bootstrap(_) | Self::Checkpoint | Self::RaiseEpoch(_) => true,
+            Self::CreatePrinter(_)
+            | Self::CreateFilament(_)
+            | Self::CreateJob(_)
+            | Self::SetJobStatus(_)
+            | Self::UploadModule(_)
+            | Self::DeleteModule(_)
+            | Self::ActivateRuleset(_)
+            | Self::RollbackRuleset(_) => false,
+        }
+    }
+}
+
 /// Labels: key to value.
 pub type Labels = BTreeMap<String, String>;
 

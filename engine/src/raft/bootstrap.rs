@@ -16,8 +16,9 @@ use thiserror::Error;
 use super::message::{AdminAnswer, Answer, Ask, Identity};
 use super::node::{Inner, Node};
 use super::peers::{PeerError, Peers};
-use super::transport::{Refusal, Transport, TransportError};
-use super::types::{Member, NodeId};
+use super::transport::{Hello, Refusal, Transport, TransportError};
+use super::types::{Member, Membership, NodeId};
+use crate::bounds::{self, OutOfBounds};
 
 /// Between two rounds of questions to nodes that did not answer.
 const ROUND_PAUSE: Duration = Duration::from_millis(200);
@@ -54,6 +55,9 @@ pub enum BootstrapError {
     /// No member added this node.
     #[error("no member added this node: {0}")]
     NotAdded(String),
+    /// More members than a cluster may have, or an address that is none.
+    #[error("the initial cluster: {0}")]
+    OutOfBounds(#[from] OutOfBounds),
     /// Raft failed.
     #[error("{0}")]
     Raft(String),
@@ -132,6 +136,11 @@ impl Node {
     }
 
     async fn initialise(&self, members: BTreeMap<NodeId, Member>) -> Result<(), BootstrapError> {
+        let voters = members.keys().copied().collect();
+        match Membership::new(vec![voters], members.clone()) {
+            Ok(membership) => bounds::membership(&membership)?,
+            Err(error) => return Err(BootstrapError::Raft(error.to_string())),
+        }
         match self.inner.raft.initialize(members).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(BootstrapError::Raft(error.to_string())),
@@ -169,14 +178,20 @@ impl Inner {
         self.membership().nodes().next().is_some()
     }
 
-    /// A member of a cluster dials this node and expects the folder that it had before: it was
-    /// wiped, and nobody will ever speak to it under this id.
-    pub(super) fn note_refusal(&self, refusal: &Refusal) {
+    /// Somebody dials this node and expects another folder under its id. If that is a member of its
+    /// cluster, the folder was wiped; it may as well be a stranger, on whose word this node does not
+    /// end. It asks the members itself, and ends if one of those says so ([`Node::bootstrap`]).
+    pub(super) fn note_refusal(&self, hello: &Hello, refusal: &Refusal) {
         if let Refusal::OtherFolder { node_id } = refusal
             && *node_id == self.options.node_id
             && !self.initialised()
+            && self.told.is_due("another folder is expected".to_owned())
         {
-            self.fail(refusal.to_string());
+            let from = hello.from;
+            tracing::warn!(
+                ?from,
+                "somebody expects another data folder under this node's id"
+            );
         }
     }
 }

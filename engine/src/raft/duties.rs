@@ -160,7 +160,9 @@ async fn tick(node: Node) {
     loop {
         ticks.tick().await;
         node.learn_cluster();
+        node.drop_silent_snapshot();
         let metrics = node.inner.metrics();
+        node.inner.absences.note(&metrics);
         if metrics.state != ServerState::Leader {
             joint_since = None;
             checkpoint.follow(&node);

@@ -4,14 +4,17 @@ use bytes::Bytes;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use openraft::raft::AppendEntriesRequest;
 use raft3d_core::Envelope;
-use raft3d_core::command::ENVELOPE_VERSION;
+use raft3d_core::command::{ENVELOPE_VERSION, EnvelopeError};
 
 use super::message::APPEND_ENTRIES_MAX;
-use super::types::{Entry, LogId, StoredMembership, TypeConfig, Vote};
+use super::types::{Entry, LogId, Member, StoredMembership, TypeConfig, Vote};
+use crate::bounds;
 use crate::codec::{self, CodecError};
 
 pub(super) const KIND_APPEND: u8 = 0;
 pub(super) const KIND_ASK: u8 = 1;
+/// Most writes, answers or modules in one message: read, each takes far more than its bytes.
+pub(super) const LIST_MAX: usize = 4_096;
 
 /// Bytes that are not a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,23 +83,34 @@ pub(super) fn encoded_bytes<T: Encode<()>>(value: &T) -> usize {
 const UNSTAMPED: [u8; 5] = [0xa8, 0, 1, 1, 0];
 const _: () = assert!(ENVELOPE_VERSION == 1, "`UNSTAMPED` shows the version");
 
-/// The encoding of `envelope` with `proposed_at_ms`, without making it anew.
+/// The encoding of `envelope` with `proposed_at_ms`, and what every replica will read in it: the
+/// answered bytes are the ones that were decoded.
 ///
 /// # Errors
-/// It is not an envelope.
-pub(super) fn stamp(envelope: &[u8], proposed_at_ms: u64) -> Result<Vec<u8>, MessageError> {
-    let mut whole: Envelope = whole(envelope)?;
-    let Some(rest) = envelope.strip_prefix(&UNSTAMPED) else {
-        whole.proposed_at_ms = proposed_at_ms;
-        return Ok(to_vec(&whole));
+/// It is not an envelope of this program's version, or too large.
+pub(super) fn stamp(
+    envelope: &[u8],
+    proposed_at_ms: u64,
+) -> Result<(Vec<u8>, Envelope), EnvelopeError> {
+    let out = match envelope.strip_prefix(&UNSTAMPED) {
+        // Without making it anew.
+        Some(rest) => {
+            let mut out = Vec::with_capacity(envelope.len() + STAMP_BYTES_MAX);
+            out.extend(UNSTAMPED.iter().take(UNSTAMPED.len() - 1));
+            if let Err(error) = Encoder::new(&mut out).u64(proposed_at_ms) {
+                unreachable!("encoding into memory failed: {error}");
+            }
+            out.extend_from_slice(rest);
+            out
+        }
+        None => {
+            let mut whole = Envelope::from_bytes(envelope)?;
+            whole.proposed_at_ms = proposed_at_ms;
+            to_vec(&whole)
+        }
     };
-    let mut out = Vec::with_capacity(envelope.len() + STAMP_BYTES_MAX);
-    out.extend(UNSTAMPED.iter().take(UNSTAMPED.len() - 1));
-    if let Err(error) = Encoder::new(&mut out).u64(proposed_at_ms) {
-        unreachable!("encoding into memory failed: {error}");
-    }
-    out.extend_from_slice(rest);
-    Ok(out)
+    let read = Envelope::from_bytes(&out)?;
+    Ok((out, read))
 }
 
 /// What a stamp may add to an envelope's encoding, in bytes.
@@ -120,6 +134,54 @@ pub(super) mod shared_bytes {
         _: &mut C,
     ) -> Result<Bytes, minicbor::decode::Error> {
         d.bytes().map(Bytes::copy_from_slice)
+    }
+}
+
+/// A member as it asks to be recorded.
+pub(super) mod bounded_member {
+    use super::*;
+
+    pub(in super::super) fn encode<C, W: minicbor::encode::Write>(
+        value: &Member,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.encode(value)?;
+        Ok(())
+    }
+
+    pub(in super::super) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Member, minicbor::decode::Error> {
+        let member = d.decode()?;
+        bounds::member(&member).map_err(minicbor::decode::Error::message)?;
+        Ok(member)
+    }
+}
+
+/// A list that is no longer than [`LIST_MAX`].
+pub(super) mod bounded_list {
+    use super::*;
+
+    pub(in super::super) fn encode<C, W: minicbor::encode::Write, T: Encode<()>>(
+        value: &[T],
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.encode(value)?;
+        Ok(())
+    }
+
+    pub(in super::super) fn decode<'b, C, T: Decode<'b, ()>>(
+        d: &mut Decoder<'b>,
+        _: &mut C,
+    ) -> Result<Vec<T>, minicbor::decode::Error> {
+        let length = d.array()?.filter(|length| *length <= LIST_MAX as u64);
+        let length = length.ok_or_else(|| {
+            minicbor::decode::Error::message(format!("a list of more than {LIST_MAX}"))
+        })?;
+        (0..length).map(|_| d.decode()).collect()
     }
 }
 
@@ -166,8 +228,15 @@ pub(super) fn decode_append(
         return Err(MessageError("too many entries in one append".to_owned()));
     }
     let mut entries = Vec::new();
+    let mut before = head.prev_log_id;
     for _ in 0..head.entries {
-        entries.push(codec::decode_entry(&body.slice_ref(d.bytes()?))?);
+        let entry = codec::decode_entry(&body.slice_ref(d.bytes()?))?;
+        check_follows(before.as_ref(), &entry.log_id)?;
+        before = Some(entry.log_id);
+        entries.push(entry);
+    }
+    if before.is_some_and(|last| last.leader_id > head.vote.leader_id) {
+        return Err(MessageError("an entry is later than its leader".to_owned()));
     }
     if d.position() != body.len() {
         return Err(MessageError("bytes follow the entries".to_owned()));
@@ -178,6 +247,16 @@ pub(super) fn decode_append(
         leader_commit: head.leader_commit,
         entries,
     })
+}
+
+/// A log that has a hole, or whose terms run back, stops whoever takes it.
+fn check_follows(before: Option<&LogId>, next: &LogId) -> Result<(), MessageError> {
+    let index = before.map_or(0, |before| before.index + 1);
+    if next.index != index || before.is_some_and(|before| before.leader_id > next.leader_id) {
+        let before = before.map_or("the log's start".to_owned(), ToString::to_string);
+        return Err(MessageError(format!("entry {next} after {before}")));
+    }
+    Ok(())
 }
 
 #[derive(Encode, Decode)]
@@ -261,7 +340,7 @@ fn decode_optional_log_id(bytes: &[u8]) -> Result<Option<LogId>, CodecError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use raft3d_core::command::{Actor, Command, RequestOrigin};
     use raft3d_core::{RequestId, Revision};
@@ -290,11 +369,9 @@ mod tests {
         for stamp_ms in [0, 1, 23, 24, 255, 1 << 16, 1 << 40, u64::MAX] {
             for before_ms in [0, 1, 1 << 40] {
                 let stamped = stamp(&to_vec(&envelope(before_ms)), stamp_ms).unwrap();
-                assert_eq!(
-                    stamped,
-                    to_vec(&envelope(stamp_ms)),
-                    "{before_ms} {stamp_ms}"
-                );
+                let expected = envelope(stamp_ms);
+                let at = format!("{before_ms} {stamp_ms}");
+                assert_eq!(stamped, (to_vec(&expected), expected), "{at}");
             }
         }
         assert!(to_vec(&envelope(0)).starts_with(&UNSTAMPED));
@@ -308,5 +385,21 @@ mod tests {
         }
         assert!(stamp(&[good, vec![0]].concat(), 1).is_err());
         assert!(stamp(&to_vec(&Revision(1)), 1).is_err());
+    }
+
+    /// Whether its version is the field that is looked at first, or another one that follows.
+    #[test]
+    fn what_another_version_wrote_is_not_stamped() {
+        for version in [0, 2, u16::MAX] {
+            let foreign = to_vec(&Envelope {
+                version,
+                ..envelope(0)
+            });
+            let refused = stamp(&foreign, 1).unwrap_err();
+            assert_eq!(refused, EnvelopeError::Version { found: version });
+        }
+        let good = to_vec(&envelope(0));
+        let twice = [UNSTAMPED.as_slice(), &[0, 2], &good[7..]].concat();
+        assert!(stamp(&twice, 1).is_err());
     }
 }

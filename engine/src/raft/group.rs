@@ -21,9 +21,10 @@ use super::crowd::Crowd;
 use super::encoding;
 use super::message::{Answer, Ask, Request, WriteAnswer, WriteAsk, WritesAsk};
 use super::node::{Node, WRITES_IN_FLIGHT_MAX};
+use super::peers::PeerError;
 use super::transport::{BODY_BYTES_MAX, Channel};
 use super::types::NodeId;
-use super::write::{Try, is_too_late};
+use super::write::{Origin, Try, is_too_late};
 
 /// Groups of one node under way to one leader. With few of them the writes of a busy node wait twice,
 /// here and on the leader.
@@ -59,6 +60,13 @@ pub(super) struct Parcel {
 impl Parcel {
     fn bytes(&self) -> usize {
         self.envelopes.iter().map(Bytes::len).sum()
+    }
+
+    fn origin(&self) -> Origin {
+        match self.forwarded {
+            true => Origin::Peer,
+            false => Origin::Here,
+        }
     }
 
     /// Says the same of all of them. Whoever gave up does not listen.
@@ -321,6 +329,12 @@ impl Node {
                 return;
             }
             Some(Ok(Answer::NotLeader { .. })) => || Try::NotProposed,
+            // The group as a whole is not understood. Each of its writes says so to its client.
+            Some(Err(PeerError::Refused(reason))) => {
+                own.into_iter()
+                    .for_each(|parcel| parcel.answer(|| Try::Refused(reason.clone())));
+                return;
+            }
             Some(Err(error)) if error.no_effect() => || Try::NotProposed,
             Some(Ok(_) | Err(_)) | None => || Try::Unknown,
         };
@@ -332,8 +346,12 @@ impl Node {
         let Some(deadline) = group.iter().map(|parcel| parcel.deadline).max() else {
             return;
         };
-        let envelopes = group.iter().flat_map(|parcel| &parcel.envelopes);
-        let mut tries = self.propose(envelopes, deadline).await;
+        let mut writes = Vec::new();
+        for parcel in &group {
+            let origin = parcel.origin();
+            writes.extend(parcel.envelopes.iter().map(|write| (write, origin)));
+        }
+        let mut tries = self.propose(writes, deadline).await;
         for parcel in group {
             let mut these = Vec::with_capacity(parcel.envelopes.len());
             for _ in &parcel.envelopes {
@@ -347,8 +365,8 @@ impl Node {
         }
     }
 
-    /// Writes that another node took, on the leader.
-    pub(super) async fn forwarded_writes(&self, ask: WritesAsk) -> Answer {
+    /// Writes that the node `from` took, on the leader.
+    pub(super) async fn forwarded_writes(&self, from: Option<NodeId>, ask: WritesAsk) -> Answer {
         let count = ask.writes.len();
         let all = |answer: WriteAnswer| Answer::Writes {
             answers: vec![answer; count],
@@ -371,6 +389,15 @@ impl Node {
         let envelopes = ask.writes.into_iter().map(|write| write.envelope);
         let groups = &self.inner.groups;
         let tries = groups.put(envelopes.collect(), deadline, true).await;
+        let refused = tries.iter().find_map(|tried| match tried {
+            Try::Refused(reason) => Some(reason),
+            _ => None,
+        });
+        if let Some(reason) = refused
+            && self.inner.told.is_due(format!("write {from:?}"))
+        {
+            tracing::warn!(from, reason, "a forwarded write is refused");
+        }
         let mut room = ANSWERS_BYTES_MAX;
         let answers = tries
             .into_iter()

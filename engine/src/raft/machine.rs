@@ -151,6 +151,12 @@ impl StateMachine {
         self.applying.epochs
     }
 
+    /// The entries that are denied unseen.
+    #[must_use]
+    pub fn denied(&self) -> &BTreeSet<u64> {
+        &self.applying.deny_at
+    }
+
     /// Applies a chunk on the thread that its length asks for.
     fn apply_here(&mut self, chunk: Chunk) -> io::Result<()> {
         let entries = u32::try_from(chunk.len()).unwrap_or(u32::MAX);

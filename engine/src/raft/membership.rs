@@ -2,6 +2,7 @@
 //! log index of the membership that it starts from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,11 +11,13 @@ use openraft::raft::Precondition;
 use openraft::{ChangeMembers, RaftMetrics, ServerState};
 use tokio::time::Instant;
 
+use super::absences::LEARNER_ABSENT;
 use super::api::{ClusterStatus, MemberStatus, MembershipError};
 use super::message::{AdminAnswer, AdminAsk, Answer, Ask, Request, StatusAnswer};
 use super::node::Node;
 use super::transport::Channel;
-use super::types::{JOINED_NODE_ID_MIN, Member, NodeId, StoredMembership, TypeConfig};
+use super::types::{JOINED_NODE_ID_MIN, Member, Membership, NodeId, StoredMembership, TypeConfig};
+use crate::bounds::{self, LEARNERS_MAX};
 
 /// How long a change may take, with the search for a leader.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -194,6 +197,7 @@ impl Node {
     }
 
     async fn leader_add_learner(&self, member: Member) -> Result<NodeId, MembershipError> {
+        bounds::member(&member).map_err(refused)?;
         // Its log index makes the id; once it is applied, this leader also knows every change
         // of the membership that an earlier leader made.
         let blank = self.inner.raft.write_blank().await.map_err(not_made)?;
@@ -212,9 +216,55 @@ impl Node {
             return Err(MembershipError::Refused { reason });
         }
         let id = JOINED_NODE_ID_MIN + blank.log_id.index;
+        let membership = self.make_room(membership, &member).await?;
         let change = Change::AddNodes(BTreeMap::from([(id, member)]));
         self.change(&membership, change).await?;
         Ok(id)
+    }
+
+    /// Makes room for a learner: the one that was at its address before goes, and the one that has
+    /// been away longest, if there are as many as there may be. A program that joins with an empty
+    /// folder at each of its starts would fill the cluster otherwise.
+    async fn make_room(
+        &self,
+        membership: Arc<StoredMembership>,
+        member: &Member,
+    ) -> Result<Arc<StoredMembership>, MembershipError> {
+        let learners: Vec<NodeId> = membership.membership().learner_ids().collect();
+        let recorded = learners
+            .iter()
+            .filter_map(|id| Some((*id, membership.get_node(id)?)));
+        let same_address = recorded
+            .into_iter()
+            .find(|(_, learner)| learner.peer_addr == member.peer_addr);
+        let goes = match same_address {
+            Some((id, before)) if self.status_of(id, before).await.is_err() => Some(id),
+            _ if learners.len() < LEARNERS_MAX => None,
+            _ => Some(self.absent_learner()?),
+        };
+        let Some(goes) = goes else {
+            return Ok(membership);
+        };
+        tracing::warn!(
+            learner = goes,
+            joins = member.peer_addr,
+            "a learner that does not answer gives way to a node that joins"
+        );
+        let change = Change::RemoveNodes(BTreeSet::from([goes]));
+        self.change(&membership, change).await?;
+        Ok(self.inner.membership())
+    }
+
+    fn absent_learner(&self) -> Result<NodeId, MembershipError> {
+        let absent = self.inner.absences.longest(Instant::now());
+        absent.ok_or_else(|| MembershipError::Refused {
+            reason: format!(
+                "the cluster has {LEARNERS_MAX} learners, and takes no more: promote or remove one \
+                 (DELETE /api/v1/cluster/members/ID). One that has not answered for {} minutes \
+                 gives way by itself",
+                LEARNER_ABSENT.as_secs() / 60
+            ),
+        })
     }
 
     async fn leader_promote(
@@ -376,6 +426,7 @@ impl Node {
         if !from.voter_ids().any(|voter| voter == self.id()) {
             return Err(MembershipError::NoLeader);
         }
+        bounds::membership(&after(from, &change)?).map_err(refused)?;
         let same = Precondition::LastMembershipLogId {
             last_membership_log_id: *from.log_id(),
         };
@@ -393,6 +444,30 @@ impl Node {
                 reason: "the change is proposed and not committed: no majority answers".to_owned(),
             }),
         }
+    }
+}
+
+/// The membership that a change leads to.
+fn after(from: &StoredMembership, change: &Change) -> Result<Membership, MembershipError> {
+    let mut voters: BTreeSet<NodeId> = from.voter_ids().collect();
+    let nodes = from.nodes().map(|(id, member)| (*id, member.clone()));
+    let mut nodes: BTreeMap<NodeId, Member> = nodes.collect();
+    match change {
+        Change::AddVoterIds(ids) => voters.extend(ids),
+        Change::AddNodes(new) | Change::SetNodes(new) => nodes.extend(new.clone()),
+        Change::RemoveVoters(ids) => {
+            voters.retain(|id| !ids.contains(id));
+            nodes.retain(|id, _| !ids.contains(id));
+        }
+        Change::RemoveNodes(ids) => nodes.retain(|id, _| !ids.contains(id)),
+        _ => return Err(refused("a change of another kind")),
+    }
+    Membership::new(vec![voters], nodes).map_err(refused)
+}
+
+fn refused(reason: impl ToString) -> MembershipError {
+    MembershipError::Refused {
+        reason: reason.to_string(),
     }
 }
 

@@ -11,13 +11,11 @@ use raft3d_core::ModuleDigest;
 
 use super::api::{MembershipError, NodeStatus, WriteOutcome};
 use super::encoding::{
-    KIND_APPEND, KIND_ASK, MessageError, decode_append, encode_append, log_id, membership,
-    shared_bytes, vote, whole, with_kind,
+    KIND_APPEND, KIND_ASK, MessageError, bounded_list, bounded_member, decode_append,
+    encode_append, log_id, membership, shared_bytes, vote, whole, with_kind,
 };
 use super::types::{Incarnation, LogId, Member, NodeId, StoredMembership, TypeConfig, Vote};
 
-/// Largest log entry, in bytes of its encoding. A write above it is refused before it is proposed.
-pub const ENTRY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Entries are put into one append until it holds this many bytes; a larger one goes alone.
 pub const APPEND_BYTES_SOFT_MAX: usize = 1024 * 1024;
 /// Most entries in one append.
@@ -64,7 +62,7 @@ pub enum Ask {
     Admin(#[n(0)] AdminAsk),
     /// A node without an id asks any member to be added.
     #[n(7)]
-    Join(#[n(0)] Member),
+    Join(#[cbor(n(0), with = "bounded_member")] Member),
     /// A snapshot follows.
     #[n(8)]
     SnapshotBegin(#[n(0)] SnapshotBegin),
@@ -82,7 +80,7 @@ pub enum Ask {
     #[n(11)]
     Compiled {
         /// The modules: those of one ruleset.
-        #[n(0)]
+        #[cbor(n(0), with = "bounded_list")]
         modules: Vec<ModuleDigest>,
     },
     /// Have you taken no later vote than mine (6.4)?
@@ -132,7 +130,7 @@ pub struct TransferAsk {
 #[cbor(map)]
 pub struct WritesAsk {
     /// One group's: see [`GROUP_WRITES_SOFT_MAX`](super::group::GROUP_WRITES_SOFT_MAX).
-    #[n(0)]
+    #[cbor(n(0), with = "bounded_list")]
     pub writes: Vec<WriteAsk>,
 }
 
@@ -153,7 +151,7 @@ pub struct WriteAsk {
 pub enum AdminAsk {
     /// Add a learner.
     #[n(0)]
-    AddLearner(#[n(0)] Member),
+    AddLearner(#[cbor(n(0), with = "bounded_member")] Member),
     /// Make a learner a voter.
     #[n(1)]
     Promote {
@@ -262,7 +260,7 @@ pub enum Answer {
     #[n(7)]
     Writes {
         /// One for each, in their order.
-        #[n(0)]
+        #[cbor(n(0), with = "bounded_list")]
         answers: Vec<WriteAnswer>,
     },
     /// To [`Ask::Admin`].
@@ -302,6 +300,14 @@ pub enum Answer {
         /// Whether.
         #[n(0)]
         follows: bool,
+    },
+    /// To any request that is not taken and had no effect: it is not understood, or outside its
+    /// bounds. To ask the same again does not help.
+    #[n(25)]
+    Refused {
+        /// Why.
+        #[n(0)]
+        reason: String,
     },
 }
 
@@ -631,7 +637,7 @@ mod tests {
         }
     }
 
-    /// Golden bytes of protocol 5: a change needs a new protocol version.
+    /// Golden bytes of protocol 6: a change needs a new protocol version.
     #[test]
     fn the_protocol_does_not_change_unnoticed() {
         let ask = Request::Ask(Ask::SnapshotEnd { transfer: 8 }).encode();

@@ -1,5 +1,6 @@
 //! The cluster: types, the node, its network.
 
+mod absences;
 pub mod api;
 pub mod bootstrap;
 mod clock;
@@ -9,6 +10,7 @@ mod duties;
 mod encoding;
 pub mod frame;
 pub mod group;
+mod guard;
 mod health;
 pub mod log_handle;
 pub mod machine;
@@ -26,6 +28,7 @@ mod snapshot_pace;
 mod snapshot_transfer;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod told;
 pub mod transport;
 pub mod types;
 mod upgrade;

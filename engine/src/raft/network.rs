@@ -25,6 +25,7 @@ use super::peers::{PeerError, Peers};
 use super::snapshot_transfer::{self, Snapshot};
 use super::transport::{Channel, TransportError};
 use super::types::{LogId, Member, NodeId, TypeConfig, Vote};
+use crate::bounds;
 use crate::storage::snapshot::SnapshotHandle;
 
 /// Appends in flight to one follower: the next ones travel while it syncs the first.
@@ -116,6 +117,11 @@ impl PeerClient {
         }
     }
 
+    /// Judges a vote that came as an answer to one of this node's own.
+    pub(super) fn check_vote(&self, own: &Vote, theirs: &Vote) -> Result<(), PeerError> {
+        bounds::later_vote(own, true, theirs).map_err(|error| PeerError::Garbage(error.to_string()))
+    }
+
     fn append_timeout(&self, option: &RPCOption) -> Duration {
         match self.channel {
             Channel::Control => option.hard_ttl(),
@@ -129,7 +135,7 @@ impl PeerClient {
         frame: Append,
         timeout: Duration,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        let prev = frame.prev_log_id;
+        let (vote, prev, last) = (frame.vote, frame.prev_log_id, last_log_id(&frame));
         let asked = self
             .ask(self.channel, Request::Append(frame), timeout)
             .await;
@@ -143,6 +149,10 @@ impl PeerClient {
         };
         match answer {
             AppendAnswer::Success => Ok(AppendEntriesResponse::Success),
+            AppendAnswer::Partial { matching } if matching < prev || matching > last => {
+                let error = PeerError::Garbage("it has what was not sent".to_owned());
+                Err(self.rpc_error(error, RPCTypes::AppendEntries, timeout))
+            }
             AppendAnswer::Partial { matching } => {
                 Ok(AppendEntriesResponse::PartialSuccess(matching))
             }
@@ -152,7 +162,10 @@ impl PeerClient {
                 Err(self.rpc_error(error, RPCTypes::AppendEntries, timeout))
             }
             AppendAnswer::Conflict => Ok(AppendEntriesResponse::Conflict),
-            AppendAnswer::HigherVote { vote } => Ok(AppendEntriesResponse::HigherVote(vote)),
+            AppendAnswer::HigherVote { vote: theirs } => match self.check_vote(&vote, &theirs) {
+                Ok(()) => Ok(AppendEntriesResponse::HigherVote(theirs)),
+                Err(error) => Err(self.rpc_error(error, RPCTypes::AppendEntries, timeout)),
+            },
         }
     }
 
@@ -178,9 +191,10 @@ impl PeerClient {
             leadership_transfer: rpc.leadership_transfer,
         });
         let error = match self.ask(Channel::Control, Request::Ask(ask), timeout).await {
-            Ok(Answer::Vote(v)) => {
-                return Ok(VoteResponse::new(v.vote, v.last_log_id, v.granted));
-            }
+            Ok(Answer::Vote(v)) => match self.check_vote(&rpc.vote, &v.vote) {
+                Ok(()) => return Ok(VoteResponse::new(v.vote, v.last_log_id, v.granted)),
+                Err(error) => error,
+            },
             Ok(other) => PeerError::unexpected(&other),
             Err(error) => error,
         };
@@ -397,7 +411,7 @@ mod tests {
     use openraft::EntryPayload;
 
     use super::*;
-    use crate::raft::message::ENTRY_BYTES_MAX;
+    use crate::bounds::ENTRY_BYTES_MAX;
     use crate::raft::testing::{log_id, vote};
     use crate::raft::transport::BODY_BYTES_MAX;
     use crate::raft::types::{Entry, Proposal};

@@ -3,6 +3,7 @@
 //! `write.rs`, `read.rs`, `membership.rs` and `bootstrap.rs` hold the calls; `service.rs` answers
 //! peers; `duties.rs` is what a node does unasked.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use raft3d_core::{Epochs, LocalFault, PolicyHost};
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore};
 
+use super::absences::Absences;
 use super::api::{NodeStatus, Role};
 use super::clock::StampClock;
 use super::group::Groups;
@@ -28,6 +30,7 @@ use super::parts::Parts;
 use super::peers::Peers;
 use super::read::ReadRounds;
 use super::snapshot_transfer::Receiver;
+use super::told::Told;
 use super::transport::Transport;
 use super::types::{Incarnation, Member, NodeId, StoredMembership, TypeConfig};
 use super::{duties, group, read};
@@ -141,6 +144,10 @@ pub(super) struct Inner {
     pub(super) incoming: Mutex<Option<Receiver>>,
     pub(super) health: Health,
     pub(super) clock: StampClock,
+    pub(super) told: Told,
+    /// Entries that the operators deny: they need not be readable.
+    pub(super) denied: BTreeSet<u64>,
+    pub(super) absences: Absences,
 }
 
 impl fmt::Debug for Node {
@@ -176,6 +183,7 @@ impl Node {
         };
         let peers = Arc::new(Peers::new(transport, id, identity.incarnation));
         let epochs = parts.machine.epochs();
+        let denied = parts.machine.denied().clone();
         let machine = parts.machine.handle();
         let stored = meta::cluster_id(&machine.view())?.or(identity.cluster_id);
         if let Some(cluster_id) = stored {
@@ -218,6 +226,9 @@ impl Node {
             incoming: Mutex::new(None),
             health: Health::default(),
             clock,
+            told: Told::default(),
+            denied,
+            absences: Absences::default(),
         });
         let node = Self { inner };
         if let Some(reason) = node.inner.data_dir.fence() {

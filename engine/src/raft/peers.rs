@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::encoding::MessageError;
 use super::message::{Answer, Ask, Request};
+use super::told::Told;
 use super::transport::{
     Channel, Hello, PROTOCOL_VERSION, Party, Refusal, Route, Transport, TransportError, Welcome,
 };
@@ -25,6 +26,9 @@ pub(super) enum PeerError {
     /// The peer says that it cannot answer.
     #[error("the peer does not serve: {0}")]
     Failed(String),
+    /// The peer does not take the request, which had no effect.
+    #[error("the peer refuses the request: {0}")]
+    Refused(String),
 }
 
 impl PeerError {
@@ -33,6 +37,7 @@ impl PeerError {
     pub(super) fn no_effect(&self) -> bool {
         match self {
             Self::Transport(error) => error.never_sent(),
+            Self::Refused(_) => true,
             Self::Garbage(_) | Self::Failed(_) => false,
         }
     }
@@ -55,6 +60,7 @@ pub(super) struct Peers {
     transport: Arc<dyn Transport>,
     me: Party,
     cluster_id: OnceLock<ClusterId>,
+    told: Told,
 }
 
 impl Peers {
@@ -68,6 +74,7 @@ impl Peers {
             transport,
             me,
             cluster_id: OnceLock::new(),
+            told: Told::default(),
         }
     }
 
@@ -81,6 +88,7 @@ impl Peers {
             transport,
             me,
             cluster_id: OnceLock::new(),
+            told: Told::default(),
         }
     }
 
@@ -147,10 +155,18 @@ impl Peers {
     ) -> Result<Answer, PeerError> {
         let body = self
             .transport
-            .call(route, request.encode(), timeout)
+            .call(route.clone(), request.encode(), timeout)
             .await?;
         match Answer::decode(&body)? {
             Answer::Failed { reason } => Err(PeerError::Failed(reason)),
+            Answer::Refused { reason } => {
+                let key = format!("answer {:?} {reason}", route.hello.to.node_id);
+                if self.told.is_due(key) {
+                    let peer = route.hello.to.node_id;
+                    tracing::error!(peer, reason, "a peer refuses what this node sends");
+                }
+                Err(PeerError::Refused(reason))
+            }
             answer => Ok(answer),
         }
     }

@@ -133,7 +133,7 @@ impl Node {
 
     /// What Raft's state shows as of now; none where the node has stopped. openraft's own
     /// `with_raft_state` logs an error where whoever asked has gone.
-    async fn look<V: Send + 'static>(
+    pub(super) async fn look<V: Send + 'static>(
         &self,
         see: impl FnOnce(&RaftState<TypeConfig>) -> V + Send + 'static,
     ) -> Option<V> {

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
 
+use super::guard;
 use super::message::{
     AdminAnswer, Answer, AppendAnswer, Ask, CheckpointDigest, Identity, Request, StatusAnswer,
     TransferAsk, VoteAnswer, VoteAsk,
@@ -23,8 +25,9 @@ impl PeerService for Node {
         let recorded = |id| self.inner.recorded_incarnation(id);
         let welcome = self.inner.peers.greet(hello, recorded);
         if let Err(refusal) = &welcome {
-            tracing::warn!(from = ?hello.from, %refusal, "a peer's connection is refused");
-            self.inner.note_refusal(refusal);
+            // Whoever listens says it to the log, with the address.
+            tracing::debug!(from = ?hello.from, %refusal, "a peer's connection is refused");
+            self.inner.note_refusal(hello, refusal);
         }
         welcome
     }
@@ -32,8 +35,11 @@ impl PeerService for Node {
     fn handle(&self, hello: Hello, body: Bytes) -> BoxFuture<'static, Option<Bytes>> {
         let node = self.clone();
         async move {
-            let request = Request::decode(&body).ok()?;
-            Some(node.answer(&hello, request).await.encode())
+            let answer = match Request::decode(&body) {
+                Ok(request) => node.answer(&hello, request).await,
+                Err(error) => node.refuse(&hello, error.to_string()),
+            };
+            Some(answer.encode())
         }
         .boxed()
     }
@@ -45,10 +51,15 @@ impl Node {
             return Answer::Failed { reason };
         }
         if let Err(refusal) = self.check_sender(hello, &request) {
-            tracing::warn!(from = ?hello.from, %refusal, "a peer's message is refused");
+            if self.inner.told.is_due(format!("sender {:?}", hello.from)) {
+                tracing::warn!(from = ?hello.from, %refusal, "a peer's message is refused");
+            }
             return Answer::Failed {
                 reason: refusal.to_string(),
             };
+        }
+        if let Err(reason) = self.own().judge(hello.from.node_id, &request) {
+            return self.refuse(hello, reason);
         }
         let ask = match request {
             // Raft is spoken between nodes that have an id.
@@ -61,7 +72,13 @@ impl Node {
                     };
                 }
             },
-            Request::Append(append) => return self.answer_append(append).await,
+            Request::Append(append) => {
+                let is_denied = |index| self.inner.denied.contains(&index);
+                return match guard::check_readable(&append, is_denied) {
+                    Ok(()) => self.answer_append(append).await,
+                    Err(reason) => self.refuse(hello, reason),
+                };
+            }
             Request::Ask(ask) => ask,
         };
         match ask {
@@ -74,7 +91,7 @@ impl Node {
                 Answer::ReadIndex { committed }
             }
             Ask::Status => Answer::Status(self.status_answer()),
-            Ask::Writes(ask) => self.forwarded_writes(ask).await,
+            Ask::Writes(ask) => self.forwarded_writes(hello.from.node_id, ask).await,
             Ask::Admin(ask) => self.admin_on_leader(ask).await,
             Ask::Join(member) => self.answer_join(member).await,
             Ask::SnapshotBegin(begin) => self.begin_snapshot(begin).await,
@@ -92,6 +109,26 @@ impl Node {
                 },
             },
         }
+    }
+
+    /// What this node compares others' messages with.
+    fn own(&self) -> guard::Own {
+        let known = self.inner.raft.server_metrics();
+        let known = known.borrow_watched();
+        guard::Own {
+            id: self.id(),
+            vote: known.vote,
+            is_member: known.membership_config.nodes().next().is_some(),
+        }
+    }
+
+    /// Refuses a message that no sound member sends, and says who sent it.
+    fn refuse(&self, hello: &Hello, reason: String) -> Answer {
+        if self.inner.told.is_due(format!("message {:?}", hello.from)) {
+            let from = hello.from;
+            tracing::error!(?from, reason, "a peer's message is not taken");
+        }
+        Answer::Refused { reason }
     }
 
     /// The handshake again, for every message: this node may have learned since who its members

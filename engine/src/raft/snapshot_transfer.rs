@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use openraft::type_config::alias::SnapshotOf;
+use tokio::time::Instant;
 
 use super::message::{Answer, Ask, Request, SNAPSHOT_CHUNK_BYTES, SnapshotBegin, SnapshotChunk};
 use super::network::PeerClient;
@@ -19,6 +20,9 @@ pub(super) const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long checking and installing a complete snapshot may take.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// A transfer of which no piece came for so long is given up, and its file deleted.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// A snapshot as openraft passes it around.
 pub(super) type Snapshot = SnapshotOf<TypeConfig, SnapshotHandle>;
 
@@ -26,6 +30,8 @@ pub(super) type Snapshot = SnapshotOf<TypeConfig, SnapshotHandle>;
 pub(super) struct Receiver {
     begin: SnapshotBegin,
     file: IncomingSnapshot,
+    /// When it began, or its last piece came.
+    heard_at: Instant,
 }
 
 /// Sends a snapshot and waits until it is installed. Answers the receiver's vote.
@@ -43,8 +49,9 @@ pub(super) async fn send(
         bytes: file.size_bytes(),
         transfer,
     };
-    if let Some(vote) = step(client, Ask::SnapshotBegin(begin), 0, CHUNK_TIMEOUT).await? {
-        return Ok(vote);
+    let answered = |theirs| client.check_vote(&vote, &theirs).map(|()| theirs);
+    if let Some(theirs) = step(client, Ask::SnapshotBegin(begin), 0, CHUNK_TIMEOUT).await? {
+        return answered(theirs);
     }
     let mut offset = 0;
     while offset < file.size_bytes() {
@@ -56,12 +63,13 @@ pub(super) async fn send(
             data: piece,
         };
         offset += chunk.data.len() as u64;
-        if let Some(vote) = step(client, Ask::SnapshotChunk(chunk), offset, CHUNK_TIMEOUT).await? {
-            return Ok(vote);
+        if let Some(theirs) = step(client, Ask::SnapshotChunk(chunk), offset, CHUNK_TIMEOUT).await?
+        {
+            return answered(theirs);
         }
     }
     match step(client, Ask::SnapshotEnd { transfer }, 0, INSTALL_TIMEOUT).await? {
-        Some(vote) => Ok(vote),
+        Some(theirs) => answered(theirs),
         None => Err(PeerError::Garbage(
             "the end of a snapshot was taken for a part".to_owned(),
         )),
@@ -115,11 +123,21 @@ impl Node {
         if vote > begin.vote {
             return Answer::SnapshotDone { vote };
         }
+        // A leader has said more than this before it knows what a follower lacks.
+        if vote != begin.vote {
+            return Answer::Failed {
+                reason: "a snapshot is taken from the leader that this node follows".to_owned(),
+            };
+        }
         let machine = self.inner.machine.clone();
         match blocking(move || machine.begin_incoming()).await {
             Ok(file) => {
                 tracing::info!(bytes = begin.bytes, "a snapshot arrives");
-                *self.inner.incoming.lock().await = Some(Receiver { begin, file });
+                *self.inner.incoming.lock().await = Some(Receiver {
+                    begin,
+                    file,
+                    heard_at: Instant::now(),
+                });
                 Answer::SnapshotNext { offset: 0 }
             }
             Err(reason) => Answer::Failed { reason },
@@ -147,7 +165,8 @@ impl Node {
         }
         let written = blocking(move || receiver.file.append(&chunk.data).map(|()| receiver));
         match written.await {
-            Ok(receiver) => {
+            Ok(mut receiver) => {
+                receiver.heard_at = Instant::now();
                 *incoming = Some(receiver);
                 Answer::SnapshotNext { offset: end }
             }
@@ -159,7 +178,7 @@ impl Node {
         let refused = |reason: &str| Answer::Failed {
             reason: reason.to_owned(),
         };
-        let Some(Receiver { begin, file }) = self.inner.incoming.lock().await.take() else {
+        let Some(Receiver { begin, file, .. }) = self.inner.incoming.lock().await.take() else {
             return refused("no snapshot is being received");
         };
         if begin.transfer != transfer || file.size_bytes() != begin.bytes {
@@ -175,8 +194,12 @@ impl Node {
             .is_some_and(|id| id.leader_id > begin.vote.leader_id);
         let other =
             meta.last_log_id != begin.last_log_id || meta.last_membership != begin.membership;
+        let committed = self.look(|state| state.local_committed().copied()).await;
+        let committed = committed.flatten();
+        let contradicts = meta.last_log_id > committed
+            && meta.last_log_id.map(|id| id.index) <= committed.map(|id| id.index);
         // openraft panics on a snapshot that its sender cannot have.
-        if beyond || other {
+        if beyond || other || contradicts {
             return refused("the snapshot is not the one that was announced");
         }
         let snapshot = Snapshot {
@@ -195,6 +218,22 @@ impl Node {
             Err(error) => Answer::Failed {
                 reason: error.to_string(),
             },
+        }
+    }
+}
+
+impl Node {
+    /// Gives up a transfer whose sender has fallen silent.
+    pub(super) fn drop_silent_snapshot(&self) {
+        let Ok(mut incoming) = self.inner.incoming.try_lock() else {
+            return;
+        };
+        if incoming
+            .as_ref()
+            .is_some_and(|r| r.heard_at.elapsed() > SILENCE)
+        {
+            tracing::warn!("a snapshot did not arrive whole; what came of it is deleted");
+            *incoming = None;
         }
     }
 }

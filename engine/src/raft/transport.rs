@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use super::types::{Incarnation, NodeId};
 
 /// Version of everything that peers say to one another; a peer of another version is refused.
-pub const PROTOCOL_VERSION: u16 = 5;
+pub const PROTOCOL_VERSION: u16 = 6;
 
 /// Largest body of one request or response, in bytes. Above the largest log entry
-/// ([`ENTRY_BYTES_MAX`](super::message::ENTRY_BYTES_MAX)) with its surroundings.
+/// ([`ENTRY_BYTES_MAX`](crate::bounds::ENTRY_BYTES_MAX)) with its surroundings.
 pub const BODY_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// Kinds of traffic that must not block one another: each has connections of its own.

@@ -19,12 +19,22 @@ use tokio::time::Instant;
 
 use super::api::{WriteError, WriteOutcome, WriteRequest};
 use super::encoding::{self, STAMP_BYTES_MAX};
-use super::message::{ENTRY_BYTES_MAX, WriteAnswer};
+use super::message::WriteAnswer;
 use super::node::Node;
 use super::types::{Proposal, TypeConfig};
+use crate::bounds::ENTRY_BYTES_MAX;
 
 /// Between two tries while there is no leader or it does not answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Where a write that is to be proposed comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This node: a client of its own, or its duties.
+    Here,
+    /// Another node, on whose word nothing is taken.
+    Peer,
+}
 
 /// What one try came to.
 #[allow(
@@ -163,11 +173,7 @@ impl Node {
 
     /// Stamps and proposes on this node, which is the leader or thinks so, in that order and
     /// together. Some of them may be refused alone.
-    pub(super) async fn propose(
-        &self,
-        envelopes: impl Iterator<Item = &Bytes>,
-        deadline: Instant,
-    ) -> Tries {
+    pub(super) async fn propose(&self, writes: Vec<(&Bytes, Origin)>, deadline: Instant) -> Tries {
         let mut tries = Tries::new(deadline);
         let clock_jumped = self.inner.clock.jumped();
         if clock_jumped {
@@ -178,13 +184,13 @@ impl Node {
         if clock_jumped || self.inner.health.may_not_propose() {
             tries
                 .known
-                .extend(envelopes.map(|_| Some(Try::NotProposed)));
+                .extend(writes.iter().map(|_| Some(Try::NotProposed)));
             return tries;
         }
         let now_ms = self.inner.clock.stamp_ms();
         let mut proposals = Vec::new();
-        for envelope in envelopes {
-            let known = match stamped(envelope, now_ms) {
+        for (envelope, origin) in writes {
+            let known = match stamped(envelope, now_ms, origin) {
                 Ok(proposal) => {
                     proposals.push(proposal);
                     None
@@ -204,13 +210,13 @@ impl Node {
     }
 }
 
-/// The proposal of an unstamped envelope, or why it cannot be one.
-fn stamped(envelope: &[u8], now_ms: u64) -> Result<Proposal, String> {
-    // What does not decode would stop every replica.
-    let bytes = encoding::stamp(envelope, now_ms).map_err(|error| error.to_string())?;
-    if bytes.len() > ENTRY_BYTES_MAX {
-        let reason = format!("the request is larger than {ENTRY_BYTES_MAX} bytes");
-        return Err(reason);
+/// The proposal of an unstamped envelope, or why it cannot be one. What a replica cannot read, or
+/// would not survive, is refused here: in the log it would stop all of them.
+fn stamped(envelope: &[u8], now_ms: u64, origin: Origin) -> Result<Proposal, String> {
+    let stamped = encoding::stamp(envelope, now_ms);
+    let (bytes, read) = stamped.map_err(|error| format!("the leader does not take it: {error}"))?;
+    if origin == Origin::Peer && read.command.is_leaders_own() {
+        return Err("the leader does not take a command of its own from another node".to_owned());
     }
     Ok(Proposal(Bytes::from(bytes)))
 }
@@ -314,7 +320,49 @@ impl From<WriteAnswer> for Try {
 mod tests {
     use std::time::Duration;
 
+    use raft3d_core::Command;
+    use raft3d_core::command::{Actor, CreatePrinter, RaiseEpoch};
+
     use super::*;
+
+    fn bytes(version: u16, command: Command) -> Vec<u8> {
+        encoding::to_vec(&Envelope {
+            version,
+            proposed_at_ms: 0,
+            deadline_ms: u64::MAX,
+            actor: Actor {
+                name: "a".to_owned(),
+                verified: false,
+            },
+            request_id: RequestId::new("r"),
+            request_origin: RequestOrigin::Node,
+            request_hash: [7; 32],
+            command,
+        })
+    }
+
+    #[test]
+    fn a_leader_proposes_what_every_replica_can_read_and_nothing_else() {
+        let printer = || Command::CreatePrinter(CreatePrinter::default());
+        let sound = bytes(ENVELOPE_VERSION, printer());
+        for origin in [Origin::Here, Origin::Peer] {
+            let proposed = stamped(&sound, 77, origin).map(|proposal| proposal.0);
+            let read = proposed.map(|bytes| Envelope::from_bytes(&bytes));
+            assert!(matches!(read, Ok(Ok(read)) if read.proposed_at_ms == 77));
+            let later = bytes(ENVELOPE_VERSION + 1, printer());
+            let refused = stamped(&later, 77, origin).err();
+            assert!(refused.is_some_and(|why| why.contains("version 2")));
+            assert!(stamped(b"garbage", 77, origin).is_err());
+            let large = [sound.as_slice(), &vec![0; ENTRY_BYTES_MAX]].concat();
+            assert!(stamped(&large, 77, origin).is_err());
+        }
+        let raise = || Command::RaiseEpoch(RaiseEpoch { to: 9 });
+        for own in [Command::Checkpoint, raise()] {
+            let own = bytes(ENVELOPE_VERSION, own);
+            assert!(stamped(&own, 77, Origin::Here).is_ok());
+            assert!(stamped(&own, 77, Origin::Peer).is_err());
+        }
+    }
 
     /// As openraft does where a disk is full: the first write of the group fails, and there is no
     /// word of the others.

@@ -176,7 +176,7 @@ async fn other_clusters_are_refused() {
     let one = Cluster::started(1, Tune::default()).await;
     let mut other = Cluster::new(1, Tune::default());
     other.net = one.net.clone();
-    other.slots[0].addr = "elsewhere".to_owned();
+    other.slots[0].addr = "elsewhere:1".to_owned();
     *other.slots[0].id.lock().unwrap() = Some(9);
     other.start_all().await;
     // Both were given the same cluster id here; the node id tells them apart.
@@ -184,7 +184,7 @@ async fn other_clusters_are_refused() {
     initial.insert(5, one.initial().remove(&1).unwrap());
     let mut third = Cluster::new(1, Tune::default());
     third.net = one.net.clone();
-    third.slots[0].addr = "third".to_owned();
+    third.slots[0].addr = "third:1".to_owned();
     *third.slots[0].id.lock().unwrap() = Some(7);
     let node = third.start(0).await;
     initial.insert(7, third.initial().remove(&7).unwrap());

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use raft3d_core::command::{Actor, Bootstrap, CreatePrinter, UploadModule};
 use raft3d_core::state::rulesets::{Binding, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_core::state::{digest::Digest, printers};
@@ -188,7 +189,7 @@ impl Cluster {
         let at = self.slots.len();
         self.slots.push(Slot {
             id: Mutex::new(id),
-            addr: format!("peer-{at}"),
+            addr: format!("peer-{at}:1"),
             dir: self.root.path().join(format!("node-{at}")),
             node: Mutex::new(None),
         });
@@ -400,20 +401,29 @@ impl Cluster {
 
     /// What the node `to` answers to a peer of that id and folder.
     pub async fn ask(&self, from: (NodeId, Incarnation), to: usize, ask: Ask) -> Answer {
+        self.send(from, to, Request::Ask(ask).encode()).await
+    }
+
+    /// The same for the bytes of a request, whatever they are.
+    pub async fn send(&self, from: (NodeId, Incarnation), to: usize, body: Bytes) -> Answer {
+        let node = self.node(to);
+        let answer = node.handle(self.hello(from, to), body).await;
+        Answer::decode(&answer.expect("an answer")).unwrap()
+    }
+
+    pub fn hello(&self, from: (NodeId, Incarnation), to: usize) -> Hello {
         let party = |node_id, incarnation| Party {
             node_id: Some(node_id),
             incarnation: Some(incarnation),
         };
         let node = self.node(to);
-        let hello = Hello {
+        Hello {
             protocol: PROTOCOL_VERSION,
             channel: Channel::Control,
             cluster_id: None,
             from: party(from.0, from.1),
             to: party(node.id(), node.status().incarnation),
-        };
-        let answer = node.handle(hello, Request::Ask(ask).encode()).await;
-        Answer::decode(&answer.unwrap()).unwrap()
+        }
     }
 
     pub async fn leader(&self) -> usize {

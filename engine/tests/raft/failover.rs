@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft3d_core::command::Actor;
+use raft3d_core::command::{Actor, CreatePrinter};
 use raft3d_core::{Accepted, Command, RejectionKind, Response};
 use raft3d_engine::raft::api::{Role, WriteError, WriteRequest};
 use raft3d_engine::raft::transport::Channel;
@@ -262,7 +262,12 @@ async fn a_follower_whose_clock_lags_takes_writes() {
     let node = cluster.start(late).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let outcome = node.write(WriteRequest {
-        command: Command::Checkpoint,
+        // Of a checkpoint nobody would compare the deadline, nor take it from a follower.
+        command: Command::CreatePrinter(CreatePrinter {
+            company: "Acme".to_owned(),
+            model: "M".to_owned(),
+            ..CreatePrinter::default()
+        }),
         actor: Actor {
             name: "tester".to_owned(),
             verified: false,

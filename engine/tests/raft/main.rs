@@ -9,6 +9,7 @@
 )]
 
 mod bootstrap;
+mod bounds;
 mod clocks;
 mod cluster;
 mod epochs;

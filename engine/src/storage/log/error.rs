@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::bounds::OutOfBounds;
 use crate::codec::CodecError;
 use crate::raft::types::LogId;
 
@@ -104,6 +105,9 @@ pub enum LogError {
         /// Limit, bytes.
         limit: usize,
     },
+    /// An entry that this log could not read again.
+    #[error("an entry is not written: {0}; this is a defect, report it")]
+    OutOfBounds(#[from] OutOfBounds),
     /// A call that would leave a hole, or that touches what was purged.
     #[error("{what} at {at} does not fit a log that ends at {last}; this is a defect, report it")]
     NotNext {

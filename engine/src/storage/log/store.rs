@@ -20,6 +20,7 @@ use super::recovery::{Recovered, recover};
 use super::shared::{Entries, LogStats, Op, Shared, State, Waits, stopped};
 use super::tip::next_index;
 use super::writer::Writer;
+use crate::bounds;
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
 
 /// The log. Cheap to clone; all clones are the same log. It is closed with [`LogStore::close`], or
@@ -193,6 +194,7 @@ impl LogStore {
         let options = &self.shared().options;
         let mut parts: Vec<Entries> = Vec::new();
         for entry in entries {
+            bounds::entry(entry)?;
             let mut record = Vec::new();
             let length = put_entry(&mut record, entry);
             if length > options.record_bytes_max() {

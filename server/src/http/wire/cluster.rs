@@ -1,5 +1,6 @@
 //! The cluster in JSON.
 
+use raft3d_engine::bounds;
 use raft3d_engine::raft::api::{ClusterStatus, MemberStatus, NodeStatus, Role};
 use raft3d_engine::raft::{Incarnation, Member, NodeId};
 use serde::Serialize;
@@ -112,17 +113,11 @@ pub(crate) fn read_member(mut body: Fields<'_>) -> Result<Member, Problem> {
     })
 }
 
-/// Longest host name (RFC 1035, 2.3.4) with a port, in bytes.
-const ADDRESS_BYTES_MAX: usize = 255 + 6;
-
 fn address(body: &mut Fields<'_>, name: &str) -> Result<String, Problem> {
     let text = body.required_text(name)?;
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-    let port = port
-        .and_then(|(_, port)| port.parse::<u16>().ok())
-        .filter(|port| *port > 0);
-    if port.is_none() || text.len() > ADDRESS_BYTES_MAX || text.contains(char::is_whitespace) {
-        return Err(Problem::field(&body.pointer(name), "must be host:port"));
+    if let Err(error) = bounds::address(&text) {
+        let why = format!("must be host:port: {error}");
+        return Err(Problem::field(&body.pointer(name), why));
     }
     Ok(text)
 }
