@@ -74,13 +74,69 @@ fn a_folder_in_use_is_refused_in_one_line() {
 fn another_format_is_refused() {
     let dir = tempdir().unwrap();
     drop(DataDir::open(dir.path()).unwrap());
-    let found = DATA_FORMAT_VERSION + 1;
-    fs::write(dir.path().join("VERSION"), format!("raft3d-data {found}\n")).unwrap();
-    let error = error(dir.path());
+    let version = |n: u32| {
+        fs::write(dir.path().join("VERSION"), format!("raft3d-data {n}\n")).unwrap();
+        error(dir.path())
+    };
+    let newer = version(DATA_FORMAT_VERSION + 1);
+    assert!(matches!(newer, DataDirError::Newer(_)), "{newer}");
+    let (found, known) = (DATA_FORMAT_VERSION + 1, DATA_FORMAT_VERSION);
+    let text =
+        format!("a newer version of raft3d (format {found}; this program reads up to {known}");
+    assert!(newer.to_string().contains(&text), "{newer}");
+    let older = version(DATA_FORMAT_VERSION - 1);
     assert!(
-        matches!(&error, DataDirError::WrongVersion { found, .. } if *found == (DATA_FORMAT_VERSION + 1).to_string()),
-        "{error}"
+        matches!(older, DataDirError::WrongVersion { .. }),
+        "{older}"
     );
+    assert!(newer.is_of_other_version() && older.is_of_other_version());
+}
+
+/// As a later version would write it: its first and last line are the same in every format.
+fn sealed(kind: &str, format: u32, body: &str) -> String {
+    let text = format!("raft3d {kind} {format}\n{body}");
+    format!("{text}blake3 {}\n", blake3::hash(text.as_bytes()).to_hex())
+}
+
+#[test]
+fn a_newer_identity_is_no_damage() {
+    let dir = tempdir().unwrap();
+    drop(DataDir::open(dir.path()).unwrap());
+    let file = dir.path().join("identity");
+    let newer = sealed("identity", 2, "incarnation 00\nsomething new\n");
+    fs::write(&file, &newer).unwrap();
+    let error = error(dir.path());
+    assert!(error.is_of_other_version(), "{error}");
+    let text = "identity was written by a newer version of raft3d (format 2; this program reads up \
+                to 1): run that version";
+    assert!(error.to_string().contains(text), "{error}");
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        newer,
+        "it is left alone"
+    );
+}
+
+#[test]
+fn a_fence_that_is_newer_or_damaged_is_still_a_fence() {
+    let dir = tempdir().unwrap();
+    let open = DataDir::open(dir.path()).unwrap();
+    assert_eq!(open.fence().unwrap(), None);
+    open.set_fence("its state differs\nfrom the others")
+        .unwrap();
+    let kept = open.fence().unwrap();
+    assert_eq!(kept.as_deref(), Some("its state differs from the others"));
+    let file = dir.path().join("state/fenced");
+    for damaged in ["", "its state differs", "\u{fffd}"] {
+        fs::write(&file, damaged).unwrap();
+        let said = open.fence().unwrap().unwrap();
+        assert!(said.contains("delete the folder `state`"), "{said}");
+    }
+    fs::write(&file, [0xff, 0xfe]).unwrap();
+    assert!(open.fence().unwrap().is_some());
+    fs::write(&file, sealed("fence", 2, "in another language\n")).unwrap();
+    let error = open.fence().unwrap_err();
+    assert!(error.is_of_other_version(), "{error}");
 }
 
 #[test]
@@ -113,10 +169,8 @@ fn every_damage_of_the_small_files_is_refused() {
             for bytes in [flipped, whole.iter().copied().take(at).collect::<Vec<_>>()] {
                 fs::write(&file, &bytes).unwrap();
                 let error = error(dir.path());
-                let refused = matches!(
-                    error,
-                    DataDirError::Damaged { .. } | DataDirError::WrongVersion { .. }
-                );
+                let refused = matches!(error, DataDirError::Damaged { .. })
+                    || name == "VERSION" && error.is_of_other_version();
                 assert!(refused, "{name} at {at}: {error}");
             }
         }

@@ -164,9 +164,8 @@ fn check_error(error: UploadError) -> CheckError {
         UploadError::Compile(CompileError::Compiler(_)) => refused("compile_failed"),
         // The compiler runs in a process of its own because modules can make it crash.
         UploadError::Compile(CompileError::Crashed(_)) => refused("compile_crashed"),
-        UploadError::Compile(CompileError::Spawn(_)) | UploadError::Load(_) => {
-            CheckError::Fault(text)
-        }
+        UploadError::Compile(CompileError::Spawn(_) | CompileError::OtherProgram(_))
+        | UploadError::Load(_) => CheckError::Fault(text),
     }
 }
 

@@ -4,12 +4,11 @@
 //! The schema becomes a part of what `/api/v1/policies/{sha256}` answers: one that is no JSON would
 //! leave a module that no node can show.
 
-use anyhow::Context;
 use raft3d_engine::policy::{self, ChildCompiler, ModuleProblem, ModuleReport};
 use raft3d_engine::sdk::Manifest;
 use raft3d_engine::sdk::manifest::SECTION;
 
-use crate::cli::COMPILE_WORKER;
+use crate::cli::{COMMIT, COMPILE_WORKER};
 use crate::config_schema::{BAD_SCHEMA, ConfigSchema};
 
 /// The allocator (mimalloc) takes address space by the gibibyte, which is all that a compiling child
@@ -17,14 +16,19 @@ use crate::config_schema::{BAD_SCHEMA, ConfigSchema};
 /// `a_sound_module_is_taken_every_time` and `the_tutorial_works_as_it_stands`.
 const CHILD_ALLOCATOR: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "0");
 
+/// The file of this very program, also when another one was put in its place or it was deleted, as a
+/// package manager does under a running node: the kernel keeps it for as long as the process runs.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+/// How a compiling child is called in lists of processes.
+const CHILD_NAME: &str = "raft3d";
+
 /// What compiles modules: this program, in a child process.
-///
-/// # Errors
-/// This program's own file is not found.
-pub(crate) fn compiler() -> anyhow::Result<ChildCompiler> {
-    let program = std::env::current_exe().context("this program does not find itself")?;
+pub(crate) fn compiler() -> ChildCompiler {
     let (option, value) = CHILD_ALLOCATOR;
-    Ok(ChildCompiler::new(program, [COMPILE_WORKER.into()]).with_env(option, value))
+    ChildCompiler::new(THIS_PROGRAM.into(), [COMPILE_WORKER.into()])
+        .named(CHILD_NAME)
+        .of_build(COMMIT)
+        .with_env(option, value)
 }
 
 /// Checks a module without running it, as an upload does.

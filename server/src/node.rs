@@ -65,12 +65,12 @@ impl RunningNode {
         let data_dir = Arc::new(
             spawn_blocking(move || DataDir::open(&folder))
                 .await?
-                .map_err(said)?,
+                .map_err(|error| OtherVersion::or_said(&error, error.is_of_other_version()))?,
         );
         let host = policy_host(&data_dir)?;
         let dry_runs = DryRunHost::new(
             data_dir.modules_cache_dir(),
-            Arc::new(compiler()?),
+            Arc::new(compiler()),
             DRY_RUNS_MAX,
         );
         let observer: Arc<dyn ApplyObserver> = Arc::new(Prefetcher::start(Arc::clone(&host))?);
@@ -84,7 +84,9 @@ impl RunningNode {
             Some(observer),
             apply,
         );
-        let parts = opened.await.map_err(said)?;
+        let parts = opened
+            .await
+            .map_err(|error| OtherVersion::or_said(&error, error.is_of_other_version()))?;
         let transport: Arc<dyn Transport> = peer::transport();
         let at = match config.start.own_address() {
             Some(own) => told(own),
@@ -112,7 +114,9 @@ impl RunningNode {
             clock: Arc::new(now_ms),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let node = Node::start(options, parts, transport).await.map_err(said)?;
+        let node = Node::start(options, parts, transport)
+            .await
+            .map_err(|error| OtherVersion::or_said(&error, error.is_of_other_version()))?;
         let peers = tokio::spawn(peer::serve(peer, Arc::new(node.clone())));
         let founding = tokio::spawn(found(node.clone(), initial_members(config, &node, &at)));
         let backend = Arc::new(NodeBackend::new(node.clone(), host, Arc::new(dry_runs)));
@@ -152,6 +156,25 @@ impl RunningNode {
     }
 }
 
+/// Why this program cannot run on a node, and another version of it can.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OtherVersion(String);
+
+impl OtherVersion {
+    /// An error as one line, marked if it `is_of_other_version`.
+    pub(crate) fn or_said(
+        error: impl core::fmt::Display,
+        is_of_other_version: bool,
+    ) -> anyhow::Error {
+        if is_of_other_version {
+            anyhow::Error::new(Self(error.to_string()))
+        } else {
+            said(error)
+        }
+    }
+}
+
 /// An engine's error as one line: its message says everything, its source says part of it again.
 fn said(error: impl core::fmt::Display) -> anyhow::Error {
     anyhow!("{error}")
@@ -168,7 +191,7 @@ fn now_ms() -> u64 {
 fn policy_host(data_dir: &DataDir) -> anyhow::Result<Arc<WasmHost>> {
     let options = HostOptions {
         cache_dir: data_dir.modules_cache_dir(),
-        compiler: Arc::new(compiler()?),
+        compiler: Arc::new(compiler()),
         settings: EngineSettings::default(),
     };
     WasmHost::new(options).map(Arc::new).map_err(said)

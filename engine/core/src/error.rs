@@ -29,6 +29,15 @@ pub enum LocalFault {
         /// What the compiler said.
         detail: String,
     },
+    /// The compiling process of this node does not run, or is another program than the node. The
+    /// module has nothing to do with it.
+    #[error("module {module} could not be compiled on this node: {detail}")]
+    Compiler {
+        /// SHA-256 of the module, in hex.
+        module: String,
+        /// What is the matter with the compiling process.
+        detail: String,
+    },
     /// The policy runtime failed for want of a local resource.
     #[error("the policy runtime failed: {0}")]
     Runtime(String),
@@ -52,4 +61,19 @@ pub enum LocalFault {
         /// What the program supports.
         supported: Epochs,
     },
+}
+
+impl LocalFault {
+    /// Whether the entry that was applied may be what brings it about, on every replica alike. If not,
+    /// it is this replica's own, and to deny the entry would be wrong.
+    #[must_use]
+    pub const fn may_be_the_entrys(&self) -> bool {
+        match self {
+            Self::CorruptRow { .. }
+            | Self::Compile { .. }
+            | Self::Runtime(_)
+            | Self::CorruptEntry { .. } => true,
+            Self::Storage(_) | Self::Compiler { .. } | Self::Epoch { .. } => false,
+        }
+    }
 }

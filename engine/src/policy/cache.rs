@@ -44,9 +44,7 @@ impl CodeKey {
     /// The key of `module` in `engine`: another compiler, processor, instrumentation or gas table
     /// makes another key.
     pub(crate) fn new(module: ModuleDigest, engine: &Engine) -> Self {
-        let mut hasher = HashInto(blake3::Hasher::new());
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let compatibility = hasher.0.finalize();
+        let compatibility = compatibility(engine);
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"raft3d native code 1");
         hasher.update(&module.0);
@@ -55,6 +53,14 @@ impl CodeKey {
         hasher.update(&GAS_TABLE_VERSION.to_be_bytes());
         Self(hasher.finalize().into())
     }
+}
+
+/// What the native code of `engine` depends on beside the module: the compiler's version, its
+/// settings, and the processor.
+pub(super) fn compatibility(engine: &Engine) -> blake3::Hash {
+    let mut hasher = HashInto(blake3::Hasher::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.0.finalize()
 }
 
 /// Lets `std::hash::Hash` feed BLAKE3, whose result does not depend on the Rust release.

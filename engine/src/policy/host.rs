@@ -236,6 +236,12 @@ impl WasmHost {
                 lock(&self.known).insert(module, Loaded::Invalid);
                 Ok(Some(Loaded::Invalid))
             }
+            Err(LoadError::Compile(error)) if error.is_of_this_machine() => {
+                Err(LocalFault::Compiler {
+                    module: module.to_string(),
+                    detail: error.to_string(),
+                })
+            }
             Err(LoadError::Compile(error)) => Err(compile_fault(error.to_string())),
             Err(LoadError::Load(what)) => Err(compile_fault(what)),
         }

@@ -77,6 +77,14 @@ pub enum WriteError {
         #[n(1)]
         bytes_max: usize,
     },
+    /// Certainly not done: an alarm of the cluster stops all writes until an operator has acted.
+    #[error("writes are stopped, and nothing was written: {reason}")]
+    #[n(35)]
+    Stopped {
+        /// The alarm, and the way out.
+        #[n(0)]
+        reason: String,
+    },
 }
 
 /// How fresh a read must be.

@@ -250,6 +250,10 @@ impl Node {
     }
 
     pub(super) async fn own_command(&self, command: Command) {
+        // The alarm has been told to the log.
+        if self.inner.health.alarm().is_some() {
+            return;
+        }
         let request = WriteRequest {
             command,
             actor: Actor {

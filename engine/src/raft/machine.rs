@@ -200,10 +200,15 @@ impl StateMachine {
             Ok(Err(fault)) => fault,
             Err(_) => LocalFault::Runtime("apply panicked".to_owned()),
         };
+        let way_out = if fault.may_be_the_entrys() {
+            "Clear the cause and restart this node; if every node fails at the same entry, restart \
+             all of them with --deny-at and its index"
+        } else {
+            "Clear the cause and restart this node"
+        };
         let message = format!(
             "applying the chunk of the log from index {first} on failed: {fault}. Nothing of it \
-             was kept. Clear the cause and restart this node; where every node fails at the same \
-             entry, restart all of them with --deny-at and its index"
+             was kept. {way_out}"
         );
         error!("{message}");
         Err(self.shared.set_fault(message))

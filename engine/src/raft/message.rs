@@ -419,6 +419,13 @@ pub enum WriteAnswer {
     /// Certainly not proposed: the leader hands over or has lost its quorum.
     #[n(4)]
     NotNow,
+    /// Certainly not proposed: an alarm of the cluster stops all writes.
+    #[n(35)]
+    Stopped {
+        /// The alarm, and the way out.
+        #[n(0)]
+        reason: String,
+    },
 }
 
 /// What the leader answers to a change of the membership.
@@ -592,7 +599,13 @@ mod tests {
                 checkpoints,
             }),
             Answer::Writes {
-                answers: vec![WriteAnswer::Unknown, WriteAnswer::NotNow],
+                answers: vec![
+                    WriteAnswer::Unknown,
+                    WriteAnswer::NotNow,
+                    WriteAnswer::Stopped {
+                        reason: "an alarm".to_owned(),
+                    },
+                ],
             },
             Answer::Admin(AdminAnswer::Failed(MembershipError::NoLeader)),
             Answer::NotLeader { leader: None },

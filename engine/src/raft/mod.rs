@@ -30,6 +30,7 @@ mod snapshot_transfer;
 pub(crate) mod testing;
 pub mod told;
 pub mod transport;
+mod tried;
 pub mod types;
 mod upgrade;
 mod write;

@@ -117,6 +117,18 @@ pub enum StartError {
     DataDir(#[from] DataDirError),
 }
 
+impl StartError {
+    /// Whether another version of this program is to be run on this node.
+    #[must_use]
+    pub const fn is_of_other_version(&self) -> bool {
+        match self {
+            Self::DataDir(error) => error.is_of_other_version(),
+            Self::State(fault) => matches!(fault, LocalFault::Epoch { .. }),
+            Self::Config(_) | Self::Raft(_) => false,
+        }
+    }
+}
+
 /// A running node. Cheap to clone; all clones are the same node.
 #[derive(Clone)]
 pub struct Node {
@@ -175,6 +187,7 @@ impl Node {
         crate::sabotage::announce();
         let id = options.node_id;
         parts.data_dir.set_node_id(id)?;
+        let fence = parts.data_dir.fence()?;
         let identity = parts.data_dir.identity();
         let member = Member {
             peer_addr: options.peer_addr.clone(),
@@ -231,7 +244,7 @@ impl Node {
             absences: Absences::default(),
         });
         let node = Self { inner };
-        if let Some(reason) = node.inner.data_dir.fence() {
+        if let Some(reason) = fence {
             node.fence(reason);
         }
         let rounds = read::run_rounds(node.clone(), read_queue);

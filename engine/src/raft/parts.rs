@@ -44,6 +44,18 @@ pub enum OpenError {
     CutShort(String),
 }
 
+impl OpenError {
+    /// Whether another version of this program is to be run on the folder.
+    #[must_use]
+    pub const fn is_of_other_version(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_of_other_version(),
+            Self::State(error) => error.is_of_other_version(),
+            Self::Read(_) | Self::CutShort(_) => false,
+        }
+    }
+}
+
 impl Parts {
     /// Opens log, state and snapshots of a data folder; what is damaged and can be rebuilt is.
     ///

@@ -21,6 +21,7 @@ use super::api::{WriteError, WriteOutcome, WriteRequest};
 use super::encoding::{self, STAMP_BYTES_MAX};
 use super::message::WriteAnswer;
 use super::node::Node;
+use super::tried::Tried;
 use super::types::{Proposal, TypeConfig};
 use crate::bounds::ENTRY_BYTES_MAX;
 
@@ -49,6 +50,8 @@ pub(super) enum Try {
     Overloaded,
     /// Certainly not proposed; another try will not help.
     Refused(String),
+    /// Certainly not proposed: this alarm stops all writes.
+    Stopped(String),
     /// Perhaps proposed.
     Unknown,
 }
@@ -61,6 +64,9 @@ impl Node {
     pub async fn write(&self, request: WriteRequest) -> Result<WriteOutcome, WriteError> {
         if let Some(reason) = self.inner.closed_or_fenced() {
             return Err(WriteError::Unavailable { reason });
+        }
+        if let Some(reason) = self.inner.health.alarm() {
+            return Err(WriteError::Stopped { reason });
         }
         let Ok(_permit) = self.inner.own_writes.try_acquire() else {
             return Err(WriteError::Overloaded);
@@ -102,37 +108,23 @@ impl Node {
         request_id: RequestId,
         deadline: Instant,
     ) -> Result<WriteOutcome, WriteError> {
-        let mut perhaps_proposed = false;
+        let mut tries = Tried::not_yet(request_id);
         loop {
             let tried = self.inner.groups.try_once(envelope.clone(), deadline);
-            match tried.await {
-                Try::Done(outcome) if is_too_late(&outcome) => {
-                    // The log's time may be ahead of all clocks: the next write is to know.
-                    self.inner.look_at_log_time();
-                    // An earlier try may have been done, and its record be gone by now.
-                    if perhaps_proposed {
-                        return Err(WriteError::OutcomeUnknown { request_id });
-                    }
-                    return Ok(outcome);
-                }
-                Try::Done(outcome) => return Ok(outcome),
-                Try::Overloaded if !perhaps_proposed => return Err(WriteError::Overloaded),
-                Try::Refused(reason) if !perhaps_proposed => {
-                    return Err(WriteError::Unavailable { reason });
-                }
-                Try::Unknown => perhaps_proposed = true,
-                Try::NotProposed | Try::Overloaded | Try::Refused(_) => {}
+            let tried = tried.await;
+            if matches!(&tried, Try::Done(outcome) if is_too_late(outcome)) {
+                // The log's time may be ahead of all clocks: the next write is to know.
+                self.inner.look_at_log_time();
+            }
+            if let Some(told) = tries.after(tried) {
+                return told;
             }
             let closed = self.inner.closed_by();
             if closed.is_none() && Instant::now() + RETRY_PAUSE < deadline {
                 tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
-            return Err(match closed {
-                _ if perhaps_proposed => WriteError::OutcomeUnknown { request_id },
-                Some(reason) => WriteError::Unavailable { reason },
-                None => WriteError::NoLeader,
-            });
+            return Err(tries.at_the_end(closed));
         }
     }
 
@@ -175,6 +167,11 @@ impl Node {
     /// together. Some of them may be refused alone.
     pub(super) async fn propose(&self, writes: Vec<(&Bytes, Origin)>, deadline: Instant) -> Tries {
         let mut tries = Tries::new(deadline);
+        if let Some(alarm) = self.inner.health.alarm() {
+            let stopped = writes.iter().map(|_| Some(Try::Stopped(alarm.clone())));
+            tries.known.extend(stopped);
+            return tries;
+        }
         let clock_jumped = self.inner.clock.jumped();
         if clock_jumped {
             tracing::warn!(
@@ -299,6 +296,7 @@ impl From<Try> for WriteAnswer {
             Try::NotProposed => Self::NotNow,
             Try::Overloaded => Self::Overloaded,
             Try::Refused(reason) => Self::Refused { reason },
+            Try::Stopped(reason) => Self::Stopped { reason },
             Try::Unknown => Self::Unknown,
         }
     }
@@ -311,6 +309,7 @@ impl From<WriteAnswer> for Try {
             WriteAnswer::Overloaded => Self::Overloaded,
             WriteAnswer::Unknown => Self::Unknown,
             WriteAnswer::Refused { reason } => Self::Refused(reason),
+            WriteAnswer::Stopped { reason } => Self::Stopped(reason),
             WriteAnswer::NotNow => Self::NotProposed,
         }
     }

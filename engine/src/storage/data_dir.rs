@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/VERSION        format of the folder
 //! DIR/LOCK           locked while a process uses the folder
-//! DIR/identity       incarnation, node id, cluster id; checksummed
+//! DIR/identity       incarnation, node id, cluster id; checksummed ([`super::newer`])
 //! DIR/log/           the Raft log
 //! DIR/state/         the state database: a cache of snapshot and log
 //! DIR/snapshots/     snapshot files
@@ -19,6 +19,7 @@ use raft3d_core::ClusterId;
 use thiserror::Error;
 
 use super::files::{create_dir, sync_dir, temporary_name, write_atomic};
+use super::newer::{NewerFormat, Unsealed, seal, unseal};
 use crate::raft::types::{Incarnation, NodeId};
 
 /// Format of the data folder that this build reads and writes. 2: decision records, and what an
@@ -27,10 +28,18 @@ pub const DATA_FORMAT_VERSION: u32 = 4;
 
 /// Says in the folder of the state why it is not to be served.
 const FENCE_FILE: &str = "fenced";
+const FENCE_KIND: &str = "fence";
+const FENCE_FORMAT: u32 = 1;
+const IDENTITY_KIND: &str = "identity";
+const IDENTITY_FORMAT: u32 = 1;
 const VERSION_FILE: &str = "VERSION";
 const LOCK_FILE: &str = "LOCK";
 const IDENTITY_FILE: &str = "identity";
 const VERSION_PREFIX: &str = "raft3d-data ";
+/// Why a state is not served whose fence is not readable.
+const FENCED_UNREADABLY: &str = "its state is fenced, and the file `state/fenced` does not say why \
+    any more: stop it, delete the folder `state` in its data folder, and start it again to rebuild \
+    the state from its snapshot and its log";
 /// Longest `VERSION` or `identity` file that is read, in bytes.
 const SMALL_FILE_BYTES_MAX: u64 = 4096;
 
@@ -46,9 +55,12 @@ pub enum DataDirError {
         /// Folder.
         path: PathBuf,
     },
-    /// The folder was written by another version.
+    /// The folder, or a file in it, was written by a later version.
+    #[error(transparent)]
+    Newer(#[from] NewerFormat),
+    /// The folder was written by an earlier version, whose format this one does not read.
     #[error(
-        "the data folder {path} has format {found}, and this build reads format \
+        "the data folder {path} has format {found}, and this program reads format \
          {DATA_FORMAT_VERSION} only: run the version of raft3d that wrote it, or choose another \
          folder with --data"
     )]
@@ -120,6 +132,38 @@ pub enum DataDirError {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes for a new identity: {0}")]
     Random(String),
+}
+
+impl DataDirError {
+    /// Whether another version of this program is to be run on the folder.
+    #[must_use]
+    pub const fn is_of_other_version(&self) -> bool {
+        matches!(self, Self::Newer(_) | Self::WrongVersion { .. })
+    }
+}
+
+/// Compares what a file `VERSION` says with [`DATA_FORMAT_VERSION`]. `path` is its folder.
+///
+/// # Errors
+/// The folder is of another version, or the text is not what any version writes.
+pub fn check_version(path: &Path, text: &str) -> Result<(), DataDirError> {
+    let found = text
+        .strip_prefix(VERSION_PREFIX)
+        .and_then(|rest| rest.strip_suffix('\n'));
+    match found.map(|found| (found, found.parse::<u32>())) {
+        Some((_, Ok(DATA_FORMAT_VERSION))) => Ok(()),
+        Some((_, Ok(found))) if found > DATA_FORMAT_VERSION => Err(NewerFormat {
+            path: path.to_owned(),
+            found,
+            known: DATA_FORMAT_VERSION,
+        }
+        .into()),
+        Some((found, Ok(_))) => Err(DataDirError::WrongVersion {
+            path: path.to_owned(),
+            found: found.to_owned(),
+        }),
+        _ => Err(damaged(path, "the file VERSION is not readable")),
+    }
 }
 
 /// Who a data folder is.
@@ -207,13 +251,26 @@ impl DataDir {
     /// # Errors
     /// The file cannot be written.
     pub fn set_fence(&self, reason: &str) -> io::Result<()> {
-        write_atomic(&self.fence_file(), reason.as_bytes())
+        let body = format!("{}\n", reason.replace('\n', " "));
+        let text = seal(FENCE_KIND, FENCE_FORMAT, &body);
+        write_atomic(&self.fence_file(), text.as_bytes())
     }
 
-    /// Why the state must not be served, if so.
-    #[must_use]
-    pub fn fence(&self) -> Option<String> {
-        fs::read_to_string(self.fence_file()).ok()
+    /// Why the state must not be served, if so. A file that does not say why any more still says
+    /// that.
+    ///
+    /// # Errors
+    /// It cannot be read, or is of a later version.
+    pub fn fence(&self) -> Result<Option<String>, DataDirError> {
+        let path = self.fence_file();
+        let Some(text) = read_small(&path)? else {
+            return Ok(None);
+        };
+        match unseal(FENCE_KIND, FENCE_FORMAT, &text) {
+            Unsealed::Body(reason) => Ok(Some(reason.trim_end().to_owned())),
+            Unsealed::Newer(found) => Err(newer(path, found, FENCE_FORMAT)),
+            Unsealed::Damaged => Ok(Some(FENCED_UNREADABLY.to_owned())),
+        }
     }
 
     fn fence_file(&self) -> PathBuf {
@@ -301,20 +358,6 @@ fn acquire_lock(path: &Path) -> Result<File, DataDirError> {
     }
 }
 
-fn check_version(path: &Path, text: &str) -> Result<(), DataDirError> {
-    let found = text
-        .strip_prefix(VERSION_PREFIX)
-        .and_then(|rest| rest.strip_suffix('\n'));
-    match found {
-        Some(version) if version == DATA_FORMAT_VERSION.to_string() => Ok(()),
-        Some(version) if version.parse::<u32>().is_ok() => Err(DataDirError::WrongVersion {
-            path: path.to_owned(),
-            found: version.to_owned(),
-        }),
-        _ => Err(damaged(path, "the file VERSION is not readable")),
-    }
-}
-
 /// A folder without `VERSION` is a new one only if it holds nothing but what a start that was cut
 /// short left behind.
 fn check_foreign(path: &Path) -> Result<(), DataDirError> {
@@ -345,8 +388,12 @@ fn check_foreign(path: &Path) -> Result<(), DataDirError> {
 
 fn open_identity(path: &Path) -> Result<Identity, DataDirError> {
     if let Some(text) = read_small(&path.join(IDENTITY_FILE))? {
-        return parse_identity(&text)
-            .ok_or_else(|| damaged(path, "the file identity is not readable"));
+        let unreadable = || damaged(path, "the file identity is not readable");
+        return match unseal(IDENTITY_KIND, IDENTITY_FORMAT, &text) {
+            Unsealed::Newer(found) => Err(newer(path.join(IDENTITY_FILE), found, IDENTITY_FORMAT)),
+            Unsealed::Body(body) => parse_identity(body).ok_or_else(unreadable),
+            Unsealed::Damaged => Err(unreadable()),
+        };
     }
     // Without its identity a folder with a log would vote as somebody else.
     if path.join("log").exists() {
@@ -374,19 +421,21 @@ fn write_identity(path: &Path, identity: &Identity) -> Result<(), DataDirError> 
 }
 
 fn format_identity(identity: &Identity) -> String {
+    seal(IDENTITY_KIND, IDENTITY_FORMAT, &identity_body(identity))
+}
+
+fn identity_body(identity: &Identity) -> String {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
-    let body = format!(
-        "raft3d identity 1\nincarnation {}\nnode_id {}\ncluster_id {}\n",
+    format!(
+        "incarnation {}\nnode_id {}\ncluster_id {}\n",
         identity.incarnation,
         or_none(identity.node_id.map(|id| id.to_string())),
         or_none(identity.cluster_id.map(|id| id.to_string())),
-    );
-    let checksum = blake3::hash(body.as_bytes()).to_hex();
-    format!("{body}blake3 {checksum}\n")
+    )
 }
 
-fn parse_identity(text: &str) -> Option<Identity> {
-    let mut lines = text.lines().skip(1);
+fn parse_identity(body: &str) -> Option<Identity> {
+    let mut lines = body.lines();
     let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
     let mut incarnation = [0; 16];
     hex::decode_to_slice(value("incarnation")?, &mut incarnation).ok()?;
@@ -403,8 +452,8 @@ fn parse_identity(text: &str) -> Option<Identity> {
         node_id,
         cluster_id,
     };
-    // Whatever differs from what would be written now is damage; the checksum is part of it.
-    (format_identity(&identity) == text).then_some(identity)
+    // Whatever differs from what would be written now is damage.
+    (identity_body(&identity) == body).then_some(identity)
 }
 
 /// The text of a small file; none where there is no such file.
@@ -430,4 +479,8 @@ fn damaged(path: &Path, detail: &str) -> DataDirError {
         path: path.to_owned(),
         detail: detail.to_owned(),
     }
+}
+
+fn newer(path: PathBuf, found: u32, known: u32) -> DataDirError {
+    DataDirError::Newer(NewerFormat { path, found, known })
 }

@@ -3,5 +3,6 @@
 pub mod data_dir;
 pub(crate) mod files;
 pub mod log;
+pub mod newer;
 pub mod snapshot;
 pub mod state;

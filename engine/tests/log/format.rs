@@ -117,28 +117,38 @@ async fn another_format_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     drop(store);
-    let path = dir.path().join("0000000000000001.seg");
-    let mut file = fs::read(&path).unwrap();
-    file[8] = 2;
-    let checksum = crc32c(&file[..56]).to_le_bytes();
-    file[56..60].copy_from_slice(&checksum);
-    fs::write(&path, file).unwrap();
+    let segment = dir.path().join("0000000000000001.seg");
+    let sound = fs::read(&segment).unwrap();
+    let as_of = |format: u8| {
+        let mut file = sound.clone();
+        file[8] = format;
+        let checksum = crc32c(&file[..56]).to_le_bytes();
+        file[56..60].copy_from_slice(&checksum);
+        fs::write(&segment, file).unwrap();
+        open(dir.path()).unwrap_err()
+    };
+    let (newer, older) = (as_of(2), as_of(0));
+    let text = "was written by a newer version of raft3d (format 2; this program reads up to 1)";
+    assert!(newer.to_string().contains(text), "{newer}");
+    assert!(
+        matches!(older, LogError::Format { found: 0, .. }),
+        "{older}"
+    );
+    let text = "start it with the program that wrote it";
+    assert!(older.to_string().contains(text), "{older}");
+    assert!(newer.is_of_other_version() && older.is_of_other_version());
+
+    // The watermark is read first, and its older slot may still be ours.
+    fs::write(&segment, sound).unwrap();
+    let watermark = dir.path().join("watermark");
+    let mut slots = fs::read(&watermark).unwrap();
+    let length = u32::from_le_bytes(slots[12..16].try_into().unwrap()) as usize;
+    slots[8] = 2;
+    let checksum = crc32c(&slots[..16 + length]).to_le_bytes();
+    slots[16 + length..20 + length].copy_from_slice(&checksum);
+    fs::write(&watermark, &slots).unwrap();
     let error = open(dir.path()).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            LogError::Format {
-                found: 2,
-                known: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("start it with the program that wrote it"),
-        "{error}"
-    );
+    assert!(error.is_of_other_version(), "{error}");
+    assert!(error.to_string().contains("watermark"), "{error}");
+    assert_eq!(fs::read(&watermark).unwrap(), slots, "it is left alone");
 }

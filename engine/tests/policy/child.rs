@@ -6,7 +6,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft3d_core::{Export, PolicyCall, PolicyHost};
+use raft3d_core::{Export, LocalFault, PolicyCall, PolicyHost};
 use raft3d_engine::policy::{
     ChildCompiler, CompileError, CompileLimits, Compiler, EngineSettings, HostOptions, WasmHost,
     compile, module_digest,
@@ -24,7 +24,23 @@ const MISCHIEF: &str = "RAFT3D_TEST_MISCHIEF";
 #[ignore = "the role of the compiling child"]
 fn role_of_the_worker() {
     let mut output = File::options().write(true).open("/proc/self/fd/3").unwrap();
-    match std::env::var(MISCHIEF).as_deref() {
+    let mischief = std::env::var(MISCHIEF);
+    match mischief.as_deref() {
+        Ok("other-build") => {
+            let stdin = &mut std::io::stdin().lock();
+            compile::serve(stdin, &mut output, "another commit").unwrap();
+            std::process::exit(0);
+        }
+        Ok("no-introduction") => std::process::exit(0),
+        // As it was before children introduced themselves: a whole answer, and whose it is unsaid.
+        Ok("code-alone") => {
+            std::io::Write::write_all(&mut output, &[0; 100]).unwrap();
+            std::process::exit(0);
+        }
+        Ok("sleep") | Err(_) => {}
+        Ok(_) => compile::introduce(&mut output, compile::BUILD_UNKNOWN).unwrap(),
+    }
+    match mischief.as_deref() {
         Ok("sleep") => std::thread::sleep(Duration::from_secs(600)),
         Ok("abort") => std::process::abort(),
         Ok("silence") => std::process::exit(0),
@@ -34,7 +50,8 @@ fn role_of_the_worker() {
         }
         _ => {}
     }
-    compile::serve(&mut std::io::stdin().lock(), &mut output).unwrap();
+    let stdin = &mut std::io::stdin().lock();
+    compile::serve(stdin, &mut output, compile::BUILD_UNKNOWN).unwrap();
     std::process::exit(0);
 }
 
@@ -171,4 +188,49 @@ fn a_child_that_dies_or_answers_by_half_is_a_crash() {
             "{mischief}: {error}"
         );
     }
+}
+
+/// The program's file was replaced under a running node, say: what another program compiles is not
+/// what this one would have made of the module, and no fault of the module.
+#[test]
+fn a_child_of_another_program_is_not_believed() {
+    for (mischief, said) in [
+        ("other-build", "commit another commit"),
+        ("no-introduction", "did not say which program it is"),
+        ("code-alone", "did not say which program it is"),
+    ] {
+        let error = error(&child().with_env(MISCHIEF, mischief), CompileLimits::UPLOAD);
+        assert!(
+            matches!(error, CompileError::OtherProgram(_)),
+            "{mischief}: {error}"
+        );
+        assert!(error.to_string().contains(said), "{mischief}: {error}");
+        assert!(error.is_of_this_machine());
+    }
+    let echo = ChildCompiler::new("/bin/echo".into(), ["hello".into()]);
+    let error = error(&echo, CompileLimits::UPLOAD);
+    assert!(error.to_string().contains("it says \"hello\""), "{error}");
+}
+
+/// Nothing of such a child is kept, and what applies is told that it is this node's own trouble: to
+/// deny the entry would be wrong.
+#[test]
+fn another_program_is_a_fault_of_this_node_and_leaves_nothing_in_the_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = WasmHost::new(HostOptions {
+        cache_dir: dir.path().to_owned(),
+        compiler: Arc::new(child().with_env(MISCHIEF, "other-build")),
+        settings: EngineSettings {
+            slots: 1,
+            ..EngineSettings::default()
+        },
+    })
+    .unwrap();
+    let bytes = guest("(i64.const 4)", "");
+    let fault = host.prefetch(module_digest(&bytes), &bytes).unwrap_err();
+    assert!(matches!(fault, LocalFault::Compiler { .. }), "{fault}");
+    assert!(!fault.may_be_the_entrys());
+    let files = std::fs::read_dir(dir.path()).unwrap();
+    let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(names, ["key"]);
 }

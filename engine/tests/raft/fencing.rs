@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use raft3d_engine::raft::api::{Consistency, ReadError, Role, WriteError};
 
@@ -110,9 +111,26 @@ async fn writes_stop_without_a_majority_and_go_on_after_a_rebuild() {
         })
         .await;
     }
+    // At once, and on every node: nothing was proposed, and what the matter is.
+    for at in [0, second] {
+        let begun = Instant::now();
+        let write = cluster.printer(at, "never").await;
+        let Err(WriteError::Stopped { reason }) = &write else {
+            panic!("{write:?}");
+        };
+        assert!(
+            reason.contains("no majority of the voters agrees"),
+            "{reason}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    }
     cluster.kill(second).await;
     fs::remove_dir_all(cluster.slots[second].dir.join("state")).unwrap();
     cluster.start(second).await;
+    wait_for("the alarm has ended", || {
+        [0, second].iter().all(|at| why(&cluster, *at).is_empty())
+    })
+    .await;
     accepted(&cluster.printer(second, "p3").await.unwrap());
     assert_eq!(cluster.printers(second).await.unwrap(), ["p1", "p2", "p3"]);
     wait_for("nothing is wrong any more", || {

@@ -10,16 +10,23 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::ServeArgs;
+use crate::node::OtherVersion;
 use crate::{serve, telemetry};
 
 /// Name of the hidden subcommand that compiles a module in a limited process.
 pub const COMPILE_WORKER: &str = "compile-worker";
+/// The commit that this program was built from, or `unknown` (`build.rs`).
+pub const COMMIT: &str = env!("RAFT3D_COMMIT");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RAFT3D_COMMIT"), ")");
+/// Exit status of a node that another version of this program is to be run on, so that a service
+/// manager can be told not to try again (`EX_CONFIG` of sysexits.h).
+const OTHER_VERSION_STATUS: u8 = 78;
 
 /// A print shop's printers, filaments and jobs, replicated; its rules are WebAssembly modules.
 ///
 /// Without a subcommand: `dev`.
 #[derive(Debug, Parser)]
-#[command(name = "raft3d", version, args_conflicts_with_subcommands = true)]
+#[command(name = "raft3d", version = VERSION, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Subcommands>,
@@ -49,7 +56,9 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Subcommands::Serve(args)) => run_serve(*args).map(succeed),
-        Some(Subcommands::CompileWorker) => return raft3d_engine::policy::worker_main(),
+        Some(Subcommands::CompileWorker) => {
+            return raft3d_engine::policy::worker_main(COMMIT);
+        }
         Some(Subcommands::Dev(args)) => dev::run(args).map(succeed),
         Some(Subcommands::Policy(command)) => policy::run(&command),
         Some(Subcommands::Ruleset(args)) => ruleset::run(&args),
@@ -59,6 +68,9 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("raft3d: {error:#}");
+            if error.is::<OtherVersion>() {
+                return ExitCode::from(OTHER_VERSION_STATUS);
+            }
             ExitCode::FAILURE
         }
     }

@@ -55,6 +55,7 @@ pub struct Node {
     data: PathBuf,
     log: PathBuf,
     args: Vec<String>,
+    further_args: Vec<String>,
     program: PathBuf,
     process: Option<Process>,
     /// Whether errors in its log are part of the test.
@@ -63,8 +64,9 @@ pub struct Node {
 
 impl Node {
     fn start(&mut self) {
-        let (program, args) = (&self.program, &self.args);
-        self.process = Some(Process::start_program(program, args, &[], &self.log));
+        let args = [&self.args[..], &self.further_args].concat();
+        let process = Process::start_program(&self.program, &args, &[], &self.log);
+        self.process = Some(process);
     }
 }
 
@@ -150,6 +152,7 @@ impl Cluster {
             data,
             log,
             args,
+            further_args: Vec::new(),
             program: binary(),
             process: None,
             errors_expected: false,
@@ -280,6 +283,11 @@ impl Cluster {
     /// Another program is started there from the next time on.
     pub fn set_program(&mut self, node: usize, program: PathBuf) {
         self.nodes[node].program = program;
+    }
+
+    /// The node gets these arguments besides, from the next time on that it is started.
+    pub fn set_further_args(&mut self, node: usize, args: Vec<String>) {
+        self.nodes[node].further_args = args;
     }
 
     /// From here on errors in that node's log are part of the test.

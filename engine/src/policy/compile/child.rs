@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 
 use rustix::process::Signal;
 
+use super::program::{BUILD_UNKNOWN, INTRODUCTION_BYTES_MAX, introduction};
 use super::worker::{STATUS_CODE, STATUS_REFUSED, header};
 use super::{CompileError, CompileLimits, Compiler};
 use crate::policy::validate;
@@ -26,6 +27,8 @@ pub struct ChildCompiler {
     program: PathBuf,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    name: Option<OsString>,
+    build: String,
 }
 
 impl ChildCompiler {
@@ -36,7 +39,23 @@ impl ChildCompiler {
             program,
             args: args.into_iter().collect(),
             env: Vec::new(),
+            name: None,
+            build: BUILD_UNKNOWN.to_owned(),
         }
+    }
+
+    /// Gives the child a name in lists of processes, where `program` says little.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<OsString>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Takes code from a child of this build alone: the commit that this program was built from.
+    #[must_use]
+    pub fn of_build(mut self, build: &str) -> Self {
+        build.clone_into(&mut self.build);
+        self
     }
 
     /// Gives the child an environment variable.
@@ -47,7 +66,11 @@ impl ChildCompiler {
     }
 
     fn spawn(&self) -> io::Result<Child> {
-        Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        if let Some(name) = &self.name {
+            command.arg0(name);
+        }
+        command
             .args(&self.args)
             .env_clear()
             .envs(self.env.iter().map(|(name, value)| (name, value)))
@@ -65,6 +88,7 @@ impl Compiler for ChildCompiler {
         // this side's word on it is final.
         validate::inspect(module).map_err(CompileError::Refused)?;
         let spawn_error = |error: io::Error| CompileError::Spawn(error.to_string());
+        let expected = introduction(&self.build).map_err(CompileError::Spawn)?;
         let mut child = self.spawn().map_err(spawn_error)?;
         let answer = talk(&mut child, module, limits);
         // Whatever happened, the child is gone when this returns. One that answered has closed its
@@ -73,7 +97,30 @@ impl Compiler for ChildCompiler {
             let _ = child.kill();
         }
         let status = child.wait().map_err(spawn_error)?;
-        judge(answer?, status, limits)
+        let mut answer = answer?;
+        answer.stdout = introduced(answer.stdout, &expected)
+            .map_err(|said| CompileError::OtherProgram(who(&said, &answer.stderr, status)))?;
+        judge(answer, status, limits)
+    }
+}
+
+/// What follows the introduction of this very program; otherwise what was said in its place.
+fn introduced(mut stdout: Vec<u8>, expected: &str) -> Result<Vec<u8>, String> {
+    if stdout.starts_with(expected.as_bytes()) {
+        return Ok(stdout.split_off(expected.len()));
+    }
+    stdout.truncate(INTRODUCTION_BYTES_MAX);
+    let text = String::from_utf8_lossy(&stdout);
+    let line = text.lines().next().unwrap_or_default();
+    Err(line.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// What is known of a process that is not of this program.
+fn who(said: &str, stderr: &str, status: ExitStatus) -> String {
+    if said.is_empty() {
+        format!("it did not say which program it is; {status}; {stderr}")
+    } else {
+        format!("it says \"{said}\"; {status}")
     }
 }
 

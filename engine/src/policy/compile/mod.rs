@@ -4,6 +4,7 @@
 //! So production compiles in a child process that limits itself, and is killed where that fails.
 
 mod child;
+mod program;
 mod worker;
 
 use std::time::Duration;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use child::ChildCompiler;
-pub use worker::{serve, worker_main};
+pub use program::BUILD_UNKNOWN;
+pub use worker::{introduce, serve, worker_main};
 
 use super::runtime::{EngineSettings, compile_engine};
 use super::validate::{self, ModuleProblem};
@@ -65,6 +67,17 @@ pub enum CompileError {
     /// The compiling process did not start.
     #[error("the compiling process does not start: {0}")]
     Spawn(String),
+    /// What was started is not the program that this process runs: its code must not be run.
+    #[error("the compiling process is not of this program ({0}): restart the node")]
+    OtherProgram(String),
+}
+
+impl CompileError {
+    /// Whether it says nothing of the module: the compiling process never looked at it.
+    #[must_use]
+    pub const fn is_of_this_machine(&self) -> bool {
+        matches!(self, Self::Spawn(_) | Self::OtherProgram(_))
+    }
 }
 
 /// Makes native code.

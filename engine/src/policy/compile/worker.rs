@@ -1,14 +1,16 @@
 //! The compiling child, seen from inside: `raft3d compile-worker`.
 //!
 //! Protocol: on stdin the address space and processor time it may use (two big-endian `u64`), the
-//! length of the module (big-endian `u32`) and the module; on stdout one status byte and, up to
-//! the end, the native code or a message.
+//! length of the module (big-endian `u32`) and the module; on stdout, before anything is read, one
+//! line that says which program this is ([`introduce`]), then one status byte and, up to the end,
+//! the native code or a message.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, Signal};
 
+use super::program::introduction;
 use super::{CompileError, CompileLimits, Compiler, InProcessCompiler};
 use crate::policy::limits::MODULE_BYTES;
 
@@ -24,10 +26,11 @@ const IDLE_NICENESS: i32 = 19;
 
 /// Runs the child: limits itself, reads one module from stdin, writes native code to stdout.
 ///
-/// Wired by the server as `raft3d compile-worker`; prints nothing else on stdout.
+/// Wired by the server as `raft3d compile-worker`; prints nothing else on stdout. `build` is the
+/// commit that the program was built from.
 #[must_use]
-pub fn worker_main() -> ExitCode {
-    match serve(&mut io::stdin().lock(), &mut io::stdout().lock()) {
+pub fn worker_main(build: &str) -> ExitCode {
+    match serve(&mut io::stdin().lock(), &mut io::stdout().lock(), build) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The parent reads this, and it may be gone already.
@@ -42,9 +45,10 @@ pub fn worker_main() -> ExitCode {
 ///
 /// # Errors
 /// The request does not arrive whole, or this process cannot limit itself.
-pub fn serve(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
+pub fn serve(input: &mut impl Read, output: &mut impl Write, build: &str) -> io::Result<()> {
     // Without its parent the child has nobody to answer to.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    introduce(output, build)?;
     let mut header = [0; 20];
     input.read_exact(&mut header)?;
     let (limits, len) = parse_header(&header)?;
@@ -62,6 +66,16 @@ pub fn serve(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
     };
     output.write_all(&[status])?;
     output.write_all(&bytes)?;
+    output.flush()
+}
+
+/// Says which program this is, so that the parent knows whose code it gets.
+///
+/// # Errors
+/// The compiler does not start, or the parent is gone.
+pub fn introduce(output: &mut impl Write, build: &str) -> io::Result<()> {
+    let line = introduction(build).map_err(io::Error::other)?;
+    output.write_all(line.as_bytes())?;
     output.flush()
 }
 

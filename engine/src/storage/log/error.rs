@@ -1,13 +1,14 @@
 //! Why the log cannot go on. Every message says what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::bounds::OutOfBounds;
 use crate::codec::CodecError;
 use crate::raft::types::LogId;
+use crate::storage::newer::NewerFormat;
 
 /// What follows after acknowledged data was lost: this replica must not vote with a shorter log.
 const REJOIN: &str = "this node must not vote with a shorter log: remove this member from the \
@@ -47,7 +48,10 @@ pub enum LogError {
         #[source]
         error: io::Error,
     },
-    /// The log was made by another version.
+    /// The log was made by a later version.
+    #[error(transparent)]
+    Newer(#[from] NewerFormat),
+    /// The log was made by an earlier version.
     #[error(
         "{path} has log format {found} and this program knows format {known} only: start it with \
          the program that wrote it",
@@ -136,6 +140,21 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// The log is of another format than `known`.
+    pub(super) fn other_format(path: &Path, found: u32, known: u32) -> Self {
+        let path = path.to_owned();
+        if found > known {
+            return Self::Newer(NewerFormat { path, found, known });
+        }
+        Self::Format { path, found, known }
+    }
+
+    /// Whether another version of this program is to be run on the folder.
+    #[must_use]
+    pub const fn is_of_other_version(&self) -> bool {
+        matches!(self, Self::Newer(_) | Self::Format { .. })
+    }
+
     /// For `map_err` on a file operation.
     pub(super) fn io(
         what: &'static str,

@@ -234,11 +234,7 @@ fn decode_header(header: &[u8], path: &Path) -> Result<Option<Header>, LogError>
     };
     let found = u64_at(8) as u32;
     if found != FORMAT_VERSION {
-        return Err(LogError::Format {
-            path: path.to_owned(),
-            found,
-            known: FORMAT_VERSION,
-        });
+        return Err(LogError::other_format(path, found, FORMAT_VERSION));
     }
     let mut salt = Salt {
         seed: [0; 16],

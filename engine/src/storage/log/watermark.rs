@@ -226,12 +226,9 @@ fn decode(slot: &[u8], path: &Path) -> Result<Option<Mark>, LogError> {
     if !slot.starts_with(&MAGIC) || u32_at(end) != crc32c::crc32c(checksummed) {
         return Ok(None);
     }
-    if u32_at(8) != FORMAT_VERSION {
-        return Err(LogError::Format {
-            path: path.to_owned(),
-            found: u32_at(8),
-            known: FORMAT_VERSION,
-        });
+    let found = u32_at(8);
+    if found != FORMAT_VERSION {
+        return Err(LogError::other_format(path, found, FORMAT_VERSION));
     }
     let Some((generation, rest)) = checksummed
         .get(FIXED_BYTES..)

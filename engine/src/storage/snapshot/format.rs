@@ -8,6 +8,9 @@
 //!   trailer    rows u64, BLAKE3 (32 bytes) of every byte before the trailer's frame
 //! ```
 //!
+//! The first 12 bytes and the trailer, which is the last 49, are the same in every format: so a file of
+//! a later version is told from a damaged one.
+//!
 //! Numbers are little-endian. A frame's checksum covers kind, length and payload. The file ends
 //! with the trailer. Rows are read and written one frame at a time, so memory stays bounded.
 
@@ -26,6 +29,7 @@ use crate::codec::{
 };
 use crate::raft::types::{LogId, StoredMembership};
 use crate::storage::files::Trickle;
+use crate::storage::newer::NewerFormat;
 
 /// Format version of a snapshot file.
 const SNAPSHOT_FORMAT_VERSION: u32 = 4;
@@ -37,6 +41,8 @@ const ROWS_FRAME_BYTES: usize = 256 * 1024;
 const FRAME_BYTES_MAX: usize = ROWS_FRAME_BYTES + 2 * ENVELOPE_BYTES_MAX;
 /// Bytes before a frame's payload.
 const FRAME_HEAD_BYTES: usize = 9;
+/// Bytes of the trailer: its head, the number of rows, and the hash.
+const TRAILER_FRAME_BYTES: usize = FRAME_HEAD_BYTES + 8 + blake3::OUT_LEN;
 
 /// What failed when the content of a file could not be read.
 const READ: &str = "read";
@@ -66,10 +72,13 @@ pub enum SnapshotError {
         /// What is wrong.
         detail: String,
     },
-    /// The file has another format.
+    /// The file was written by a later version.
+    #[error(transparent)]
+    Newer(#[from] NewerFormat),
+    /// The file was written by an earlier version, whose format this one does not read.
     #[error(
-        "the snapshot file {path} has format {found}, and this build reads format \
-         {SNAPSHOT_FORMAT_VERSION} only"
+        "the snapshot file {path} has format {found}, and this program reads format \
+         {SNAPSHOT_FORMAT_VERSION} only: run the version of raft3d that wrote it"
     )]
     WrongVersion {
         /// File.
@@ -96,10 +105,21 @@ impl SnapshotError {
     /// folder without permission is not.
     pub(super) fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged { .. } | Self::WrongVersion { .. } => true,
+            Self::Damaged { .. } => true,
             Self::Io { action, .. } => *action == READ,
-            Self::DigestMismatch { .. } | Self::Rows(_) => false,
+            Self::Newer(_)
+            | Self::WrongVersion { .. }
+            | Self::DigestMismatch { .. }
+            | Self::Rows(_) => false,
         }
+    }
+}
+
+impl SnapshotError {
+    /// Whether another version of this program is to be run on the folder.
+    #[must_use]
+    pub const fn is_of_other_version(&self) -> bool {
+        matches!(self, Self::Newer(_) | Self::WrongVersion { .. })
     }
 }
 
@@ -292,10 +312,7 @@ impl SnapshotReader {
         }
         let found = u32::from_le_bytes([v0, v1, v2, v3]);
         if found != SNAPSHOT_FORMAT_VERSION {
-            return Err(SnapshotError::WrongVersion {
-                path: path.to_owned(),
-                found,
-            });
+            return Err(reader.of_other_format(found));
         }
         match reader.read_frame()? {
             (KIND_HEADER, payload, head) => {
@@ -373,6 +390,42 @@ impl SnapshotReader {
             Ok(_) => Err(self.damaged("bytes follow its end")),
             Err(source) => Err(io_error(READ, &self.path)(source)),
         }
+    }
+
+    /// What a file is that says that it has the format `found`: of another version if it is whole.
+    fn of_other_format(&mut self, found: u32) -> SnapshotError {
+        let path = self.path.clone();
+        match self.read_to_trailer() {
+            Ok(true) if found > SNAPSHOT_FORMAT_VERSION => SnapshotError::Newer(NewerFormat {
+                path,
+                found,
+                known: SNAPSHOT_FORMAT_VERSION,
+            }),
+            Ok(true) => SnapshotError::WrongVersion { path, found },
+            Ok(false) => self.damaged("it says that it has another format, and is not whole"),
+            Err(source) => io_error(READ, &path)(source),
+        }
+    }
+
+    /// Reads the rest of a file of any format; whether it ends with its own hash.
+    fn read_to_trailer(&mut self) -> io::Result<bool> {
+        let mut tail = Vec::new();
+        let mut buffer = vec![0; ROWS_FRAME_BYTES];
+        loop {
+            let length = self.file.read(&mut buffer)?;
+            tail.extend_from_slice(buffer.get(..length).unwrap_or_default());
+            let before = tail.len().saturating_sub(TRAILER_FRAME_BYTES);
+            if length == 0 {
+                break;
+            }
+            self.hasher.update(tail.get(..before).unwrap_or_default());
+            tail.drain(..before);
+        }
+        let hash = self.hasher.finalize();
+        let (kind, last) = (tail.first(), tail.last_chunk::<{ blake3::OUT_LEN }>());
+        Ok(tail.len() == TRAILER_FRAME_BYTES
+            && kind == Some(&KIND_TRAILER)
+            && last == Some(hash.as_bytes()))
     }
 
     fn read_frame(&mut self) -> Result<(u8, Vec<u8>, [u8; FRAME_HEAD_BYTES]), SnapshotError> {

@@ -10,13 +10,14 @@ use crate::codec::{
 };
 use crate::raft::types::{LogId, StoredMembership};
 
-/// Format of the state database. Another one is rebuilt from snapshot and log.
+/// Format of the state database. An earlier one is rebuilt from snapshot and log; a later one is
+/// left as it is, and the node does not start.
 ///
 /// 4: no row of an index leads to the record of the entry that created a job. 3: a shorter digest,
 /// entries' records with what is looked at first in front, and the latest time in the id of a stored
 /// request. 2: the record stands among the rows, because they are written to table files together; 1
 /// had it in a keyspace of its own, written with the rows through a journal.
-const STATE_FORMAT_VERSION: u32 = 4;
+pub(super) const STATE_FORMAT_VERSION: u32 = 4;
 
 /// Where the record stands. No row has a key that begins with this byte.
 pub(super) const HEAD_KEY: &[u8] = &[0];
@@ -89,13 +90,22 @@ impl Record {
         }
     }
 
+    /// The format of a record: its first element, in every format.
+    pub(super) fn format(bytes: &[u8]) -> Option<u32> {
+        let mut decoder = minicbor::Decoder::new(bytes);
+        decoder.array().ok()?;
+        decoder.u32().ok()
+    }
+
     /// # Errors
     /// What is wrong with the bytes, for a log line.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let stored: Stored = minicbor::decode(bytes).map_err(|error| error.to_string())?;
-        if stored.format != STATE_FORMAT_VERSION {
-            return Err(format!("it has format {}", stored.format));
+        match Self::format(bytes) {
+            Some(STATE_FORMAT_VERSION) => {}
+            Some(format) => return Err(format!("it has format {format}")),
+            None => return Err("its record has no format".to_owned()),
         }
+        let stored: Stored = minicbor::decode(bytes).map_err(|error| error.to_string())?;
         let last_applied = stored
             .last_applied
             .map(|bytes| decode_log_id(&bytes))

@@ -18,6 +18,8 @@ mod full_disk;
 mod growing;
 mod head;
 mod merges;
+#[cfg(test)]
+mod newer_files;
 mod pending;
 #[cfg(test)]
 #[path = "../../../tests/common/random.rs"]
@@ -47,12 +49,13 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, Readable};
 use raft3d_core::LocalFault;
 use thiserror::Error;
 
+use super::newer::NewerFormat;
 use super::snapshot::{SnapshotError, SnapshotHandle};
 use crate::runtime;
 use chosen_jobs::ChosenJobs;
 use growing::GrowingTables;
 pub(crate) use head::Head;
-use head::{HEAD_KEY, Record};
+use head::{HEAD_KEY, Record, STATE_FORMAT_VERSION};
 use merges::Merges;
 pub(crate) use pending::Change;
 use pending::{Layer, Merged, MintedTo, Pending};
@@ -106,6 +109,9 @@ pub enum StateError {
          permissions) and start the node again: its log holds what is not written yet"
     )]
     Refused(io::Error),
+    /// The database was written by a later version. Nothing is set aside for it.
+    #[error(transparent)]
+    Newer(#[from] NewerFormat),
     /// The database is damaged. Opening sets such a one aside and rebuilds it.
     #[error("the state database is damaged: {0}")]
     Damaged(String),
@@ -128,6 +134,18 @@ pub enum StateError {
     /// Reading or writing rows failed.
     #[error(transparent)]
     Fault(#[from] LocalFault),
+}
+
+impl StateError {
+    /// Whether another version of this program is to be run on the folder.
+    #[must_use]
+    pub const fn is_of_other_version(&self) -> bool {
+        match self {
+            Self::Newer(_) | Self::Fault(LocalFault::Epoch { .. }) => true,
+            Self::Snapshot(error) => error.is_of_other_version(),
+            _ => false,
+        }
+    }
 }
 
 impl From<fjall::Error> for StateError {
@@ -190,7 +208,9 @@ impl StateStore {
         // fjall asserts where it finds what it never wrote: damage, to its caller.
         match catch_unwind(AssertUnwindSafe(|| Self::open_verified(dir))) {
             Ok(Ok(store)) => Ok(store),
-            Ok(Err(error @ (StateError::Io { .. } | StateError::Damaged(_)))) => Err(error),
+            Ok(Err(
+                error @ (StateError::Io { .. } | StateError::Damaged(_) | StateError::Newer(_)),
+            )) => Err(error),
             Ok(Err(StateError::Refused(source))) => {
                 let told = format!("{}: {source}", dir.display());
                 Err(StateError::Refused(io::Error::new(source.kind(), told)))
@@ -215,7 +235,7 @@ impl StateStore {
             .with_compaction_filter_factories(merges.filters())
             .open()
             .map_err(|error| open_error(dir, error))?;
-        let (rows, record) = newest_generation(&database)?;
+        let (rows, record) = newest_generation(&database, dir)?;
         // What a replacement left that was cut short, before its switch or after.
         for name in keyspace_names(&database) {
             if name != rows.name().as_ref() as &str {
@@ -524,7 +544,7 @@ fn write_record(rows: &Keyspace, record: &Record) -> Result<(), StateError> {
 }
 
 /// The newest generation that is complete; an empty one where there is none.
-fn newest_generation(database: &Database) -> Result<(Keyspace, Record), StateError> {
+fn newest_generation(database: &Database, dir: &Path) -> Result<(Keyspace, Record), StateError> {
     let mut generations: Vec<u64> = keyspace_names(database)
         .iter()
         .filter_map(|name| name.strip_prefix(ROWS_KEYSPACE_PREFIX)?.parse().ok())
@@ -533,6 +553,10 @@ fn newest_generation(database: &Database) -> Result<(Keyspace, Record), StateErr
     for generation in generations.into_iter().rev() {
         let rows = rows_keyspace(database, &rows_name(generation))?;
         if let Some(record) = database.snapshot().get(&rows, HEAD_KEY)? {
+            if let Some(found) = Record::format(&record).filter(|f| *f > STATE_FORMAT_VERSION) {
+                let (path, known) = (dir.to_owned(), STATE_FORMAT_VERSION);
+                return Err(NewerFormat { path, found, known }.into());
+            }
             let record = Record::decode(&record).map_err(StateError::Damaged)?;
             if record.head.generation != generation {
                 let found = record.head.generation;

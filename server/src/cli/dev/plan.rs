@@ -6,10 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use raft3d_engine::storage::data_dir::{DATA_FORMAT_VERSION, DataDirError};
+use raft3d_engine::storage::data_dir::check_version;
 use serde::Deserialize;
 
 use super::DevArgs;
+use crate::node::OtherVersion;
 
 const NODES_DEFAULT: u16 = 3;
 const HTTP_PORT_DEFAULT: u16 = 8_000;
@@ -74,7 +75,7 @@ impl Plan {
         for folder in &old {
             check_unused(folder)?;
             if !args.fresh {
-                check_version(folder)?;
+                check_format(folder)?;
             }
         }
         if args.fresh {
@@ -250,16 +251,12 @@ fn check_unused(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// A folder of another version is better refused before any node starts than by one of them.
-fn check_version(folder: &Path) -> anyhow::Result<()> {
+fn check_format(folder: &Path) -> anyhow::Result<()> {
     let Ok(text) = fs::read_to_string(folder.join("VERSION")) else {
         return Ok(());
     };
-    let found = text.trim_end().trim_start_matches(VERSION_MAGIC);
-    if found == DATA_FORMAT_VERSION.to_string() {
-        return Ok(());
-    }
-    let (path, found) = (folder.to_owned(), found.to_owned());
-    bail!("{}", DataDirError::WrongVersion { path, found })
+    check_version(folder, &text)
+        .map_err(|error| OtherVersion::or_said(&error, error.is_of_other_version()))
 }
 
 /// Whether the folder is a node's data folder, or empty.
@@ -278,6 +275,8 @@ fn check_ours(folder: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use raft3d_engine::storage::data_dir::DATA_FORMAT_VERSION;
+
     use super::*;
 
     /// Ports that nobody uses; several tests may run at once, so each takes its own range.

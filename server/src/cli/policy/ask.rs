@@ -68,7 +68,7 @@ impl Desk {
 /// # Errors
 /// It takes too much, or does not compile.
 pub(super) fn compile_limited(file: &Path, bytes: &[u8]) -> Result<usize> {
-    let code = compiler()?
+    let code = compiler()
         .compile(bytes, CompileLimits::UPLOAD)
         .with_context(|| {
             format!(

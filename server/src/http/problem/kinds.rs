@@ -150,6 +150,10 @@ kinds! {
         "No leader was reachable",
         "Nothing has happened. Wait as long as Retry-After says and send it again, also to \
          another node. If it lasts, a majority of the voters is away.";
+    WritesStopped: SERVICE_UNAVAILABLE, "writes-stopped",
+        "An alarm stops all writes",
+        "Nothing has happened, and no node takes writes; reads go on. The detail names the alarm \
+         and the way out, which an operator has to go. Then send it again.";
     OutcomeUnknown: SERVICE_UNAVAILABLE, "outcome-unknown",
         "The outcome is unknown",
         "It may or may not have happened. Send the same request with Idempotency-Key set to \

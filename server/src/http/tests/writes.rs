@@ -51,7 +51,11 @@ async fn a_write_without_an_outcome_says_what_to_do() {
     let closed = WriteError::Unavailable {
         reason: "fenced".to_owned(),
     };
+    let stopped = WriteError::Stopped {
+        reason: "no majority agrees".to_owned(),
+    };
     for (error, status, kind) in [
+        (stopped, 503, "writes-stopped"),
         (WriteError::NoLeader, 503, "no-leader"),
         (WriteError::Overloaded, 429, "overloaded"),
         (closed, 503, "unavailable"),

@@ -8,16 +8,26 @@ use raft3d_cluster_tests::ports::{Port, claim_row};
 use raft3d_cluster_tests::process::Process;
 use raft3d_cluster_tests::{Cluster, Options};
 
+/// How a node ends on which another version of the program is to be run.
+const OTHER_VERSION_STATUS: i32 = 78;
+
 /// Runs `raft3d` with `args` to its end, which must be a failure that is told in one line.
 #[track_caller]
 fn refusal(folder: &Path, args: &[&str]) -> String {
+    refusal_with(folder, args, 1)
+}
+
+/// The same with another exit status.
+#[track_caller]
+fn refusal_with(folder: &Path, args: &[&str], status_expected: i32) -> String {
     let log = folder.join("refused.log");
     let _ = std::fs::remove_file(&log);
     // Logs are another matter: whatever is said without them is for the person who typed this.
     let mut process = Process::start_with(args, &[("RAFT3D_LOG", "off")], &log);
     let status = process.wait(PATIENCE);
     let said = process.output();
-    assert!(!status.success(), "{args:?} ended with {status}:\n{said}");
+    let code = status.code();
+    assert_eq!(code, Some(status_expected), "{args:?}: {status}:\n{said}");
     let lines: Vec<&str> = said
         .lines()
         .filter(|line| !line.trim().is_empty())
@@ -87,10 +97,16 @@ fn a_data_folder_in_use_or_of_another_version() {
     let version = data.join("VERSION");
     let ours = std::fs::read_to_string(&version).expect("VERSION");
     let (format, _) = ours.split_once(' ').expect("a name and a version");
-    let other = format!("{format} 99\n");
-    std::fs::write(&version, &other).expect("VERSION");
-    let line = serve_refusal(&folder, &data, &ports[0], &ports[1]);
-    assert!(line.contains(&name) && line.contains("version"), "{line}");
+    // So that a service manager can tell it from what goes away by itself.
+    for (number, said) in [(99, "was written by a newer version"), (1, "has format 1")] {
+        let other = format!("{format} {number}\n");
+        std::fs::write(&version, &other).expect("VERSION");
+        let args = serve(&data, &ports[0], &ports[1]);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let line = refusal_with(&folder, &args, OTHER_VERSION_STATUS);
+        assert!(line.contains(&name) && line.contains(said), "{line}");
+        assert_eq!(std::fs::read_to_string(&version).expect("VERSION"), other);
+    }
     std::fs::write(&version, ours).expect("VERSION");
     cluster.restart(0);
     assert_eq!(cluster.client(0).list_stale("printers", 0).len(), 1);

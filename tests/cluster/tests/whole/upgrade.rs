@@ -80,7 +80,8 @@ fn the_old_epoch_stays_until_the_last_voter_is_upgraded() {
     cluster.stop(0);
     cluster.set_program(0, binary());
     cluster.restart_without_waiting(0);
-    assert!(!cluster.wait_exit(0).success());
+    let status = cluster.wait_exit(0);
+    assert_eq!(status.code(), Some(78), "of another version: {status}");
     let output = cluster.output(0);
     let said = "the cluster is at engine epoch 2, and this program supports epoch 1: run a newer";
     assert!(output.contains(said), "{output}");
