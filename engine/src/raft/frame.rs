@@ -51,6 +51,20 @@ pub fn header(id: u64, body: &[u8]) -> Result<[u8; HEADER_BYTES], FrameError> {
     Ok(header)
 }
 
+/// How long the body of the next frame is, in bytes; none while its header is not complete.
+///
+/// # Errors
+/// It says that it is longer than a body may be.
+pub fn announced(read: &BytesMut) -> Result<Option<usize>, FrameError> {
+    let Some(mut header) = read.get(..HEADER_BYTES) else {
+        return Ok(None);
+    };
+    match header.get_u32_le() as usize {
+        len if len > BODY_BYTES_MAX => Err(FrameError::TooLarge(len)),
+        len => Ok(Some(len)),
+    }
+}
+
 /// Takes the next frame out of what was read so far; none while it is not complete.
 ///
 /// # Errors
@@ -59,12 +73,12 @@ pub fn take(read: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     let Some(mut header) = read.get(..HEADER_BYTES) else {
         return Ok(None);
     };
-    let len = header.get_u32_le() as usize;
+    let Some(len) = announced(read)? else {
+        return Ok(None);
+    };
+    header.advance(4);
     let sum = header.get_u32_le();
     let id = header.get_u64_le();
-    if len > BODY_BYTES_MAX {
-        return Err(FrameError::TooLarge(len));
-    }
     if read.len() - HEADER_BYTES < len {
         // Grows with what arrives and not with what a header claims.
         return Ok(None);

@@ -32,6 +32,12 @@ impl PeerService for Node {
         welcome
     }
 
+    fn is_member(&self, hello: &Hello) -> bool {
+        let id = hello.from.node_id;
+        let recorded = id.and_then(|id| self.inner.recorded_incarnation(id));
+        recorded.is_some() && recorded == hello.from.incarnation
+    }
+
     fn handle(&self, hello: Hello, body: Bytes) -> BoxFuture<'static, Option<Bytes>> {
         let node = self.clone();
         async move {

@@ -280,6 +280,10 @@ pub trait PeerService: Send + Sync + 'static {
     /// Why it is refused; the dialer is told.
     fn greet(&self, hello: &Hello) -> Result<Welcome, Refusal>;
 
+    /// Whether the dialer is a member of the cluster, as far as this node knows: those have places
+    /// of their own among the connections.
+    fn is_member(&self, hello: &Hello) -> bool;
+
     /// Handles one request of a connection that was greeted. None where the bytes are not a
     /// request: the connection is to be closed.
     fn handle(&self, hello: Hello, body: Bytes) -> BoxFuture<'static, Option<Bytes>>;

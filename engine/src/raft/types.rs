@@ -43,7 +43,7 @@ impl fmt::Debug for Incarnation {
 }
 
 /// What the membership records of a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Member {
     /// Where its peers reach it, `host:port`.
@@ -55,6 +55,17 @@ pub struct Member {
     /// Its data folder.
     #[n(2)]
     pub incarnation: Incarnation,
+}
+
+/// A member that nobody reaches (RFC 2606, 2), for openraft's own tests of a log.
+impl Default for Member {
+    fn default() -> Self {
+        Self {
+            peer_addr: "nowhere.invalid:1".to_owned(),
+            http_addr: "nowhere.invalid:2".to_owned(),
+            incarnation: Incarnation::default(),
+        }
+    }
 }
 
 /// A log entry's payload: an encoded [`Envelope`](raft3d_core::Envelope), encoded once by the

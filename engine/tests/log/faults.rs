@@ -9,7 +9,7 @@ use raft3d_engine::storage::log::{Disk, LogError, LogOptions, LogStore};
 
 use crate::support::{
     Content, Image, TestDisk, append, append_only, entries, entry, log_id, open, open_on, options,
-    vote,
+    segment_files, vote,
 };
 
 #[tokio::test]
@@ -191,6 +191,39 @@ async fn the_watermark_never_names_unsynced_data() {
         disk.release();
         answer.await.unwrap();
     }
+}
+
+/// Until then a segment's own frames say how far the log was synced. Once they are gone only the
+/// watermark does, and one that a power cut throws back would know of nothing that was lost since.
+#[tokio::test]
+async fn the_watermark_is_synced_before_a_segment_goes() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), Arc::new(TestDisk::default()));
+    let mut store = open_on(dir.path(), &disk);
+    for index in 0..40 {
+        append(&mut store, vec![entry(1, index, vec![7; 8_000])]).await;
+    }
+    let before = segment_files(dir.path()).len();
+    assert!(synced_sequence(&disk) < 40, "it is synced all the time");
+    store.purge(log_id(1, 35)).await.unwrap();
+    store.synced().await.unwrap();
+    let frames = store.stats().frames;
+    while segment_files(dir.path()).len() >= before {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    assert_eq!(synced_sequence(&disk), frames);
+    let mut image = Image::of(dir.path());
+    let synced = disk.synced_watermark();
+    image.0.insert("watermark".to_owned(), synced);
+    let copy = image.write();
+    assert_eq!(entries(&open(copy.path()).unwrap()).await.len(), 4);
+}
+
+/// The last frame that the watermark names, as of its last sync: see `storage/log/watermark.rs`.
+fn synced_sequence(disk: &TestDisk) -> u64 {
+    let file = disk.synced_watermark();
+    let number = |at: usize| file.get(at..at + 8).map(|bytes| bytes.try_into().unwrap());
+    let slots = [0, 4_096].map(|slot| number(slot + 24).map_or(0, u64::from_le_bytes));
+    slots.into_iter().max().unwrap_or(0)
 }
 
 /// With a stale watermark, as a power cut leaves it, only a seal proves the last batch.

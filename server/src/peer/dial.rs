@@ -209,7 +209,7 @@ impl LinkTask {
             .map_err(|e| self.unreachable(e))?
             .and_then(|welcome| self.route.hello.check(&welcome));
         match checked {
-            Ok(()) => Ok((reader, writer)),
+            Ok(()) => Ok((reader.greeted(), writer.greeted())),
             Err(refusal) => Err(TransportError::Refused {
                 addr: self.route.addr.clone(),
                 refusal,

@@ -1,45 +1,60 @@
 //! The answering side.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use raft3d_engine::raft::frame::{self, Frame};
 use raft3d_engine::raft::transport::{Hello, PeerService};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use super::guests::{Budget, Guests, Patience, Room, Row, Seat};
 use super::stream::{Reader, Writer, garbage};
 
-/// Most connections at once, the ones that are not greeted yet among them. A peer has four.
-const CONNECTIONS_MAX: usize = 256;
-/// How long a connection may take to say who it is.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Most calls of one connection that are handled at once; more are not read meanwhile.
-const CALLS_MAX: usize = 8_192;
 /// Most answers of one connection that wait to be written; more are not made meanwhile.
 const ANSWERS_MAX: usize = 256;
-/// How long one answer may take to be written: a peer that does not read is let go.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of them. One alone may have more.
+const ANSWERS_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// After an accept that failed, for want of file descriptors for instance.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers the peers that come to `listener`, for ever. Dropping the future closes all connections.
 pub async fn serve(listener: TcpListener, service: Arc<dyn PeerService>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    serve_with(listener, service, Patience::default()).await;
+}
+
+pub(super) async fn serve_with(
+    listener: TcpListener,
+    service: Arc<dyn PeerService>,
+    patience: Patience,
+) {
+    let guests = Guests::new(patience);
     let mut connections = JoinSet::new();
+    let mut number = 0;
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let service = Arc::clone(&service);
-                connections.spawn(connection(stream, service, permit));
+            Ok((stream, from)) => {
+                number += 1;
+                let (seat, must_go) = guests.come(number);
+                let connection = Connection {
+                    from,
+                    service: Arc::clone(&service),
+                    guests: Arc::clone(&guests),
+                    seat,
+                };
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = connection.serve(stream) => {}
+                        _ = must_go => tracing::debug!(%from, "a peer's connection gives way"),
+                    }
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a peer's connection is not accepted");
@@ -50,74 +65,160 @@ pub async fn serve(listener: TcpListener, service: Arc<dyn PeerService>) {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
+/// One connection of whoever dials.
+struct Connection {
+    from: SocketAddr,
     service: Arc<dyn PeerService>,
-    _permit: OwnedSemaphorePermit,
-) {
-    let from = stream
-        .peer_addr()
-        .map_or_else(|e| e.to_string(), |addr| addr.to_string());
-    match run(stream, service).await {
-        Ok(()) => tracing::debug!(from, "a peer's connection is closed"),
-        Err(error) => tracing::debug!(from, %error, "a peer's connection is dropped"),
+    guests: Arc<Guests>,
+    seat: Seat,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream) {
+        let from = self.from;
+        match self.run(stream).await {
+            Ok(()) => tracing::debug!(%from, "a peer's connection is closed"),
+            Err(error) => tracing::debug!(%from, %error, "a peer's connection is dropped"),
+        }
+    }
+
+    async fn run(mut self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let (reader, writer) = stream.into_split();
+        let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
+        let patience = self.guests.patience;
+        let greeted = timeout(patience.handshake, self.greet(&mut reader, &mut writer)).await;
+        let Some(hello) = greeted.map_err(|_| io::ErrorKind::TimedOut)?? else {
+            return Ok(());
+        };
+        let row = match hello.from.node_id {
+            Some(id) if self.service.is_member(&hello) => Row::Member(id),
+            _ => Row::Stranger,
+        };
+        if self.seat.change(row).is_none() {
+            return Ok(());
+        }
+        let (reader, writer) = (reader.greeted(), writer.greeted());
+        let requests = Requests {
+            reader,
+            budget: self.guests.budget(row, hello.channel),
+            patience: patience.frame,
+            begun: None,
+            room: None,
+        };
+        let idle = self.guests.idle(row);
+        let (answers, written) = mpsc::channel(ANSWERS_MAX);
+        tokio::select! {
+            done = handle_calls(requests, hello, &*self.service, answers, idle) => done,
+            done = write_answers(writer, written, patience.write) => done,
+        }
+    }
+
+    /// Reads who dials and tells it whether it is welcome. None where it is not.
+    async fn greet(&self, reader: &mut Reader, writer: &mut Writer) -> io::Result<Option<Hello>> {
+        reader.magic().await?;
+        let hello: Hello = minicbor::decode(&reader.hello().await?).map_err(garbage)?;
+        let answer = self.service.greet(&hello);
+        if let Err(refusal) = &answer
+            && self.guests.is_refusal_due(self.from.ip())
+        {
+            let (addr, from) = (self.from, hello.from);
+            tracing::warn!(%addr, ?from, %refusal, "a peer's connection is refused");
+        }
+        let body = minicbor::to_vec(&answer).map_err(garbage)?;
+        writer.put(0, &body).await?;
+        writer.flush().await?;
+        Ok(answer.is_ok().then_some(hello))
     }
 }
 
-async fn run(stream: TcpStream, service: Arc<dyn PeerService>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let (reader, writer) = stream.into_split();
-    let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
-    let greeted = timeout(
-        HANDSHAKE_TIMEOUT,
-        greet(&mut reader, &mut writer, &*service),
-    )
-    .await;
-    let Some(hello) = greeted.map_err(|_| io::ErrorKind::TimedOut)?? else {
-        return Ok(());
-    };
-    let (answers, written) = mpsc::channel(ANSWERS_MAX);
-    tokio::select! {
-        done = handle_calls(reader, hello, &*service, answers) => done,
-        done = write_answers(writer, written) => done,
+/// The requests of a connection, received within its budget.
+struct Requests {
+    reader: Reader,
+    budget: Budget,
+    /// How long one frame may take, from its first byte to its last.
+    patience: Duration,
+    /// When the frame that is being received began.
+    begun: Option<Instant>,
+    /// The room for it, once its length is known.
+    room: Option<Room>,
+}
+
+impl Requests {
+    /// The next one; none where the other side has closed between two. Cancelling loses nothing.
+    async fn next(&mut self) -> io::Result<Option<(Frame, Room)>> {
+        loop {
+            let bytes = frame::announced(self.reader.buffer()).map_err(garbage)?;
+            if let Some(bytes) = bytes
+                && self.room.is_none()
+            {
+                if bytes > self.budget.frame_bytes_max {
+                    return Err(garbage("a request that is too large for its channel"));
+                }
+                self.room = Some(self.budget.take(bytes).await);
+                self.begun = Some(Instant::now());
+            }
+            if self.room.is_some()
+                && let Some(frame) = self.reader.take()?
+            {
+                self.begun = None;
+                return Ok(self.room.take().map(|room| (frame, room)));
+            }
+            let more = if self.reader.buffer().is_empty() {
+                self.reader.more().await?
+            } else {
+                let begun = *self.begun.get_or_insert_with(Instant::now);
+                let more = timeout_at(begun + self.patience, self.reader.more());
+                more.await.map_err(|_| io::ErrorKind::TimedOut)??
+            };
+            if !more {
+                return match self.reader.buffer().is_empty() {
+                    true => Ok(None),
+                    false => Err(io::ErrorKind::UnexpectedEof.into()),
+                };
+            }
+        }
     }
 }
 
-/// Reads who dials and tells it whether it is welcome. None where it is not.
-async fn greet(
-    reader: &mut Reader,
-    writer: &mut Writer,
-    service: &dyn PeerService,
-) -> io::Result<Option<Hello>> {
-    reader.magic().await?;
-    let hello: Hello = minicbor::decode(&reader.hello().await?).map_err(garbage)?;
-    let answer = service.greet(&hello);
-    let body = minicbor::to_vec(&answer).map_err(garbage)?;
-    writer.put(0, &body).await?;
-    writer.flush().await?;
-    Ok(answer.is_ok().then_some(hello))
+/// An answer on its way, with the room that it and its request take.
+struct Answer {
+    id: u64,
+    body: Bytes,
+    _rooms: (Room, Option<OwnedSemaphorePermit>),
 }
 
 /// Calls are begun in the order in which they come, and may end in any.
 async fn handle_calls(
-    mut reader: Reader,
+    mut requests: Requests,
     hello: Hello,
     service: &dyn PeerService,
-    answers: mpsc::Sender<(u64, Bytes)>,
+    answers: mpsc::Sender<Answer>,
+    idle: Duration,
 ) -> io::Result<()> {
+    let answers_room = Arc::new(Semaphore::new(ANSWERS_BYTES_MAX as usize));
     let mut calls = FuturesUnordered::new();
+    let mut idle_at = Instant::now() + idle;
     loop {
         tokio::select! {
-            frame = reader.next(), if calls.len() < CALLS_MAX => {
-                let Some(frame) = frame? else { return Ok(()) };
+            frame = requests.next() => {
+                let Some((frame, room)) = frame? else { return Ok(()) };
                 let answer = service.handle(hello, frame.body);
-                calls.push(async move { (frame.id, answer.await) });
+                calls.push(async move { (frame.id, answer.await, room) });
             }
-            Some((id, answer)) = calls.next() => {
-                let answer = answer.ok_or_else(|| garbage("not a request of this protocol"))?;
-                if answers.send((id, answer)).await.is_err() {
+            Some((id, answer, room)) = calls.next() => {
+                let body = answer.ok_or_else(|| garbage("not a request of this protocol"))?;
+                let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+                let bytes = bytes.min(ANSWERS_BYTES_MAX);
+                let answer_room = Arc::clone(&answers_room).acquire_many_owned(bytes).await;
+                let _rooms = (room, answer_room.ok());
+                if answers.send(Answer { id, body, _rooms }).await.is_err() {
                     return Ok(());
                 }
+                idle_at = Instant::now() + idle;
+            }
+            () = sleep_until(idle_at), if calls.is_empty() => {
+                return Err(io::Error::other("it was not used"));
             }
         }
     }
@@ -125,15 +226,16 @@ async fn handle_calls(
 
 async fn write_answers(
     mut writer: Writer,
-    mut answers: mpsc::Receiver<(u64, Bytes)>,
+    mut answers: mpsc::Receiver<Answer>,
+    patience: Duration,
 ) -> io::Result<()> {
-    while let Some((id, body)) = answers.recv().await {
+    while let Some(answer) = answers.recv().await {
         let more = !answers.is_empty();
         let write = async {
-            writer.put(id, &body).await?;
+            writer.put(answer.id, &answer.body).await?;
             if more { Ok(()) } else { writer.flush().await }
         };
-        timeout(WRITE_TIMEOUT, write)
+        timeout(patience, write)
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;
     }

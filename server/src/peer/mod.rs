@@ -7,6 +7,7 @@
 //! kept; [`dial`] is the calling side, [`listen`] the answering one, [`stream`] what both share.
 
 mod dial;
+mod guests;
 mod listen;
 mod outage;
 mod stream;
@@ -23,5 +24,7 @@ pub fn transport() -> Arc<dyn Transport> {
     Arc::new(dial::TcpTransport::default())
 }
 
+#[cfg(test)]
+mod places_tests;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,9 @@ const READ_ROOM_BYTES_MIN: usize = 4 * 1024;
 /// Frames are brought together for one write up to so many bytes. What does not fit is written by
 /// itself, behind a write of the few bytes before it: a group of writes is some 10 to 60 KiB.
 const WRITE_BYTES: usize = 64 * 1024;
+/// Read and written at once before a connection is greeted, in bytes: whoever has not said who it
+/// is gets little memory.
+const GREETING_BYTES: usize = 512;
 /// Largest frame before a connection is greeted, in bytes.
 const HELLO_BYTES_MAX: usize = 4 * 1024;
 
@@ -23,6 +26,7 @@ const HELLO_BYTES_MAX: usize = 4 * 1024;
 pub(super) struct Reader {
     half: OwnedReadHalf,
     buffer: BytesMut,
+    is_greeted: bool,
 }
 
 impl Reader {
@@ -30,7 +34,26 @@ impl Reader {
         Self {
             half,
             buffer: BytesMut::new(),
+            is_greeted: false,
         }
+    }
+
+    /// The handshake has succeeded.
+    pub(super) fn greeted(self) -> Self {
+        Self {
+            is_greeted: true,
+            ..self
+        }
+    }
+
+    /// What was read and not taken yet.
+    pub(super) fn buffer(&self) -> &BytesMut {
+        &self.buffer
+    }
+
+    /// The next frame, if it was read whole.
+    pub(super) fn take(&mut self) -> io::Result<Option<Frame>> {
+        frame::take(&mut self.buffer).map_err(garbage)
     }
 
     /// The bytes that every connection begins with.
@@ -50,10 +73,11 @@ impl Reader {
     /// A frame of the handshake.
     pub(super) async fn hello(&mut self) -> io::Result<Bytes> {
         loop {
-            if let Some(frame) = frame::take(&mut self.buffer).map_err(garbage)? {
+            if let Some(frame) = self.take()? {
                 return Ok(frame.body);
             }
-            if self.buffer.len() > HELLO_BYTES_MAX {
+            let announced = frame::announced(&self.buffer).map_err(garbage)?;
+            if announced > Some(HELLO_BYTES_MAX) {
                 return Err(garbage("the handshake is too long"));
             }
             if !self.more().await? {
@@ -65,7 +89,7 @@ impl Reader {
     /// The next frame; none where the other side has closed between two.
     pub(super) async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
-            if let Some(frame) = frame::take(&mut self.buffer).map_err(garbage)? {
+            if let Some(frame) = self.take()? {
                 return Ok(Some(frame));
             }
             if !self.more().await? {
@@ -77,9 +101,14 @@ impl Reader {
         }
     }
 
-    async fn more(&mut self) -> io::Result<bool> {
-        if self.buffer.capacity() - self.buffer.len() < READ_ROOM_BYTES_MIN {
-            self.buffer.reserve(READ_BYTES);
+    /// Reads what has arrived; false at the end.
+    pub(super) async fn more(&mut self) -> io::Result<bool> {
+        let (room_min, bytes) = match self.is_greeted {
+            true => (READ_ROOM_BYTES_MIN, READ_BYTES),
+            false => (1, GREETING_BYTES),
+        };
+        if self.buffer.capacity() - self.buffer.len() < room_min {
+            self.buffer.reserve(bytes);
         }
         Ok(self.half.read_buf(&mut self.buffer).await? > 0)
     }
@@ -93,7 +122,14 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(half: OwnedWriteHalf) -> Self {
         Self {
-            half: BufWriter::with_capacity(WRITE_BYTES, half),
+            half: BufWriter::with_capacity(GREETING_BYTES, half),
+        }
+    }
+
+    /// The handshake has succeeded; what was written is sent.
+    pub(super) fn greeted(self) -> Self {
+        Self {
+            half: BufWriter::with_capacity(WRITE_BYTES, self.half.into_inner()),
         }
     }
 

@@ -20,11 +20,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use super::guests::Patience;
 use crate::telemetry::testing::Logged;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-fn party(id: u8) -> Party {
+pub(super) fn party(id: u8) -> Party {
     Party {
         node_id: Some(u64::from(id)),
         incarnation: Some(Incarnation([id; 16])),
@@ -32,9 +33,9 @@ fn party(id: u8) -> Party {
 }
 
 /// Echoes; `hold…` waits until the test opens the gate, `bad` is no request.
-struct Echo {
-    gate: Semaphore,
-    handled: AtomicUsize,
+pub(super) struct Echo {
+    pub(super) gate: Semaphore,
+    pub(super) handled: AtomicUsize,
 }
 
 struct Service(Arc<Echo>);
@@ -46,6 +47,10 @@ impl PeerService for Service {
             party: party(2),
         };
         hello.check(&welcome).map(|()| welcome)
+    }
+
+    fn is_member(&self, hello: &Hello) -> bool {
+        hello.from.node_id == Some(1)
     }
 
     fn handle(&self, _hello: Hello, body: Bytes) -> BoxFuture<'static, Option<Bytes>> {
@@ -61,24 +66,32 @@ impl PeerService for Service {
     }
 }
 
-struct Server {
-    addr: String,
-    echo: Arc<Echo>,
+pub(super) struct Server {
+    pub(super) addr: String,
+    pub(super) echo: Arc<Echo>,
     task: JoinHandle<()>,
 }
 
-async fn serve_on(addr: &str) -> Server {
+pub(super) async fn serve_on(addr: &str) -> Server {
+    serve_with(addr, Patience::default()).await
+}
+
+pub(super) async fn serve_with(addr: &str, patience: Patience) -> Server {
     let listener = TcpListener::bind(addr).await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let echo = Arc::new(Echo {
         gate: Semaphore::new(0),
         handled: AtomicUsize::new(0),
     });
-    let task = tokio::spawn(super::serve(listener, Arc::new(Service(Arc::clone(&echo)))));
+    let task = tokio::spawn(super::listen::serve_with(
+        listener,
+        Arc::new(Service(Arc::clone(&echo))),
+        patience,
+    ));
     Server { addr, echo, task }
 }
 
-fn route(addr: &str, channel: Channel) -> Route {
+pub(super) fn route(addr: &str, channel: Channel) -> Route {
     let hello = Hello {
         protocol: PROTOCOL_VERSION,
         channel,
@@ -92,7 +105,7 @@ fn route(addr: &str, channel: Channel) -> Route {
     }
 }
 
-async fn call(
+pub(super) async fn call(
     transport: &Arc<dyn Transport>,
     route: &Route,
     body: impl Into<Bytes>,

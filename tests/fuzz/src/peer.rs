@@ -4,8 +4,9 @@
 //! pieces of the size in byte 1.
 
 use bytes::{Bytes, BytesMut};
+use raft3d_engine::bounds;
 use raft3d_engine::raft::frame::{self, Frame};
-use raft3d_engine::raft::message::{Answer, Request};
+use raft3d_engine::raft::message::{AdminAsk, Answer, Ask, Request};
 
 pub(crate) fn run(input: &[u8]) -> bool {
     let Some((kind, body)) = input.split_first() else {
@@ -23,6 +24,7 @@ fn request(body: &Bytes) -> bool {
     let Ok(request) = Request::decode(body) else {
         return false;
     };
+    check_bounds(&request);
     let canonical = request.encode();
     let again = Request::decode(&canonical).expect("what was encoded decodes");
     assert_eq!(again.encode(), canonical);
@@ -32,6 +34,30 @@ fn request(body: &Bytes) -> bool {
     let short = canonical.slice(..canonical.len() - 1);
     assert!(Request::decode(&short).is_err(), "cut off: {request:?}");
     true
+}
+
+/// What Raft would not survive, or a log would not hold, is no request.
+fn check_bounds(request: &Request) {
+    match request {
+        Request::Append(append) => {
+            let first = append.prev_log_id.map_or(0, |prev| prev.index + 1);
+            for (index, entry) in (first..).zip(&append.entries) {
+                assert_eq!(bounds::entry(entry), Ok(()));
+                assert_eq!(entry.log_id.index, index, "{request:?}");
+                assert!(entry.log_id.leader_id <= append.vote.leader_id);
+            }
+            assert_eq!(bounds::vote(&append.vote), Ok(()));
+        }
+        Request::Ask(Ask::Join(member) | Ask::Admin(AdminAsk::AddLearner(member))) => {
+            assert_eq!(bounds::member(member), Ok(()));
+        }
+        Request::Ask(Ask::Vote(ask)) => assert_eq!(bounds::vote(&ask.vote), Ok(())),
+        Request::Ask(Ask::SnapshotBegin(begin)) => {
+            let membership = begin.membership.membership();
+            assert_eq!(bounds::membership(membership), Ok(()));
+        }
+        Request::Ask(_) => {}
+    }
 }
 
 fn answer(body: &Bytes) -> bool {

@@ -377,6 +377,30 @@ mod tests {
         keep(&mut hot, &model, None);
     }
 
+    /// A state that was rebuilt may have other rows at the same log id. Rows that are kept are of
+    /// one generation and one log id, and of no other.
+    #[test]
+    fn rows_of_another_generation_are_forgotten_at_the_same_log_id() {
+        let dir = tempdir().unwrap();
+        let store = StateStore::open(dir.path()).unwrap();
+        let view = store.view();
+        let kept_under = |head: &Head| {
+            let mut hot = HotRows::default();
+            let rows = hot.over(&view);
+            let row = KnownRow::read(Some(b"kept".to_vec()));
+            rows.known.borrow_mut().0.insert(b"key".to_vec(), row);
+            hot.keep(rows.into_known(), head);
+            hot.over(&view).get(b"key").unwrap()
+        };
+        assert_eq!(kept_under(view.head()), Some(b"kept".to_vec()));
+        let mut replaced = view.head().clone();
+        replaced.generation += 1;
+        assert_eq!(kept_under(&replaced), None);
+        let mut later = view.head().clone();
+        later.last_applied = Some(log_id(9));
+        assert_eq!(kept_under(&later), None);
+    }
+
     #[test]
     fn no_more_rows_are_kept_than_are_used() {
         let dir = tempdir().unwrap();

@@ -67,10 +67,13 @@ fn membership() -> Membership {
 }
 
 fn entry(payload: EntryPayload) -> Entry {
-    Entry {
-        log_id: log_id(),
-        payload,
-    }
+    entry_after(0, payload)
+}
+
+fn entry_after(count: u64, payload: EntryPayload) -> Entry {
+    let mut log_id = log_id();
+    log_id.index += count;
+    Entry { log_id, payload }
 }
 
 fn envelope_of(command: Command) -> Vec<u8> {
@@ -422,8 +425,8 @@ pub(super) fn peer() -> Vec<Seed> {
         prev_log_id: Some(log_id()),
         leader_commit: Some(log_id()),
         entries: vec![
-            entry(EntryPayload::Blank),
-            entry(EntryPayload::Membership(membership())),
+            entry_after(1, EntryPayload::Blank),
+            entry_after(2, EntryPayload::Membership(membership())),
         ],
     });
     let body = append.encode();
