@@ -305,6 +305,36 @@ async fn an_entry_that_does_not_decode_stops_the_replica_or_is_denied() {
     );
 }
 
+/// The flag was given once; the crash came before the log recorded it, and the operator leaves it out.
+#[tokio::test]
+async fn a_denied_entry_is_denied_again_after_a_crash() {
+    let (history, faulting) = history_that_faults();
+    let last = faulting.last().unwrap().log_id.index;
+    let dir = tempdir().unwrap();
+    let with_flag = || StateOptions {
+        apply: denying((last - 2..=last).collect()),
+        ..options(dir.path())
+    };
+    let mut machine = open_with(with_flag());
+    apply(&mut machine, &history.entries).await.unwrap();
+    apply(&mut machine, &faulting).await.unwrap();
+    let (digest, denied) = {
+        let handle = machine.handle();
+        (handle.view().digest(), handle.denied())
+    };
+    assert!(!denied.is_empty() && denied.iter().all(|denied| !denied.recorded));
+    machine.handle().abandon();
+    drop(machine);
+    let mut machine = open(dir.path());
+    assert_eq!(machine.handle().denied(), denied);
+    let at = machine.handle().view().revision().0;
+    let all = [&history.entries[..], &faulting].concat();
+    let again: Vec<_> = all.into_iter().filter(|e| e.log_id.index > at).collect();
+    assert!(!again.is_empty(), "the crash took what was in memory");
+    apply(&mut machine, &again).await.unwrap();
+    assert_eq!(machine.handle().view().digest(), digest);
+}
+
 #[derive(Default)]
 struct Recorder(Mutex<Vec<String>>);
 

@@ -52,7 +52,8 @@ pub struct ServeArgs {
     /// Allow addresses that other machines can reach, without any authentication
     #[arg(long)]
     pub insecure: bool,
-    /// Deny the entry at this log index; to be given alike on every node
+    /// Deny the entry at this log index: to be given alike on every node, and until
+    /// /api/v1/cluster shows it as recorded
     #[arg(long, value_name = "INDEX")]
     pub deny_at: Vec<u64>,
     /// Take a snapshot after so many entries (by chance up to a quarter fewer), or more where the

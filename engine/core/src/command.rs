@@ -107,6 +107,10 @@ pub enum Command {
     /// See [`RaiseEpoch`].
     #[n(10)]
     RaiseEpoch(#[n(0)] RaiseEpoch),
+    /// Records that an entry was denied, so that whoever applies it again denies it too. The leader
+    /// proposes it when the states of a majority of the voters have.
+    #[n(12)]
+    RecordDenied(#[n(0)] DeniedEntry),
 }
 
 impl Command {
@@ -115,7 +119,9 @@ impl Command {
     #[must_use]
     pub const fn is_leaders_own(&self) -> bool {
         match self {
-            Self::Bootstrap(_) | Self::Checkpoint | Self::RaiseEpoch(_) => true,
+            Self::Bootstrap(_) | Self::Checkpoint | Self::RaiseEpoch(_) | Self::RecordDenied(_) => {
+                true
+            }
             Self::CreatePrinter(_)
             | Self::CreateFilament(_)
             | Self::CreateJob(_)
@@ -126,6 +132,21 @@ impl Command {
             | Self::RollbackRuleset(_) => false,
         }
     }
+}
+
+/// An entry that the operators denied (`--deny-at`): its place in the log, and what stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(map)]
+pub struct DeniedEntry {
+    /// Its log index.
+    #[n(0)]
+    pub index: Revision,
+    /// Its term: with the index, Raft's name of the entry.
+    #[n(1)]
+    pub term: u64,
+    /// BLAKE3 of its payload.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub hash: [u8; 32],
 }
 
 /// Labels: key to value.

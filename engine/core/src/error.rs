@@ -41,6 +41,15 @@ pub enum LocalFault {
     /// The policy runtime failed for want of a local resource.
     #[error("the policy runtime failed: {0}")]
     Runtime(String),
+    /// The entry that was recorded as denied is not the one in this log.
+    #[error(
+        "the log entry at index {index} is not the one that was recorded there as denied: this \
+         node's log and the file `denied` in its data folder are not of one cluster"
+    )]
+    OtherEntryDenied {
+        /// Log index.
+        index: u64,
+    },
     /// A committed entry does not decode.
     #[error("the log entry at index {index} does not decode: {detail}")]
     CorruptEntry {
@@ -73,7 +82,10 @@ impl LocalFault {
             | Self::Compile { .. }
             | Self::Runtime(_)
             | Self::CorruptEntry { .. } => true,
-            Self::Storage(_) | Self::Compiler { .. } | Self::Epoch { .. } => false,
+            Self::Storage(_)
+            | Self::Compiler { .. }
+            | Self::OtherEntryDenied { .. }
+            | Self::Epoch { .. } => false,
         }
     }
 }

@@ -55,6 +55,8 @@ pub const DECISIONS_DAYS_DEFAULT: u64 = 30;
 pub const DECISIONS_DAYS_MAX: u64 = 3_660;
 /// Most decision records that one apply deletes.
 pub const DECISIONS_DELETED_PER_APPLY_MAX: usize = 128;
+/// Most entries that may ever be denied in one cluster.
+pub const DENIED_ENTRIES_MAX: usize = 256;
 /// Ids made by apply start so; clients may not use it.
 pub const GENERATED_ID_PREFIX: &str = "r3d-";
 /// Gas for one evaluation.

@@ -9,10 +9,11 @@
 mod common;
 
 use common::*;
-use raft3d_core::command::{CreateFilament, CreateJob, CreatePrinter, SetJobStatus};
+use raft3d_core::command::{CreateFilament, CreateJob, CreatePrinter, DeniedEntry, SetJobStatus};
 use raft3d_core::event::EventKind;
+use raft3d_core::limits::DENIED_ENTRIES_MAX;
 use raft3d_core::state::ledger::LedgerKind;
-use raft3d_core::state::{events, filaments, jobs, ledger, meta, printers};
+use raft3d_core::state::{denied, events, filaments, jobs, ledger, meta, printers};
 use raft3d_core::{Accepted, Command, FilamentId, JobId, PrinterId, RejectionKind, Revision};
 use raft3d_sdk::{DenyClass, Grams};
 
@@ -485,4 +486,50 @@ fn a_checkpoint_changes_nothing_but_log_time() {
     assert_eq!(changed.count(), 1);
     let now_ms = meta::log_time_ms(&machine.rows).unwrap();
     assert_eq!(now_ms, START_MS + 5);
+}
+
+#[test]
+fn a_denial_is_recorded_once_and_only_of_an_earlier_entry() {
+    let mut machine = Machine::with_shop();
+    let entry = |index: u64, term: u64| DeniedEntry {
+        index: Revision(index),
+        term,
+        hash: [7; 32],
+    };
+    assert_eq!(
+        machine.accept(Command::RecordDenied(entry(1, 3))),
+        Accepted::Done
+    );
+    // Another leader proposed it too, or something else in its place.
+    machine.accept(Command::RecordDenied(entry(1, 3)));
+    machine.accept(Command::RecordDenied(entry(1, 4)));
+    let recorded = denied::all(&machine.rows).unwrap();
+    assert_eq!(recorded, [entry(1, 3)]);
+    assert_eq!(
+        denied::get(&machine.rows, Revision(1)).unwrap(),
+        Some(entry(1, 3))
+    );
+    let later = machine.reject(Command::RecordDenied(entry(1_000_000, 3)));
+    assert_eq!(later.kind, RejectionKind::InvalidField);
+}
+
+#[test]
+fn as_many_denials_as_can_be_recorded_are_read_again() {
+    let mut machine = Machine::with_shop();
+    for _ in 0..DENIED_ENTRIES_MAX {
+        machine.run(Command::Checkpoint);
+    }
+    let entry = |n: usize| DeniedEntry {
+        index: Revision(n as u64),
+        term: u64::MAX,
+        hash: [n as u8; 32],
+    };
+    for n in 0..DENIED_ENTRIES_MAX {
+        machine.accept(Command::RecordDenied(entry(n)));
+    }
+    let refused = machine.reject(Command::RecordDenied(entry(DENIED_ENTRIES_MAX)));
+    assert_eq!(refused.kind, RejectionKind::LimitReached);
+    let recorded = denied::all(&machine.rows).unwrap();
+    let expected: Vec<DeniedEntry> = (0..DENIED_ENTRIES_MAX).map(entry).collect();
+    assert_eq!(recorded, expected);
 }

@@ -18,8 +18,8 @@ use std::collections::BTreeSet;
 
 use common::*;
 use raft3d_core::command::{
-    ActivateRuleset, Actor, CreateFilament, CreateJob, CreatePrinter, DeleteModule, EnvelopeError,
-    RaiseEpoch, RequestOrigin, RollbackRuleset, SetJobStatus,
+    ActivateRuleset, Actor, CreateFilament, CreateJob, CreatePrinter, DeleteModule, DeniedEntry,
+    EnvelopeError, RaiseEpoch, RequestOrigin, RollbackRuleset, SetJobStatus,
 };
 use raft3d_core::limits::ENVELOPE_BYTES_MAX;
 use raft3d_core::state::rulesets::{Mode, Scope};
@@ -124,6 +124,14 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("Bootstrap", bootstrap()),
         ("Checkpoint", Command::Checkpoint),
         ("RaiseEpoch", Command::RaiseEpoch(RaiseEpoch { to: 2 })),
+        (
+            "RecordDenied",
+            Command::RecordDenied(DeniedEntry {
+                index: Revision(1),
+                term: 2,
+                hash: [3; 32],
+            }),
+        ),
     ]
 }
 
@@ -160,7 +168,10 @@ fn rows_are_encoded_as_ever() {
     let mut machine = Machine::new();
     for (name, command) in commands() {
         // The others would empty tables or change what the rest meets.
-        if matches!(name, "CreatePrinter" | "CreateFilament" | "CreateJob") {
+        if matches!(
+            name,
+            "CreatePrinter" | "CreateFilament" | "CreateJob" | "RecordDenied"
+        ) {
             machine.accept(command);
         }
     }
@@ -181,7 +192,7 @@ fn rows_are_encoded_as_ever() {
     let tables: BTreeSet<u8> = machine.rows.iter().map(|(key, _)| key[0]).collect();
     let all = [
         0x01, 0x10, 0x11, 0x12, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x40, 0x50, 0x51, 0x60, 0x61,
-        0x70, 0x71,
+        0x70, 0x71, 0x80,
     ];
     assert_eq!(tables, all.into(), "the history touches every table");
     let mut lines = String::new();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
-use raft3d_core::command::{Actor, Command};
+use raft3d_core::command::{Actor, Command, DeniedEntry};
 use raft3d_core::state::digest::Digest;
 use raft3d_core::{ClusterId, Epochs, RequestId, Response, Revision};
 use thiserror::Error;
@@ -200,6 +200,21 @@ pub struct NodeStatus {
     /// Newest engine epoch that its program supports.
     #[n(14)]
     pub engine_epoch_newest: u32,
+    /// The log entries that it denies, by index.
+    #[n(35)]
+    pub denied: Vec<DeniedStatus>,
+}
+
+/// An entry that a node denies.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DeniedStatus {
+    /// The entry.
+    #[n(0)]
+    pub entry: DeniedEntry,
+    /// Whether the log records it, so that every node does.
+    #[n(1)]
+    pub recorded: bool,
 }
 
 impl NodeStatus {

@@ -15,6 +15,7 @@ use raft3d_core::state::meta;
 use tokio::time::Instant;
 
 use super::api::WriteRequest;
+use super::denials;
 use super::health::{Verdict, fence_reason, is_clock_off, judge};
 use super::message::StatusAnswer;
 use super::node::Node;
@@ -45,6 +46,7 @@ pub(super) fn spawn(node: &Node, last_log_index: u64) {
     runtime::spawn(until_stopped(node.clone(), compare(node.clone())));
     runtime::spawn(until_stopped(node.clone(), take_snapshots(node.clone())));
     runtime::spawn(until_stopped(node.clone(), raise_epochs(node.clone())));
+    runtime::spawn(until_stopped(node.clone(), denials::keep(node.clone())));
 }
 
 /// A duty that panics is a fault: without it the node would go on and no longer do it.
@@ -316,6 +318,7 @@ impl Node {
                 Some(self.status_of(*id, member))
             });
         let answers: Vec<StatusAnswer> = join_all(others).await.into_iter().flatten().collect();
+        self.learn_denied(answers.iter().map(|answer| &answer.status));
         let mine = self.status_answer();
         let leader = answers
             .iter()

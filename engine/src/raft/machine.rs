@@ -11,6 +11,7 @@
 
 mod background;
 mod chunk;
+mod denials;
 mod handle;
 mod hot_rows;
 mod sabotaged;
@@ -37,6 +38,7 @@ use crate::storage::snapshot::{SnapshotHandle, SnapshotMeta};
 use crate::storage::state::{StateError, StateView, recovery};
 use background::Background;
 use chunk::{Applying, Chunk};
+pub(in crate::raft) use denials::Denials;
 use handle::Shared;
 pub use handle::{Checkpoint, StateHandle};
 use hot_rows::HotRows;
@@ -88,8 +90,8 @@ pub struct ApplyOptions {
     /// The engine epochs that this program supports.
     pub epochs: Epochs,
     /// Entries that are answered with a fixed rejection and not evaluated (`--deny-at`): the way
-    /// out where one entry stops every node. To be given identically on every node, or their
-    /// states differ from there on.
+    /// out if one entry stops every node. To be given identically on every node, or their states
+    /// differ from there on, until the log records it.
     pub deny_at: BTreeSet<u64>,
 }
 
@@ -121,7 +123,12 @@ impl StateMachine {
         let ApplyOptions { epochs, deny_at } = options.apply;
         let (state, snapshots) = recovery::open(&options.data_dir, options.purged_index)?;
         epochs.check(meta::epoch(&state.view())?)?;
-        let shared = Arc::new(Shared::new(state, snapshots, observer.clone()));
+        let view = state.view();
+        let applied = view.revision().0;
+        let denials = Denials::open(&options.data_dir, deny_at, &view, applied)?;
+        let denials = Arc::new(denials);
+        let shared = Shared::new(state, snapshots, Arc::clone(&denials), observer.clone());
+        let shared = Arc::new(shared);
         let background = Background::start(&shared)
             .map_err(|error| LocalFault::Runtime(format!("starting a thread: {error}")))?;
         Ok(Self {
@@ -131,7 +138,7 @@ impl StateMachine {
             applying: Applying {
                 host,
                 observer,
-                deny_at,
+                denials,
                 epochs,
                 hot_rows: HotRows::default(),
                 ruleset: DecodedRuleset::default(),
@@ -149,12 +156,6 @@ impl StateMachine {
     #[must_use]
     pub fn epochs(&self) -> Epochs {
         self.applying.epochs
-    }
-
-    /// The entries that are denied unseen.
-    #[must_use]
-    pub fn denied(&self) -> &BTreeSet<u64> {
-        &self.applying.deny_at
     }
 
     /// Applies a chunk on the thread that its length asks for.
@@ -183,6 +184,9 @@ impl StateMachine {
         let applied = catch_unwind(AssertUnwindSafe(|| {
             let applied = self.applying.run(&self.shared.state.view(), chunk)?;
             let (known, head) = (applied.known, applied.head);
+            let effects = &applied.effects;
+            let denials = &self.applying.denials;
+            denials.remember(&effects.denied, &effects.recorded)?;
             let is_flush_due = self.shared.state.commit(&known.changes(), head.clone())?;
             self.applying.hot_rows.keep(known, &head);
             Ok((is_flush_due, applied.effects))
@@ -232,6 +236,10 @@ impl StateMachine {
         }
         match self.switch_to(&snapshot) {
             Ok(view) => {
+                let applied = view.revision().0;
+                if let Err(fault) = self.shared.denials.replaced(&view, applied) {
+                    return Err(self.shared.set_fault(fault.to_string()));
+                }
                 self.shared.publish(&view, &[]);
                 if let Some(observer) = &self.applying.observer {
                     observer.state_replaced(&view);
@@ -260,6 +268,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
+        self.shared.denials.opened().await?;
         let mut chunk = Chunk::default();
         while let Some(entry) = entries.next().await {
             let (entry, responder) = entry?;

@@ -490,6 +490,7 @@ impl Answer {
 mod tests {
     use openraft::vote::RaftLeaderId;
     use raft3d_core::Revision;
+    use raft3d_core::command::DeniedEntry;
     use raft3d_core::state::digest::Digest;
 
     use super::super::api::Role;
@@ -580,6 +581,14 @@ mod tests {
             engine_epoch_oldest: 1,
             engine_epoch_newest: 1,
             not_ready: None,
+            denied: vec![super::super::api::DeniedStatus {
+                entry: DeniedEntry {
+                    index: Revision(7),
+                    term: 3,
+                    hash: [9; 32],
+                },
+                recorded: true,
+            }],
         };
         let checkpoints = vec![CheckpointDigest {
             index: 80,

@@ -6,6 +6,7 @@ pub mod bootstrap;
 mod clock;
 mod commit_notice;
 mod crowd;
+mod denials;
 mod duties;
 mod encoding;
 pub mod frame;

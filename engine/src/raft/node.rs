@@ -3,7 +3,6 @@
 //! `write.rs`, `read.rs`, `membership.rs` and `bootstrap.rs` hold the calls; `service.rs` answers
 //! peers; `duties.rs` is what a node does unasked.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +32,7 @@ use super::snapshot_transfer::Receiver;
 use super::told::Told;
 use super::transport::Transport;
 use super::types::{Incarnation, Member, NodeId, StoredMembership, TypeConfig};
-use super::{duties, group, read};
+use super::{denials, duties, group, read};
 use crate::runtime::{self, watch};
 use crate::storage::data_dir::{DataDir, DataDirError};
 
@@ -157,8 +156,6 @@ pub(super) struct Inner {
     pub(super) health: Health,
     pub(super) clock: StampClock,
     pub(super) told: Told,
-    /// Entries that the operators deny: they need not be readable.
-    pub(super) denied: BTreeSet<u64>,
     pub(super) absences: Absences,
 }
 
@@ -196,7 +193,6 @@ impl Node {
         };
         let peers = Arc::new(Peers::new(transport, id, identity.incarnation));
         let epochs = parts.machine.epochs();
-        let denied = parts.machine.denied().clone();
         let machine = parts.machine.handle();
         let stored = meta::cluster_id(&machine.view())?.or(identity.cluster_id);
         if let Some(cluster_id) = stored {
@@ -208,6 +204,7 @@ impl Node {
         let log_state = log.get_log_state().await;
         let log_state = log_state.map_err(|e| StartError::Raft(e.to_string()))?;
         let last_log_index = log_state.last_log_id.map_or(0, |id| id.index);
+        denials::before_start(&peers, &machine, id, last_log_index).await?;
         let config = Arc::new(raft_config(&options).validate()?);
         let network = Network::new(Arc::clone(&peers), id);
         let raft = Raft::new(id, config, network, parts.log, parts.machine)
@@ -240,7 +237,6 @@ impl Node {
             health: Health::default(),
             clock,
             told: Told::default(),
-            denied,
             absences: Absences::default(),
         });
         let node = Self { inner };
@@ -283,6 +279,7 @@ impl Node {
             engine_epoch_oldest: inner.epochs.oldest,
             engine_epoch_newest: inner.epochs.newest,
             not_ready: self.not_ready(&metrics),
+            denied: inner.machine.denials().status(),
         }
     }
 
@@ -341,6 +338,7 @@ impl Node {
     /// Stops without a word to anybody.
     pub async fn halt(&self) {
         self.inner.stopping.send_replace(true);
+        self.inner.machine.denials().stop();
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "Raft did not stop cleanly");
         }

@@ -79,7 +79,7 @@ impl Node {
                 }
             },
             Request::Append(append) => {
-                let is_denied = |index| self.inner.denied.contains(&index);
+                let is_denied = |index| self.inner.machine.denials().covers(index);
                 return match guard::check_readable(&append, is_denied) {
                     Ok(()) => self.answer_append(append).await,
                     Err(reason) => self.refuse(hello, reason),

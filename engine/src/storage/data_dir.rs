@@ -4,6 +4,7 @@
 //! DIR/VERSION        format of the folder
 //! DIR/LOCK           locked while a process uses the folder
 //! DIR/identity       incarnation, node id, cluster id; checksummed ([`super::newer`])
+//! DIR/denied         log entries that are recorded as denied ([`super::denied_file`])
 //! DIR/log/           the Raft log
 //! DIR/state/         the state database: a cache of snapshot and log
 //! DIR/snapshots/     snapshot files
@@ -24,7 +25,7 @@ use crate::raft::types::{Incarnation, NodeId};
 
 /// Format of the data folder that this build reads and writes. 2: decision records, and what an
 /// actor's jobs reserve. 4: one row for what an entry came to.
-pub const DATA_FORMAT_VERSION: u32 = 4;
+pub const DATA_FORMAT_VERSION: u32 = 5;
 
 /// Says in the folder of the state why it is not to be served.
 const FENCE_FILE: &str = "fenced";
@@ -40,8 +41,8 @@ const VERSION_PREFIX: &str = "raft3d-data ";
 const FENCED_UNREADABLY: &str = "its state is fenced, and the file `state/fenced` does not say why \
     any more: stop it, delete the folder `state` in its data folder, and start it again to rebuild \
     the state from its snapshot and its log";
-/// Longest `VERSION` or `identity` file that is read, in bytes.
-const SMALL_FILE_BYTES_MAX: u64 = 4096;
+/// Longest of the small files that is read, in bytes: the list of denied entries is the longest.
+const SMALL_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why a data folder cannot be used. Each message says what to do.
 #[derive(Debug, Error)]
@@ -457,7 +458,7 @@ fn parse_identity(body: &str) -> Option<Identity> {
 }
 
 /// The text of a small file; none where there is no such file.
-fn read_small(path: &Path) -> Result<Option<String>, DataDirError> {
+pub(super) fn read_small(path: &Path) -> Result<Option<String>, DataDirError> {
     let io = |source| DataDirError::Io {
         action: "read",
         path: path.to_owned(),

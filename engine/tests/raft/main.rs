@@ -12,6 +12,7 @@ mod bootstrap;
 mod bounds;
 mod clocks;
 mod cluster;
+mod denied;
 mod epochs;
 mod failover;
 mod fencing;

@@ -342,6 +342,7 @@ impl Backend for ShopNode {
             engine_epoch: 1,
             engine_epoch_oldest: 1,
             engine_epoch_newest: 1,
+            denied: Vec::new(),
             not_ready: None,
         }
     }

@@ -15,6 +15,7 @@ pub mod dry_run;
 mod lifecycle;
 mod policies;
 mod raise_epoch;
+mod record_denied;
 mod recorder;
 mod rollback_ruleset;
 mod set_job_status;
@@ -140,6 +141,7 @@ fn run(tx: &mut Tx<'_>, command: &Command, host: &dyn PolicyHost, epochs: Epochs
         Command::RollbackRuleset(command) => rollback_ruleset::run(tx, command, host),
         Command::Bootstrap(command) => bootstrap::run(tx, command, host, epochs),
         Command::RaiseEpoch(command) => raise_epoch::run(tx, *command, epochs),
+        Command::RecordDenied(entry) => record_denied::run(tx, entry),
         Command::Checkpoint => Ok(Accepted::Done),
     }
 }

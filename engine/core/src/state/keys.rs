@@ -19,6 +19,7 @@
 //! | `61` | expiry of those with an answer | expiry in ms, then as `60` | empty |
 //! | `70` | what entries came to | revision | CBOR `EntryRecord` |
 //! | `71` | entries that asked policies about a job, but the one that created it | text job id, revision | empty |
+//! | `80` | entries that are recorded as denied | revision of the denied entry | CBOR `DeniedEntry` |
 //!
 //! Numbers are big-endian, so that they sort as numbers. A text may hold any byte: `00` becomes
 //! `00 ff` and the end is `00 01`, so that keys sort as the texts do and no text's key is a prefix
@@ -37,6 +38,7 @@ pub(crate) const RULESETS: u8 = 0x40;
 pub(crate) const MODULES: u8 = 0x50;
 pub(crate) const REQUEST_EXPIRY: u8 = 0x61;
 pub(crate) const ENTRIES: u8 = 0x70;
+pub(crate) const DENIED: u8 = 0x80;
 
 const SINGLE: u8 = 0x01;
 const PRINTER_LOAD: u8 = 0x11;
@@ -196,6 +198,10 @@ pub(crate) fn decisions_of_job_prefix(job: &JobId) -> Vec<u8> {
 
 pub(crate) fn decision_of_job(job: &JobId, revision: Revision) -> Vec<u8> {
     Key(decisions_of_job_prefix(job)).number(revision.0).0
+}
+
+pub(crate) fn denied(index: Revision) -> Vec<u8> {
+    Key::table(DENIED).number(index.0).0
 }
 
 /// The revision with which a key ends; none where it is too short for one.

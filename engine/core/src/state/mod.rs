@@ -2,6 +2,7 @@
 
 mod codec;
 pub mod decisions;
+pub mod denied;
 pub mod digest;
 pub(crate) mod entries;
 pub mod events;

@@ -1,10 +1,9 @@
 //! One chunk of committed entries, from bytes to changed rows.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use openraft::storage::ApplyResponder;
-use raft3d_core::command::Command;
+use raft3d_core::command::{Command, DeniedEntry};
 use raft3d_core::event::Event;
 use raft3d_core::state::digest::Digest;
 use raft3d_core::state::meta::{self, Totals};
@@ -16,8 +15,10 @@ use raft3d_core::{
 
 use super::hot_rows::{ChunkRows, HotRows, Known};
 use super::sabotaged;
-use super::{ApplyObserver, CHUNK_BYTES_MAX, CHUNK_ENTRIES_MAX, Checkpoint};
-use crate::raft::types::{Applied, Entry, EntryPayload, Proposal, StoredMembership, TypeConfig};
+use super::{ApplyObserver, CHUNK_BYTES_MAX, CHUNK_ENTRIES_MAX, Checkpoint, Denials};
+use crate::raft::types::{
+    Applied, Entry, EntryPayload, LogId, Proposal, StoredMembership, TypeConfig,
+};
 use crate::storage::state::{Head, StateView};
 
 type Responder = ApplyResponder<TypeConfig>;
@@ -60,7 +61,7 @@ impl Chunk {
 pub(super) struct Applying {
     pub(super) host: Arc<dyn PolicyHost>,
     pub(super) observer: Option<Arc<dyn ApplyObserver>>,
-    pub(super) deny_at: BTreeSet<u64>,
+    pub(super) denials: Arc<Denials>,
     pub(super) epochs: Epochs,
     pub(super) hot_rows: HotRows,
     pub(super) ruleset: DecodedRuleset,
@@ -77,6 +78,10 @@ pub(super) struct AppliedChunk {
 #[derive(Default)]
 pub(super) struct Effects {
     pub(super) checkpoints: Vec<Checkpoint>,
+    /// Entries that were denied.
+    pub(super) denied: Vec<DeniedEntry>,
+    /// Earlier entries of which the log now records that they are denied.
+    pub(super) recorded: Vec<DeniedEntry>,
     answers: Vec<(Responder, Applied)>,
     modules: Vec<(ModuleDigest, Vec<u8>)>,
     events: Vec<Event>,
@@ -125,12 +130,11 @@ impl Applying {
                     None
                 }
                 EntryPayload::Normal(Proposal(bytes)) => {
-                    let revision = Revision(index);
                     let outcome = self.one(
                         &mut rows,
                         &mut totals,
                         head.digest,
-                        revision,
+                        &entry.log_id,
                         &bytes,
                         &mut effects,
                     )?;
@@ -160,11 +164,14 @@ impl Applying {
         rows: &mut ChunkRows<'_>,
         totals: &mut ChunkTotals,
         before: Digest,
-        index: Revision,
+        log_id: &LogId,
         bytes: &[u8],
         effects: &mut Effects,
     ) -> Result<Outcome, LocalFault> {
-        let is_denied = self.deny_at.contains(&index.0);
+        let index = Revision(log_id.index);
+        let denied = self.denials.judge(log_id, bytes)?;
+        let is_denied = denied.is_some();
+        effects.denied.extend(denied);
         let envelope = match Envelope::from_bytes(bytes) {
             Ok(envelope) => sabotaged::entry(index, envelope),
             // Denied, an entry that nobody can read is passed over.
@@ -188,6 +195,11 @@ impl Applying {
             totals.put(rows)?;
             let digest = rows.digest(before)?;
             effects.checkpoints.push(Checkpoint { index, digest });
+        }
+        if let (Command::RecordDenied(entry), Response::Accepted(_)) =
+            (&envelope.command, &outcome.response)
+        {
+            effects.recorded.push(*entry);
         }
         if !outcome.replayed && matches!(outcome.response, Response::Accepted(_)) {
             effects.modules.extend(uploaded(envelope.command));

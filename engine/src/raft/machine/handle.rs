@@ -9,8 +9,9 @@ use raft3d_core::state::digest::Digest;
 use raft3d_core::state::modules;
 use raft3d_core::{LocalFault, ModuleDigest, Revision};
 
-use super::ApplyObserver;
 use super::background::nicely;
+use super::{ApplyObserver, Denials};
+use crate::raft::api::DeniedStatus;
 use crate::runtime::watch;
 use crate::storage::snapshot::{IncomingSnapshot, SnapshotError, SnapshotHandle, SnapshotStore};
 use crate::storage::state::{StateError, StateStore, StateView};
@@ -30,6 +31,7 @@ pub struct Checkpoint {
 pub(super) struct Shared {
     pub(super) state: StateStore,
     pub(super) snapshots: SnapshotStore,
+    pub(super) denials: Arc<Denials>,
     applied: watch::Sender<Revision>,
     checkpoints: Mutex<VecDeque<Checkpoint>>,
     fault: OnceLock<String>,
@@ -40,12 +42,14 @@ impl Shared {
     pub(super) fn new(
         state: StateStore,
         snapshots: SnapshotStore,
+        denials: Arc<Denials>,
         observer: Option<Arc<dyn ApplyObserver>>,
     ) -> Self {
         let (applied, _) = watch::channel(state.view().revision());
         Self {
             state,
             snapshots,
+            denials,
             applied,
             checkpoints: Mutex::new(VecDeque::new()),
             fault: OnceLock::new(),
@@ -163,6 +167,17 @@ impl StateHandle {
     /// See [`StateError`].
     pub fn build_snapshot(&self) -> Result<SnapshotHandle, StateError> {
         self.shared.build_snapshot(&self.view())
+    }
+
+    /// The log entries that this node denies, by index.
+    #[must_use]
+    pub fn denied(&self) -> Vec<DeniedStatus> {
+        self.shared.denials.status()
+    }
+
+    /// The entries that this node denies.
+    pub(in crate::raft) fn denials(&self) -> &Denials {
+        &self.shared.denials
     }
 
     /// Tells the observer that `module` is wanted compiled. One that the state does not hold, or that

@@ -32,7 +32,7 @@ use crate::storage::files::Trickle;
 use crate::storage::newer::NewerFormat;
 
 /// Format version of a snapshot file.
-const SNAPSHOT_FORMAT_VERSION: u32 = 4;
+const SNAPSHOT_FORMAT_VERSION: u32 = 5;
 const MAGIC: &[u8; 8] = b"R3DSNAP\0";
 /// A frame of rows is written when it holds this many bytes.
 const ROWS_FRAME_BYTES: usize = 256 * 1024;

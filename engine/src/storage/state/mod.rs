@@ -49,6 +49,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, Readable};
 use raft3d_core::LocalFault;
 use thiserror::Error;
 
+use super::data_dir::DataDirError;
 use super::newer::NewerFormat;
 use super::snapshot::{SnapshotError, SnapshotHandle};
 use crate::runtime;
@@ -128,6 +129,9 @@ pub enum StateError {
         /// What there is instead.
         found: String,
     },
+    /// The list of denied entries cannot be read.
+    #[error(transparent)]
+    Denied(#[from] DataDirError),
     /// A snapshot is at fault.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -143,6 +147,7 @@ impl StateError {
         match self {
             Self::Newer(_) | Self::Fault(LocalFault::Epoch { .. }) => true,
             Self::Snapshot(error) => error.is_of_other_version(),
+            Self::Denied(error) => error.is_of_other_version(),
             _ => false,
         }
     }

@@ -510,7 +510,7 @@ fn a_process_killed_while_it_replaces_the_state_reopens_with_one_of_both() {
     }
 }
 
-/// Format 3 of the record beside the rows, and 3 of a snapshot file. A change needs a new version
+/// Format 5 of the record beside the rows, and 5 of a snapshot file. A change needs a new version
 /// of the format.
 #[test]
 fn golden_bytes_of_the_formats() {
@@ -525,7 +525,7 @@ fn golden_bytes_of_the_formats() {
     assert_eq!(Record::decode(&record.encode()).unwrap(), record);
     assert_eq!(
         hex::encode(record.encode()),
-        "86040244830301074582f68280a0500000000000000000000000000000000009"
+        "86050244830301074582f68280a0500000000000000000000000000000000009"
     );
     let (dir, folder) = (tempdir().unwrap(), tempdir().unwrap());
     let store = StateStore::open(dir.path()).unwrap();
@@ -543,7 +543,7 @@ fn golden_bytes_of_the_formats() {
     assert_eq!(
         hex::encode(&bytes),
         concat!(
-            "523344534e415000040000000122000000064e84fda4014483030107024582f68280a00350eb3e6e",
+            "523344534e415000050000000122000000064e84fda4014483030107024582f68280a00350eb3e6e",
             "3bd62afaf45864f2deee02bca00400021000000045a4232d03000000050000006b657976616c7565",
             "0328000000a1c5dc670100000000000000038c73776df6759d8c72f19f8629947b99709b75c068a1",
             "7340f730c5416a23f7",

@@ -294,6 +294,7 @@ impl Backend for Fake {
             engine_epoch: 1,
             engine_epoch_oldest: 1,
             engine_epoch_newest: 1,
+            denied: Vec::new(),
             not_ready: inner.not_ready.clone(),
         }
     }

@@ -1,7 +1,7 @@
 //! The cluster in JSON.
 
 use raft3d_engine::bounds;
-use raft3d_engine::raft::api::{ClusterStatus, MemberStatus, NodeStatus, Role};
+use raft3d_engine::raft::api::{ClusterStatus, DeniedStatus, MemberStatus, NodeStatus, Role};
 use raft3d_engine::raft::{Incarnation, Member, NodeId};
 use serde::Serialize;
 
@@ -45,10 +45,32 @@ struct NodeOut<'a> {
     digest: Option<String>,
     engine_epoch: Option<u32>,
     engine_epochs_supported: Option<SupportedEpochs>,
+    denied_entries: Option<Vec<DeniedOut>>,
     version: Option<&'a str>,
     ready: bool,
     not_ready_reason: Option<&'a str>,
     error: Option<&'a str>,
+}
+
+/// A log entry that a node denies (`--deny-at`).
+#[derive(Debug, Serialize)]
+struct DeniedOut {
+    index: u64,
+    term: u64,
+    hash: String,
+    /// Whether the log records it, so that every node denies it, without a flag.
+    recorded: bool,
+}
+
+impl From<&DeniedStatus> for DeniedOut {
+    fn from(denied: &DeniedStatus) -> Self {
+        Self {
+            index: denied.entry.index.0,
+            term: denied.entry.term,
+            hash: hex::encode(denied.entry.hash),
+            recorded: denied.recorded,
+        }
+    }
 }
 
 /// The engine epochs that a node's program could apply entries under.
@@ -80,6 +102,7 @@ impl<'a> From<&'a MemberStatus> for NodeOut<'a> {
                 oldest: status.engine_epoch_oldest,
                 newest: status.engine_epoch_newest,
             }),
+            denied_entries: own.map(|status| status.denied.iter().map(DeniedOut::from).collect()),
             version: own.map(|status| status.version.as_str()),
             ready: own.is_some_and(|status| status.not_ready.is_none()),
             not_ready_reason: own.and_then(|status| status.not_ready.as_deref()),

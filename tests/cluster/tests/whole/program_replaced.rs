@@ -39,7 +39,7 @@ fn a_node_compiles_with_the_program_that_it_was_started_from() {
     let mut cluster = Cluster::start("program-replaced", Options::nodes(3));
     let mut programs: Vec<PathBuf> = Vec::new();
     for node in 0..3 {
-        cluster.stop(node);
+        cluster.kill9(node);
         let program = cluster.data(node).with_extension("program");
         fs::hard_link(binary(), &program).expect("a second name of the program");
         cluster.set_program(node, program.clone());
