@@ -110,6 +110,15 @@ pub trait Backend: Send + Sync + 'static {
         expected: Option<u64>,
     ) -> BoxFuture<'_, Result<(), MembershipError>>;
 
+    /// Corrects a member's addresses: where its peers reach it, and where clients do.
+    fn readdress(
+        &self,
+        node_id: NodeId,
+        peer_addr: Option<String>,
+        http_addr: Option<String>,
+        expected: Option<u64>,
+    ) -> BoxFuture<'_, Result<(), MembershipError>>;
+
     /// Hands the leadership over.
     fn transfer_leader(&self, to: NodeId) -> BoxFuture<'_, Result<(), MembershipError>>;
 }
@@ -233,6 +242,18 @@ impl Backend for NodeBackend {
         expected: Option<u64>,
     ) -> BoxFuture<'_, Result<(), MembershipError>> {
         self.node.remove(node_id, expected).boxed()
+    }
+
+    fn readdress(
+        &self,
+        node_id: NodeId,
+        peer_addr: Option<String>,
+        http_addr: Option<String>,
+        expected: Option<u64>,
+    ) -> BoxFuture<'_, Result<(), MembershipError>> {
+        self.node
+            .readdress(node_id, peer_addr, http_addr, expected)
+            .boxed()
     }
 
     fn transfer_leader(&self, to: NodeId) -> BoxFuture<'_, Result<(), MembershipError>> {

@@ -134,13 +134,13 @@ pub enum ReadError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Role {
-    /// Takes writes.
+    /// Takes writes: a majority of the voters followed it a moment ago.
     #[n(0)]
     Leader,
     /// Votes.
     #[n(1)]
     Follower,
-    /// Asks for votes.
+    /// Asks for votes, or leads and has not had a majority's word for too long.
     #[n(2)]
     Candidate,
     /// Follows without a vote.
@@ -164,7 +164,7 @@ pub struct NodeStatus {
     /// Role.
     #[n(2)]
     pub role: Role,
-    /// Whom it takes for the leader.
+    /// The leader; none where it has lost touch with the one that it knew.
     #[n(3)]
     pub leader: Option<NodeId>,
     /// Raft term.
@@ -200,6 +200,9 @@ pub struct NodeStatus {
     /// Newest engine epoch that its program supports.
     #[n(14)]
     pub engine_epoch_newest: u32,
+    /// What an operator has to look at although it serves.
+    #[n(20)]
+    pub warnings: Vec<String>,
     /// The log entries that it denies, by index.
     #[n(35)]
     pub denied: Vec<DeniedStatus>,

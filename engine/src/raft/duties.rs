@@ -19,6 +19,7 @@ use super::denials;
 use super::health::{Verdict, fence_reason, is_clock_off, judge};
 use super::message::StatusAnswer;
 use super::node::Node;
+use super::presence::{be_present, watch_own_address};
 use super::snapshot_pace::take_snapshots;
 use super::types::TypeConfig;
 use super::upgrade::raise_epochs;
@@ -47,6 +48,8 @@ pub(super) fn spawn(node: &Node, last_log_index: u64) {
     runtime::spawn(until_stopped(node.clone(), take_snapshots(node.clone())));
     runtime::spawn(until_stopped(node.clone(), raise_epochs(node.clone())));
     runtime::spawn(until_stopped(node.clone(), denials::keep(node.clone())));
+    runtime::spawn(until_stopped(node.clone(), be_present(node.clone())));
+    runtime::spawn(until_stopped(node.clone(), watch_own_address(node.clone())));
 }
 
 /// A duty that panics is a fault: without it the node would go on and no longer do it.
@@ -366,10 +369,10 @@ impl Node {
     /// Closes this replica until its state is rebuilt. It still stores the log and votes, and does
     /// not stand for election.
     pub(super) fn fence(&self, reason: String) {
-        self.inner.raft.runtime_config().elect(false);
         if let Err(error) = self.inner.data_dir.set_fence(&reason) {
             tracing::error!(%error, "a restart will not know that this replica is fenced");
         }
         self.inner.health.set_fence(reason);
+        self.set_elect();
     }
 }

@@ -52,7 +52,7 @@ impl Node {
         });
         ClusterStatus {
             cluster_id: self.inner.peers.cluster_id(),
-            leader: self.inner.current_leader(),
+            leader: self.known_leader(&self.inner.metrics()),
             membership_revision: revision(&membership),
             members: join_all(members).await,
         }
@@ -127,7 +127,7 @@ impl Node {
     }
 
     /// Has the leader make a change, wherever it is.
-    async fn admin(&self, ask: AdminAsk) -> Result<NodeId, MembershipError> {
+    pub(super) async fn admin(&self, ask: AdminAsk) -> Result<NodeId, MembershipError> {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         while Instant::now() < deadline {
             if let Some(reason) = self.inner.closed_or_fenced() {
@@ -188,6 +188,15 @@ impl Node {
             AdminAsk::Promote { node_id, expected } => self.leader_promote(node_id, expected).await,
             AdminAsk::Remove { node_id, expected } => self.leader_remove(node_id, expected).await,
             AdminAsk::Transfer { to } => self.leader_transfer(to).await,
+            AdminAsk::Readdress {
+                node_id,
+                peer_addr,
+                http_addr,
+                expected,
+            } => {
+                self.leader_readdress(node_id, peer_addr, http_addr, expected)
+                    .await
+            }
         };
         match done {
             Ok(node_id) => Answer::Admin(AdminAnswer::Done { node_id }),
@@ -210,7 +219,8 @@ impl Node {
                 return Ok(*id);
             }
             let reason = format!(
-                "member {id} has this data folder under the addresses {} and {}: remove it first",
+                "member {id} has this data folder under the addresses {} and {}: correct them with \
+                 PATCH /api/v1/cluster/members/{id}",
                 recorded.peer_addr, recorded.http_addr
             );
             return Err(MembershipError::Refused { reason });
@@ -397,7 +407,7 @@ impl Node {
     }
 
     /// The membership in force, if it is the expected one and has the member `id`.
-    fn expect(
+    pub(super) fn expect(
         &self,
         id: NodeId,
         expected: Option<u64>,

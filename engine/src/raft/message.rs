@@ -14,7 +14,8 @@ use super::encoding::{
     KIND_APPEND, KIND_ASK, MessageError, bounded_list, bounded_member, decode_append,
     encode_append, log_id, membership, shared_bytes, vote, whole, with_kind,
 };
-use super::types::{Incarnation, LogId, Member, NodeId, StoredMembership, TypeConfig, Vote};
+use super::transport::Refusal;
+use super::types::{Incarnation, LogId, Member, NodeId, Run, StoredMembership, TypeConfig, Vote};
 
 /// Entries are put into one append until it holds this many bytes; a larger one goes alone.
 pub const APPEND_BYTES_SOFT_MAX: usize = 1024 * 1024;
@@ -87,6 +88,13 @@ pub enum Ask {
     #[n(12)]
     Follows {
         /// The leader's vote.
+        #[cbor(n(0), with = "vote")]
+        vote: Vote,
+    },
+    /// I am here. Do you follow me, and does a majority follow you?
+    #[n(20)]
+    Present {
+        /// The asker's vote, as of after it began to ask.
         #[cbor(n(0), with = "vote")]
         vote: Vote,
     },
@@ -178,6 +186,22 @@ pub enum AdminAsk {
         /// To whom.
         #[n(0)]
         to: NodeId,
+    },
+    /// Correct where a member is.
+    #[n(20)]
+    Readdress {
+        /// Whom.
+        #[n(0)]
+        node_id: NodeId,
+        /// Where its peers reach it from now on; none where that stays.
+        #[n(1)]
+        peer_addr: Option<String>,
+        /// Where clients reach it from now on; none where that stays.
+        #[n(2)]
+        http_addr: Option<String>,
+        /// Compare-and-set.
+        #[n(3)]
+        expected: Option<u64>,
     },
 }
 
@@ -301,6 +325,20 @@ pub enum Answer {
         #[n(0)]
         follows: bool,
     },
+    /// To [`Ask::Present`].
+    #[n(20)]
+    Present(#[n(0)] PresentAnswer),
+    /// To the requests that only a member may make, by a node that has committed a membership
+    /// without the asker.
+    #[n(21)]
+    NotMember {
+        /// Log index of that membership.
+        #[n(0)]
+        since: u64,
+    },
+    /// To anything, because of who asks.
+    #[n(22)]
+    NotWelcome(#[n(0)] Refusal),
     /// To any request that is not taken and had no effect: it is not understood, or outside its
     /// bounds. To ask the same again does not help.
     #[n(25)]
@@ -309,6 +347,21 @@ pub enum Answer {
         #[n(0)]
         reason: String,
     },
+}
+
+/// To [`Ask::Present`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PresentAnswer {
+    /// It has taken no later vote than the asker's.
+    #[n(0)]
+    pub follows: bool,
+    /// It leads, and a majority followed it so many milliseconds ago.
+    #[n(1)]
+    pub led_ms_ago: Option<u64>,
+    /// Another process with the asker's data folder was refused here not long ago.
+    #[n(2)]
+    pub has_rival: bool,
 }
 
 /// To an append.
@@ -364,6 +417,12 @@ pub struct Identity {
     /// Whether its log holds anything: it belongs to a cluster.
     #[n(2)]
     pub initialised: bool,
+    /// The process that answers.
+    #[n(20)]
+    pub run: Run,
+    /// How long it has been running, in milliseconds.
+    #[n(21)]
+    pub up_ms: u64,
 }
 
 /// How a node is.
@@ -561,6 +620,13 @@ mod tests {
                 modules: vec![ModuleDigest([7; 32])],
             },
             Ask::Follows { vote: some_vote() },
+            Ask::Present { vote: some_vote() },
+            Ask::Admin(AdminAsk::Readdress {
+                node_id: 2,
+                peer_addr: Some("127.0.0.1:9001".to_owned()),
+                http_addr: None,
+                expected: Some(9),
+            }),
         ]
     }
 
@@ -589,6 +655,7 @@ mod tests {
                 },
                 recorded: true,
             }],
+            warnings: vec!["the address differs".to_owned()],
         };
         let checkpoints = vec![CheckpointDigest {
             index: 80,
@@ -623,6 +690,20 @@ mod tests {
                 compiled: vec![true, false],
             },
             Answer::Follows { follows: true },
+            Answer::Present(PresentAnswer {
+                follows: true,
+                led_ms_ago: Some(100),
+                has_rival: false,
+            }),
+            Answer::NotMember { since: 90 },
+            Answer::NotWelcome(Refusal::RunsTwice { node_id: 2 }),
+            Answer::Identity(Identity {
+                node_id: Some(2),
+                incarnation: Incarnation([1; 16]),
+                initialised: true,
+                run: Run([2; 16]),
+                up_ms: 300,
+            }),
             Answer::ReadIndex {
                 committed: some_log_id(),
             },

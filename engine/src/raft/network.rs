@@ -93,8 +93,9 @@ impl PeerClient {
         request: Request,
         timeout: Duration,
     ) -> Result<Answer, PeerError> {
+        let member = self.peers.newest(self.target, &self.member);
         self.peers
-            .ask(channel, self.target, &self.member, &request, timeout)
+            .ask(channel, self.target, &member, &request, timeout)
             .await
     }
 

@@ -16,9 +16,10 @@ use raft3d_core::state::meta;
 use raft3d_core::{Epochs, LocalFault, PolicyHost};
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
 
 use super::absences::Absences;
-use super::api::{NodeStatus, Role};
+use super::api::NodeStatus;
 use super::clock::StampClock;
 use super::group::Groups;
 use super::health::Health;
@@ -27,11 +28,14 @@ use super::machine::{StateHandle, StateMachine};
 use super::network::Network;
 use super::parts::Parts;
 use super::peers::Peers;
+use super::processes::Processes;
 use super::read::ReadRounds;
 use super::snapshot_transfer::Receiver;
+use super::standing::Standing;
 use super::told::Told;
+use super::touch::Touch;
 use super::transport::Transport;
-use super::types::{Incarnation, Member, NodeId, StoredMembership, TypeConfig};
+use super::types::{Incarnation, Member, NodeId, Run, StoredMembership, TypeConfig};
 use super::{denials, duties, group, read};
 use crate::runtime::{self, watch};
 use crate::storage::data_dir::{DataDir, DataDirError};
@@ -114,6 +118,9 @@ pub enum StartError {
     /// The data folder is another node's, or cannot be written.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The operating system gave no random bytes.
+    #[error("the system has no random numbers: {0}")]
+    Random(String),
 }
 
 impl StartError {
@@ -154,6 +161,11 @@ pub(super) struct Inner {
     pub(super) membership_changes: Mutex<()>,
     pub(super) incoming: Mutex<Option<Receiver>>,
     pub(super) health: Health,
+    pub(super) run: Run,
+    pub(super) started: Instant,
+    pub(super) standing: Standing,
+    pub(super) touch: Touch,
+    pub(super) processes: Processes,
     pub(super) clock: StampClock,
     pub(super) told: Told,
     pub(super) absences: Absences,
@@ -184,6 +196,7 @@ impl Node {
         crate::sabotage::announce();
         let id = options.node_id;
         parts.data_dir.set_node_id(id)?;
+        let removed = parts.data_dir.removed()?;
         let fence = parts.data_dir.fence()?;
         let identity = parts.data_dir.identity();
         let member = Member {
@@ -191,7 +204,9 @@ impl Node {
             http_addr: options.http_addr.clone(),
             incarnation: identity.incarnation,
         };
-        let peers = Arc::new(Peers::new(transport, id, identity.incarnation));
+        let mut run = Run::default();
+        runtime::fill_random(&mut run.0).map_err(|e| StartError::Random(e.to_string()))?;
+        let peers = Arc::new(Peers::new(transport, id, identity.incarnation, run));
         let epochs = parts.machine.epochs();
         let machine = parts.machine.handle();
         let stored = meta::cluster_id(&machine.view())?.or(identity.cluster_id);
@@ -210,6 +225,8 @@ impl Node {
         let raft = Raft::new(id, config, network, parts.log, parts.machine)
             .await
             .map_err(|e| StartError::Raft(e.to_string()))?;
+        // Not before it is known that no other process runs with this folder (`presence.rs`).
+        raft.runtime_config().elect(false);
         wait_until_shown(&raft).await?;
         let (read_rounds, read_queue) = ReadRounds::new();
         let (groups, write_queue) = Groups::new();
@@ -235,6 +252,11 @@ impl Node {
             membership_changes: Mutex::new(()),
             incoming: Mutex::new(None),
             health: Health::default(),
+            run,
+            started: Instant::now(),
+            standing: Standing::default(),
+            touch: Touch::default(),
+            processes: Processes::default(),
             clock,
             told: Told::default(),
             absences: Absences::default(),
@@ -242,6 +264,10 @@ impl Node {
         let node = Self { inner };
         if let Some(reason) = fence {
             node.fence(reason);
+        }
+        if let Some(reason) = removed {
+            tracing::warn!("{reason}");
+            node.inner.standing.set_removed(reason);
         }
         let rounds = read::run_rounds(node.clone(), read_queue);
         runtime::spawn(duties::until_stopped(node.clone(), rounds));
@@ -267,7 +293,7 @@ impl Node {
             node_id: self.id(),
             incarnation: inner.member.incarnation,
             role: self.role(&metrics),
-            leader: metrics.current_leader,
+            leader: self.known_leader(&metrics),
             term: metrics.current_term,
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied: view.revision(),
@@ -280,36 +306,8 @@ impl Node {
             engine_epoch_newest: inner.epochs.newest,
             not_ready: self.not_ready(&metrics),
             denied: inner.machine.denials().status(),
+            warnings: self.warnings(),
         }
-    }
-
-    fn role(&self, metrics: &RaftMetrics<TypeConfig>) -> Role {
-        if self.inner.closed_by().is_some() {
-            return Role::Stopped;
-        }
-        match metrics.state {
-            ServerState::Leader => Role::Leader,
-            ServerState::Candidate => Role::Candidate,
-            ServerState::Follower => Role::Follower,
-            ServerState::Learner => Role::Learner,
-            ServerState::Shutdown => Role::Stopped,
-        }
-    }
-
-    fn not_ready(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<String> {
-        if let Some(reason) = self.inner.unavailable() {
-            return Some(reason);
-        }
-        if self.inner.peers.cluster_id().is_none() {
-            return Some("the cluster is not bootstrapped yet".to_owned());
-        }
-        if metrics.membership_config.get_node(&self.id()).is_none() {
-            return Some("the cluster has removed this node".to_owned());
-        }
-        if metrics.current_leader.is_none() {
-            return Some("there is no leader".to_owned());
-        }
-        self.inner.health.alarm()
     }
 
     /// Waits until this node has failed, and answers why. The process must then end: nothing is
@@ -391,6 +389,11 @@ impl Inner {
             .map(|member| member.incarnation)
     }
 
+    /// How long this process has been running, in milliseconds.
+    pub(super) fn up_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         self.clock.now_ms()
     }
@@ -422,7 +425,9 @@ impl Inner {
 
     /// Why the node takes no writes and changes, if so.
     pub(super) fn closed_or_fenced(&self) -> Option<String> {
-        self.closed_by().or_else(|| self.health.fenced())
+        self.closed_by()
+            .or_else(|| self.standing.closed())
+            .or_else(|| self.health.fenced())
     }
 
     /// Why the node serves no reads, if so.

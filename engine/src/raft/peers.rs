@@ -1,6 +1,6 @@
 //! Calls to peers: the engine's messages over whatever [`Transport`] there is.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use raft3d_core::ClusterId;
@@ -12,7 +12,7 @@ use super::told::Told;
 use super::transport::{
     Channel, Hello, PROTOCOL_VERSION, Party, Refusal, Route, Transport, TransportError, Welcome,
 };
-use super::types::{Incarnation, Member, NodeId};
+use super::types::{Incarnation, Member, NodeId, Run, StoredMembership};
 
 /// Why a peer gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -29,6 +29,15 @@ pub(super) enum PeerError {
     /// The peer does not take the request, which had no effect.
     #[error("the peer refuses the request: {0}")]
     Refused(String),
+    /// The peer did not do what was asked, because of who asked.
+    #[error("the peer refuses this node: {0}")]
+    NotWelcome(Refusal),
+    /// The peer did not do what was asked: the membership that is committed there has no such node.
+    #[error("the peer says that this node is no member (membership of log index {since})")]
+    NotMember {
+        /// Log index of that membership.
+        since: u64,
+    },
 }
 
 impl PeerError {
@@ -38,8 +47,19 @@ impl PeerError {
         match self {
             Self::Transport(error) => error.never_sent(),
             Self::Refused(_) => true,
+            Self::NotWelcome(_) | Self::NotMember { .. } => true,
             Self::Garbage(_) | Self::Failed(_) => false,
         }
+    }
+
+    /// Whether the peer met another process with this node's data folder before this one.
+    pub(super) fn runs_twice(&self) -> bool {
+        let refusal = match self {
+            Self::Transport(TransportError::Refused { refusal, .. }) => refusal,
+            Self::NotWelcome(refusal) => refusal,
+            _ => return false,
+        };
+        matches!(refusal, Refusal::RunsTwice { .. })
     }
 
     /// An answer to something else.
@@ -61,20 +81,33 @@ pub(super) struct Peers {
     me: Party,
     cluster_id: OnceLock<ClusterId>,
     told: Told,
+    /// Where the members are, as far as this node knows.
+    membership: Mutex<Arc<StoredMembership>>,
 }
 
 impl Peers {
-    /// Calls over `transport`, made by the node with that id and folder.
-    pub(super) fn new(transport: Arc<dyn Transport>, me: NodeId, incarnation: Incarnation) -> Self {
+    /// Calls over `transport`, made by that process of the node with that id and folder.
+    pub(super) fn new(
+        transport: Arc<dyn Transport>,
+        me: NodeId,
+        incarnation: Incarnation,
+        run: Run,
+    ) -> Self {
         let me = Party {
             node_id: Some(me),
             incarnation: Some(incarnation),
+            run: Some(run),
         };
+        Self::of(transport, me)
+    }
+
+    fn of(transport: Arc<dyn Transport>, me: Party) -> Self {
         Self {
             transport,
             me,
             cluster_id: OnceLock::new(),
             told: Told::default(),
+            membership: Mutex::default(),
         }
     }
 
@@ -83,13 +116,29 @@ impl Peers {
         let me = Party {
             node_id: None,
             incarnation: Some(incarnation),
+            run: None,
         };
-        Self {
-            transport,
-            me,
-            cluster_id: OnceLock::new(),
-            told: Told::default(),
-        }
+        Self::of(transport, me)
+    }
+
+    /// Notes where the members are now.
+    pub(super) fn learn(&self, membership: Arc<StoredMembership>) {
+        *self
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = membership;
+    }
+
+    /// Where the member `id` is now. openraft keeps the address that a member had when the leader
+    /// began to speak to it; an operator may have corrected it since.
+    pub(super) fn newest(&self, id: NodeId, known: &Member) -> Member {
+        let membership = self
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let newest = membership.get_node(&id);
+        let newest = newest.filter(|member| member.incarnation == known.incarnation);
+        newest.unwrap_or(known).clone()
     }
 
     /// Remembers the cluster's identity. False where it was another one before: a node belongs to
@@ -119,6 +168,7 @@ impl Peers {
         let party = Party {
             node_id: Some(to),
             incarnation: Some(member.incarnation),
+            run: None,
         };
         self.send(
             self.route(channel, &member.peer_addr, party),
@@ -142,6 +192,7 @@ impl Peers {
         let party = Party {
             node_id: to,
             incarnation: None,
+            run: None,
         };
         let route = self.route(Channel::Control, addr, party);
         self.send(route, &Request::Ask(ask), timeout).await
@@ -167,6 +218,8 @@ impl Peers {
                 }
                 Err(PeerError::Refused(reason))
             }
+            Answer::NotWelcome(refusal) => Err(PeerError::NotWelcome(refusal)),
+            Answer::NotMember { since } => Err(PeerError::NotMember { since }),
             answer => Ok(answer),
         }
     }
@@ -188,8 +241,9 @@ impl Peers {
     /// Judges who dials in, by `recorded`: the data folder that the membership has for an id.
     ///
     /// An id that the membership does not know is let in: a replica that lags may not know a new
-    /// member yet, and must still take its log. A member that was removed does no harm: pre-vote
-    /// and the leader's lease keep it from disturbing elections.
+    /// member yet, and must still take its log. A member that was removed is told so when it asks
+    /// for anything, and does no harm until then: pre-vote and the leader's lease keep it from
+    /// disturbing elections.
     ///
     /// # Errors
     /// Why the connection is refused.

@@ -144,6 +144,10 @@ impl Node {
     }
 
     async fn read_index_round(&self) -> Confirmed {
+        // Its vote is not its own to tell.
+        if self.inner.standing.no_part().is_some() {
+            return None;
+        }
         let vote = self.vote().await?;
         let leader = vote.committed.then_some(vote.leader_id.node_id)?;
         if leader == self.id() {

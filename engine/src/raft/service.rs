@@ -8,14 +8,16 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
 
+use tokio::time::Instant;
+
 use super::guard;
 use super::message::{
     AdminAnswer, Answer, AppendAnswer, Ask, CheckpointDigest, Identity, Request, StatusAnswer,
     TransferAsk, VoteAnswer, VoteAsk,
 };
 use super::node::Node;
-use super::transport::{Hello, PeerService, Refusal, Welcome};
-use super::types::{Member, TypeConfig};
+use super::transport::{Hello, Party, PeerService, Refusal, Welcome};
+use super::types::{Incarnation, Member, NodeId, Run, TypeConfig};
 
 impl PeerService for Node {
     fn greet(&self, hello: &Hello) -> Result<Welcome, Refusal> {
@@ -23,11 +25,22 @@ impl PeerService for Node {
             return Err(Refusal::NotServing { reason });
         }
         let recorded = |id| self.inner.recorded_incarnation(id);
-        let welcome = self.inner.peers.greet(hello, recorded);
+        let mut welcome = self.inner.peers.greet(hello, recorded);
         if let Err(refusal) = &welcome {
             // Whoever listens says it to the log, with the address.
             tracing::debug!(from = ?hello.from, %refusal, "a peer's connection is refused");
             self.inner.note_refusal(hello, refusal);
+        }
+        // Another process with this node's own folder is let in: it asks who is here, and is told.
+        if let Err(refusal) = self.meet(&hello.from)
+            && hello.from.node_id != Some(self.id())
+        {
+            welcome = welcome.and(Err(refusal));
+        }
+        if welcome.is_ok()
+            && let Some((who, run)) = process(&hello.from)
+        {
+            self.inner.processes.connected(who, run);
         }
         welcome
     }
@@ -36,6 +49,12 @@ impl PeerService for Node {
         let id = hello.from.node_id;
         let recorded = id.and_then(|id| self.inner.recorded_incarnation(id));
         recorded.is_some() && recorded == hello.from.incarnation
+    }
+
+    fn gone(&self, hello: &Hello) {
+        if let Some((who, run)) = process(&hello.from) {
+            self.inner.processes.gone(who, run);
+        }
     }
 
     fn handle(&self, hello: Hello, body: Bytes) -> BoxFuture<'static, Option<Bytes>> {
@@ -51,10 +70,59 @@ impl PeerService for Node {
     }
 }
 
+/// The member and the process behind a connection; none of one that has no id yet.
+fn process(from: &Party) -> Option<((NodeId, Incarnation), Run)> {
+    Some(((from.node_id?, from.incarnation?), from.run?))
+}
+
+/// Whether answering is a promise of this voter: a vote, or the word that it follows or has stored
+/// something.
+fn promises(request: &Request) -> bool {
+    match request {
+        Request::Append(_) => true,
+        Request::Ask(ask) => matches!(
+            ask,
+            Ask::Vote(_)
+                | Ask::TransferLeader(_)
+                | Ask::Follows { .. }
+                | Ask::SnapshotBegin(_)
+                | Ask::SnapshotChunk(_)
+                | Ask::SnapshotEnd { .. }
+        ),
+    }
+}
+
+/// Whether only members are answered. Raft's own messages are not among them: a replica that lags
+/// may not know a new member yet, and must still take its log and give it votes.
+fn is_for_members(request: &Request) -> bool {
+    match request {
+        Request::Append(_) => false,
+        Request::Ask(ask) => matches!(
+            ask,
+            Ask::Present { .. } | Ask::ReadIndex { .. } | Ask::Writes(_) | Ask::Admin(_)
+        ),
+    }
+}
+
 impl Node {
     async fn answer(&self, hello: &Hello, request: Request) -> Answer {
         if let Some(reason) = self.inner.closed_by() {
             return Answer::Failed { reason };
+        }
+        if let Err(refusal) = self.meet(&hello.from)
+            && !matches!(request, Request::Ask(Ask::Identify))
+        {
+            return Answer::NotWelcome(refusal);
+        }
+        if promises(&request)
+            && let Some(reason) = self.inner.standing.no_part()
+        {
+            return Answer::Failed { reason };
+        }
+        if is_for_members(&request)
+            && let Some(no_member) = self.no_member(&hello.from)
+        {
+            return no_member;
         }
         if let Err(refusal) = self.check_sender(hello, &request) {
             if self.inner.told.is_due(format!("sender {:?}", hello.from)) {
@@ -106,6 +174,7 @@ impl Node {
             Ask::Compiled { modules } => Answer::Compiled {
                 compiled: self.compiled(&modules),
             },
+            Ask::Present { vote } => self.answer_present(&hello.from, vote).await,
             Ask::Follows { vote } => match self.vote().await {
                 Some(own) => Answer::Follows {
                     follows: own <= vote,
@@ -164,10 +233,13 @@ impl Node {
             node_id: Some(self.id()),
             incarnation: self.inner.member.incarnation,
             initialised: self.inner.initialised(),
+            run: self.inner.run,
+            up_ms: self.inner.up_ms(),
         })
     }
 
     async fn answer_append(&self, append: AppendEntriesRequest<TypeConfig>) -> Answer {
+        self.inner.touch.heard(Instant::now());
         match self.inner.raft.append_entries(append).await {
             Ok(response) => Answer::Append(match response {
                 AppendEntriesResponse::Success => AppendAnswer::Success,

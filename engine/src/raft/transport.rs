@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::types::{Incarnation, NodeId};
+use super::types::{Incarnation, NodeId, Run};
 
 /// Version of everything that peers say to one another; a peer of another version is refused.
 pub const PROTOCOL_VERSION: u16 = 6;
@@ -51,6 +51,9 @@ pub struct Party {
     /// Data folder; none where the dialer does not know the other's yet.
     #[n(1)]
     pub incarnation: Option<Incarnation>,
+    /// The process; none where the dialer does not know the other's, or has not started Raft.
+    #[n(20)]
+    pub run: Option<Run>,
 }
 
 /// What the dialer says first.
@@ -136,6 +139,18 @@ pub enum Refusal {
         /// Why.
         #[n(0)]
         reason: String,
+    },
+    /// Another process runs with the same data folder, and was there before.
+    #[error(
+        "another process runs with a copy of the data folder of member {node_id}, and was there \
+         before this one: stop one of them, and start the other with --join and an empty folder \
+         where it is to be a node of its own"
+    )]
+    #[n(20)]
+    RunsTwice {
+        /// Whose folder it is.
+        #[n(0)]
+        node_id: NodeId,
     },
 }
 
@@ -287,6 +302,9 @@ pub trait PeerService: Send + Sync + 'static {
     /// Handles one request of a connection that was greeted. None where the bytes are not a
     /// request: the connection is to be closed.
     fn handle(&self, hello: Hello, body: Bytes) -> BoxFuture<'static, Option<Bytes>>;
+
+    /// A connection that was greeted with a welcome is closed.
+    fn gone(&self, _hello: &Hello) {}
 }
 
 #[cfg(test)]
@@ -307,6 +325,7 @@ mod tests {
         Party {
             node_id: Some(u64::from(id)),
             incarnation: Some(Incarnation([id; 16])),
+            run: None,
         }
     }
 
@@ -337,6 +356,7 @@ mod tests {
         let anybody = Party {
             node_id: None,
             incarnation: None,
+            run: None,
         };
         assert_eq!(hello(anybody).check(&wiped), Ok(()));
         let theirs = ClusterId([2; 16]);

@@ -42,6 +42,18 @@ impl fmt::Debug for Incarnation {
     }
 }
 
+/// One start of a process: random, made when the node starts. Two processes that run with copies of
+/// one data folder have the same incarnation, and differ in this.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Run(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 16]);
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Run({})", hex::encode(self.0))
+    }
+}
+
 /// What the membership records of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

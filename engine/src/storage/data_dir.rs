@@ -5,6 +5,7 @@
 //! DIR/LOCK           locked while a process uses the folder
 //! DIR/identity       incarnation, node id, cluster id; checksummed ([`super::newer`])
 //! DIR/denied         log entries that are recorded as denied ([`super::denied_file`])
+//! DIR/removed        why the folder is of no use: the cluster has removed the node
 //! DIR/log/           the Raft log
 //! DIR/state/         the state database: a cache of snapshot and log
 //! DIR/snapshots/     snapshot files
@@ -33,6 +34,10 @@ const FENCE_KIND: &str = "fence";
 const FENCE_FORMAT: u32 = 1;
 const IDENTITY_KIND: &str = "identity";
 const IDENTITY_FORMAT: u32 = 1;
+/// Says that the cluster has removed the node.
+const REMOVED_FILE: &str = "removed";
+const REMOVED_KIND: &str = "removed";
+const REMOVED_FORMAT: u32 = 1;
 const VERSION_FILE: &str = "VERSION";
 const LOCK_FILE: &str = "LOCK";
 const IDENTITY_FILE: &str = "identity";
@@ -276,6 +281,33 @@ impl DataDir {
 
     fn fence_file(&self) -> PathBuf {
         self.path.join("state").join(FENCE_FILE)
+    }
+
+    /// Remembers, durably, that the cluster has removed the node, and what to do.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_removed(&self, reason: &str) -> io::Result<()> {
+        let body = format!("{}\n", reason.replace('\n', " "));
+        let text = seal(REMOVED_KIND, REMOVED_FORMAT, &body);
+        write_atomic(&self.path.join(REMOVED_FILE), text.as_bytes())
+    }
+
+    /// What was remembered of the node's removal, if it was removed. A damaged file is as good as
+    /// none: the members say it again.
+    ///
+    /// # Errors
+    /// It cannot be read, or is of a later version.
+    pub fn removed(&self) -> Result<Option<String>, DataDirError> {
+        let path = self.path.join(REMOVED_FILE);
+        let Some(text) = read_small(&path)? else {
+            return Ok(None);
+        };
+        match unseal(REMOVED_KIND, REMOVED_FORMAT, &text) {
+            Unsealed::Body(reason) => Ok(Some(reason.trim_end().to_owned())),
+            Unsealed::Newer(found) => Err(newer(path, found, REMOVED_FORMAT)),
+            Unsealed::Damaged => Ok(None),
+        }
     }
 
     /// Who the folder is.

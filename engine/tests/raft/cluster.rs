@@ -377,6 +377,8 @@ impl Cluster {
         self.net.hang_up(&slot.addr);
         let node = slot.node.lock().unwrap().take().unwrap();
         node.halt().await;
+        // It may have dialed again in the meantime.
+        self.net.hang_up(&slot.addr);
         drop(node);
         self.wait_unlocked(at).await;
     }
@@ -415,6 +417,7 @@ impl Cluster {
         let party = |node_id, incarnation| Party {
             node_id: Some(node_id),
             incarnation: Some(incarnation),
+            run: None,
         };
         let node = self.node(to);
         Hello {

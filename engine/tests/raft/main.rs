@@ -27,3 +27,5 @@ mod random;
 mod readiness;
 mod reads;
 mod snapshots;
+mod truth;
+mod twins;

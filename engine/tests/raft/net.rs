@@ -7,13 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use raft3d_engine::raft::transport::{Channel, PeerService, Route, Transport, TransportError};
+use raft3d_engine::raft::transport::{
+    Channel, Hello, PeerService, Route, Transport, TransportError,
+};
 use tokio::sync::oneshot;
 
 /// Addresses and what is wrong between them.
 #[derive(Default)]
 pub struct Net {
     services: Mutex<HashMap<String, Arc<dyn PeerService>>>,
+    /// Connections that were greeted: from where, to where, and who dialed.
+    connections: Mutex<HashSet<(String, String, Hello)>>,
     cuts: Mutex<HashSet<(String, String)>>,
     /// Requests of this channel are done, and their answers lost: how many more times.
     lose: Mutex<Option<(Channel, usize)>>,
@@ -21,6 +25,8 @@ pub struct Net {
     carried: Mutex<HashMap<Channel, usize>>,
     /// To whom answers wait on their way, and on which channel.
     held: Mutex<Option<(String, Channel)>>,
+    /// Nothing of this channel arrives, and how many requests of whom did not.
+    blocked: Mutex<Option<(Channel, HashMap<String, usize>)>>,
     /// Answers that wait, by who sent them.
     waiting: Mutex<HashMap<String, VecDeque<oneshot::Sender<()>>>>,
 }
@@ -35,6 +41,44 @@ impl Net {
 
     pub fn hang_up(&self, addr: &str) {
         self.services.lock().unwrap().remove(addr);
+        let mut connections = self.connections.lock().unwrap();
+        let of = |end: &(String, String, Hello)| end.0 == addr || end.1 == addr;
+        let ended: Vec<_> = connections.extract_if(of).collect();
+        drop(connections);
+        for (_, to, hello) in ended.into_iter().filter(|end| end.0 == addr) {
+            let service = self.services.lock().unwrap().get(&to).cloned();
+            if let Some(service) = service {
+                service.gone(&hello);
+            }
+        }
+    }
+
+    /// Cuts one direction.
+    pub fn cut(&self, from: &str, to: &str) {
+        let cut = (from.to_owned(), to.to_owned());
+        self.cuts.lock().unwrap().insert(cut);
+    }
+
+    /// From now on nothing of that channel arrives; none: everything does.
+    pub fn block(&self, channel: Option<Channel>) {
+        *self.blocked.lock().unwrap() = channel.map(|channel| (channel, HashMap::new()));
+    }
+
+    /// How many requests of that node were blocked.
+    pub fn blocked(&self, from: &str) -> usize {
+        let blocked = self.blocked.lock().unwrap();
+        let blocked = blocked.as_ref().and_then(|(_, of)| of.get(from));
+        blocked.copied().unwrap_or(0)
+    }
+
+    fn blocks(&self, from: &str, channel: Channel) -> bool {
+        match self.blocked.lock().unwrap().as_mut() {
+            Some((of, counts)) if *of == channel => {
+                *counts.entry(from.to_owned()).or_default() += 1;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Cuts a node off from everybody.
@@ -126,18 +170,22 @@ impl Net {
                 reason: reason.to_owned(),
             })
         };
-        if self.is_cut(&from, &addr) {
+        if self.is_cut(&from, &addr) || self.blocks(&from, route.hello.channel) {
             return unreachable("the link is cut");
         }
         let service = self.services.lock().unwrap().get(&addr).cloned();
         let Some(service) = service else {
             return unreachable("nobody listens");
         };
-        let checked = service
-            .greet(&route.hello)
-            .and_then(|w| route.hello.check(&w));
-        if let Err(refusal) = checked {
-            return Err(TransportError::Refused { addr, refusal });
+        let connection = (from.clone(), addr.clone(), route.hello);
+        if !self.connections.lock().unwrap().contains(&connection) {
+            let checked = service
+                .greet(&route.hello)
+                .and_then(|w| route.hello.check(&w));
+            if let Err(refusal) = checked {
+                return Err(TransportError::Refused { addr, refusal });
+            }
+            self.connections.lock().unwrap().insert(connection);
         }
         let lost = |reason: &str| {
             Err(TransportError::Lost {

@@ -8,7 +8,7 @@ use raft3d_engine::raft::NodeId;
 use super::extract::{Caller, IfMatch, JsonBody, PathId};
 use super::fields::Door;
 use super::problem::Problem;
-use super::wire::cluster::{ClusterV1, MemberAdded, read_member, read_transfer};
+use super::wire::cluster::{ClusterV1, MemberAdded, read_addresses, read_member, read_transfer};
 use super::{App, reply};
 
 /// Answers on every node, with or without a leader: this is where one looks when there is none.
@@ -41,6 +41,21 @@ pub(super) async fn promote(
     app.backend
         .promote(node_id(&id)?, expected(&caller))
         .await?;
+    Ok(reply::empty(app.backend.status().applied))
+}
+
+pub(super) async fn readdress(
+    State(app): State<App>,
+    PathId(id): PathId,
+    caller: Caller,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let id = node_id(&id)?;
+    let (peer_addr, http_addr) = read_addresses(body.fields(Door::V1)?)?;
+    let changed = app
+        .backend
+        .readdress(id, peer_addr, http_addr, expected(&caller));
+    changed.await?;
     Ok(reply::empty(app.backend.status().applied))
 }
 

@@ -21,6 +21,8 @@ struct Health<'a> {
     service_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
 }
 
 /// Liveness: whether the node runs at all. One that fails here wants to be restarted.
@@ -36,7 +38,8 @@ pub(super) async fn healthz(State(app): State<App>) -> Result<Response, Problem>
     answer(&status, why)
 }
 
-/// Readiness: whether the node serves reads and writes. One that fails here wants no requests.
+/// Readiness: whether the node serves reads and writes. One that fails here wants no requests. The
+/// notes say what an operator has to look at all the same.
 pub(super) async fn readyz(State(app): State<App>) -> Result<Response, Problem> {
     let status = app.backend.status();
     answer(&status, status.not_ready.as_deref())
@@ -44,7 +47,8 @@ pub(super) async fn readyz(State(app): State<App>) -> Result<Response, Problem> 
 
 fn answer(status: &NodeStatus, output: Option<&str>) -> Result<Response, Problem> {
     let (code, word) = match output {
-        None => (StatusCode::OK, "pass"),
+        None if status.warnings.is_empty() => (StatusCode::OK, "pass"),
+        None => (StatusCode::OK, "warn"),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "fail"),
     };
     let service_id = status.node_id.to_string();
@@ -53,6 +57,7 @@ fn answer(status: &NodeStatus, output: Option<&str>) -> Result<Response, Problem
         version: &status.version,
         service_id,
         output,
+        notes: &status.warnings,
     };
     let bytes = serde_json::to_vec(&health).map_err(Problem::internal)?;
     let mut response = reply::of_now(CONTENT_TYPE, status.applied, Body::from(bytes));

@@ -36,7 +36,7 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use raft3d_engine::core::{Accepted, Command, ReadRows, Response as Answer, Revision};
 use raft3d_engine::raft::api::{ReadOptions, WriteRequest};
 
@@ -169,6 +169,12 @@ pub(crate) fn calls() -> Vec<Call> {
             post(cluster::promote),
         ),
         remove("/api/v1/cluster/members/{id}", delete(cluster::remove)),
+        Call {
+            method: Method::PATCH,
+            path: "/api/v1/cluster/members/{id}",
+            body: Json,
+            handler: patch(cluster::readdress),
+        },
         write("/api/v1/cluster/leader", Json, post(cluster::transfer)),
         read("/docs/problems", get(docs::problems)),
         read("/docs/problems/{slug}", get(docs::problem)),

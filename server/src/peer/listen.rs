@@ -88,9 +88,10 @@ impl Connection {
         let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
         let patience = self.guests.patience;
         let greeted = timeout(patience.handshake, self.greet(&mut reader, &mut writer)).await;
-        let Some(hello) = greeted.map_err(|_| io::ErrorKind::TimedOut)?? else {
+        let Some(greeted) = greeted.map_err(|_| io::ErrorKind::TimedOut)?? else {
             return Ok(());
         };
+        let hello = greeted.hello;
         let row = match hello.from.node_id {
             Some(id) if self.service.is_member(&hello) => Row::Member(id),
             _ => Row::Stranger,
@@ -115,10 +116,14 @@ impl Connection {
     }
 
     /// Reads who dials and tells it whether it is welcome. None where it is not.
-    async fn greet(&self, reader: &mut Reader, writer: &mut Writer) -> io::Result<Option<Hello>> {
+    async fn greet(&self, reader: &mut Reader, writer: &mut Writer) -> io::Result<Option<Greeted>> {
         reader.magic().await?;
         let hello: Hello = minicbor::decode(&reader.hello().await?).map_err(garbage)?;
         let answer = self.service.greet(&hello);
+        let greeted = answer.is_ok().then(|| Greeted {
+            hello,
+            service: Arc::clone(&self.service),
+        });
         if let Err(refusal) = &answer
             && self.guests.is_refusal_due(self.from.ip())
         {
@@ -128,7 +133,19 @@ impl Connection {
         let body = minicbor::to_vec(&answer).map_err(garbage)?;
         writer.put(0, &body).await?;
         writer.flush().await?;
-        Ok(answer.is_ok().then_some(hello))
+        Ok(greeted)
+    }
+}
+
+/// Whoever was welcome. The service is told when the connection ends, however it does.
+struct Greeted {
+    hello: Hello,
+    service: Arc<dyn PeerService>,
+}
+
+impl Drop for Greeted {
+    fn drop(&mut self) {
+        self.service.gone(&self.hello);
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn party(id: u8) -> Party {
     Party {
         node_id: Some(u64::from(id)),
         incarnation: Some(Incarnation([id; 16])),
+        run: None,
     }
 }
 
@@ -169,6 +170,7 @@ async fn refusals_say_why_and_nothing_is_sent() {
     wrong.hello.to = Party {
         node_id: Some(2),
         incarnation: Some(Incarnation([9; 16])),
+        run: None,
     };
     let refused = call(&transport, &wrong, "hello").await.unwrap_err();
     assert!(refused.never_sent());

@@ -344,6 +344,7 @@ impl Backend for ShopNode {
             engine_epoch_newest: 1,
             denied: Vec::new(),
             not_ready: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -376,6 +377,16 @@ impl Backend for ShopNode {
     fn remove(
         &self,
         _: NodeId,
+        expected: Option<u64>,
+    ) -> BoxFuture<'_, Result<(), MembershipError>> {
+        ready(Self::membership(expected)).boxed()
+    }
+
+    fn readdress(
+        &self,
+        _: NodeId,
+        _: Option<String>,
+        _: Option<String>,
         expected: Option<u64>,
     ) -> BoxFuture<'_, Result<(), MembershipError>> {
         ready(Self::membership(expected)).boxed()

@@ -187,6 +187,7 @@ impl Net {
                 let Ok(hello) = minicbor::decode::<Hello>(frame.body) else {
                     return;
                 };
+                self.forget_ended(service, from, &hello);
                 let answer: Result<Welcome, Refusal> = service.peers.greet(&hello);
                 let welcome = minicbor::to_vec(&answer).unwrap_or_default();
                 if answer.is_ok() {
@@ -213,6 +214,25 @@ impl Net {
             }
             .of(frame.connection),
         );
+    }
+
+    /// A host runs one process at a time: whoever dials from it now has taken the place of another,
+    /// whose connections have ended with it.
+    fn forget_ended(&self, service: &Service, from: SocketAddr, hello: &Hello) {
+        let ended = |key: &(SocketAddr, u64), accepted: &Accepted| {
+            key.0.ip() == from.ip()
+                && accepted.hello.from.run.is_some()
+                && accepted.hello.from.run != hello.from.run
+        };
+        let mut state = self.lock();
+        let ended = state
+            .accepted
+            .extract_if(.., |key, accepted| ended(key, accepted));
+        let ended: Vec<Hello> = ended.map(|(_, accepted)| accepted.hello).collect();
+        drop(state);
+        for hello in &ended {
+            service.peers.gone(hello);
+        }
     }
 
     fn request(self: &Arc<Self>, from: SocketAddr, frame: Frame<'_>) {

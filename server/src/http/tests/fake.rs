@@ -139,6 +139,7 @@ struct Inner {
     write_errors: VecDeque<WriteError>,
     read_errors: VecDeque<ReadError>,
     not_ready: Option<String>,
+    warnings: Vec<String>,
     not_compiled: Option<(ModuleDigest, NotCompiled)>,
     membership: Vec<String>,
     tallies: PolicyTallies,
@@ -163,6 +164,7 @@ impl Fake {
             write_errors: VecDeque::new(),
             read_errors: VecDeque::new(),
             not_ready: None,
+            warnings: Vec::new(),
             not_compiled: None,
             membership: Vec::new(),
             tallies: PolicyTallies::default(),
@@ -296,6 +298,7 @@ impl Backend for Fake {
             engine_epoch_newest: 1,
             denied: Vec::new(),
             not_ready: inner.not_ready.clone(),
+            warnings: inner.warnings.clone(),
         }
     }
 
@@ -356,6 +359,18 @@ impl Backend for Fake {
             format!("remove {node_id}"),
         ))
         .boxed()
+    }
+
+    fn readdress(
+        &self,
+        node_id: NodeId,
+        peer_addr: Option<String>,
+        http_addr: Option<String>,
+        expected: Option<u64>,
+    ) -> BoxFuture<'_, Result<(), MembershipError>> {
+        let change = format!("readdress {node_id} {peer_addr:?} {http_addr:?}");
+        let mut inner = self.inner.lock().unwrap();
+        ready(membership(&mut inner, expected, change)).boxed()
     }
 
     fn transfer_leader(&self, to: NodeId) -> BoxFuture<'_, Result<(), MembershipError>> {
@@ -544,6 +559,11 @@ impl Shop {
     /// The digest of all rows.
     pub(crate) fn digest(&self) -> Digest {
         self.node.inner.lock().unwrap().digest
+    }
+
+    pub(crate) fn warn(&self, warning: &str) {
+        let mut inner = self.node.inner.lock().unwrap();
+        inner.warnings.push(warning.to_owned());
     }
 
     pub(crate) fn set_not_ready(&self, reason: &str) {

@@ -172,8 +172,13 @@ async fn head_and_health() {
     };
     check(&shop.get("/healthz").await, 200, "pass");
     check(&shop.get("/readyz").await, 200, "pass");
+    shop.warn("the address differs");
+    let warned = shop.get("/readyz").await;
+    check(&warned, 200, "warn");
+    assert_eq!(warned.json()["notes"], json!(["the address differs"]));
+    check(&shop.get("/healthz").await, 200, "warn");
     shop.set_not_ready("catching up");
-    check(&shop.get("/healthz").await, 200, "pass");
+    check(&shop.get("/healthz").await, 200, "warn");
     let not_ready = shop.get("/readyz").await;
     check(&not_ready, 503, "fail");
     assert_eq!(not_ready.json()["output"], "catching up");
@@ -227,9 +232,29 @@ async fn members_are_managed_against_the_membership_that_was_seen() {
     assert_eq!(shop.call("POST", promote, &seen, "").await.status, 204);
     let remove = "/api/v1/cluster/members/2";
     assert_eq!(shop.call("DELETE", remove, &[], "").await.status, 204);
+    let moved = r#"{"peer_address":"10.0.0.9:9000"}"#;
+    let stale = [("if-match", "\"39\""), ("content-type", "application/json")];
+    let member = "/api/v1/cluster/members/3";
+    assert_eq!(shop.call("PATCH", member, &stale, moved).await.status, 412);
+    let seen = [("if-match", "\"40\""), ("content-type", "application/json")];
+    assert_eq!(shop.call("PATCH", member, &seen, moved).await.status, 204);
+    for (body, field) in [
+        ("{}", "peer_address"),
+        (r#"{"peer_address":"nowhere"}"#, "peer_address"),
+        (r#"{"http_address":"a:0"}"#, "http_address"),
+    ] {
+        let refused = shop.call("PATCH", member, &seen, body).await;
+        assert_eq!(refused.status, 400, "{body}");
+        assert!(refused.text.contains(field), "{refused:?}");
+    }
     assert_eq!(
         shop.membership(),
-        ["add 127.0.0.1:9009", "promote 1041", "remove 2"]
+        [
+            "add 127.0.0.1:9009",
+            "promote 1041",
+            "remove 2",
+            "readdress 3 Some(\"10.0.0.9:9000\") None"
+        ]
     );
     let leader = "/api/v1/cluster/leader";
     assert_eq!(shop.post(leader, r#"{"node_id":2}"#).await.status, 204);

@@ -49,6 +49,7 @@ struct NodeOut<'a> {
     version: Option<&'a str>,
     ready: bool,
     not_ready_reason: Option<&'a str>,
+    warnings: &'a [String],
     error: Option<&'a str>,
 }
 
@@ -106,6 +107,7 @@ impl<'a> From<&'a MemberStatus> for NodeOut<'a> {
             version: own.map(|status| status.version.as_str()),
             ready: own.is_some_and(|status| status.not_ready.is_none()),
             not_ready_reason: own.and_then(|status| status.not_ready.as_deref()),
+            warnings: own.map_or(&[], |status| &status.warnings),
             error: member.status.as_ref().err().map(String::as_str),
         }
     }
@@ -136,11 +138,33 @@ pub(crate) fn read_member(mut body: Fields<'_>) -> Result<Member, Problem> {
     })
 }
 
+/// Reads the body that corrects a member's addresses: the peer's and the clients', of which one may
+/// be left out.
+pub(crate) fn read_addresses(
+    mut body: Fields<'_>,
+) -> Result<(Option<String>, Option<String>), Problem> {
+    let mut given = |name| match body.text(name)? {
+        Some(text) => checked_address(&body.pointer(name), text).map(Some),
+        None => Ok(None),
+    };
+    let (peer_addr, http_addr) = (given("peer_address")?, given("http_address")?);
+    body.finish(Door::V1)?;
+    if peer_addr.is_none() && http_addr.is_none() {
+        let why = "or http_address is required";
+        return Err(Problem::field("/peer_address", why));
+    }
+    Ok((peer_addr, http_addr))
+}
+
 fn address(body: &mut Fields<'_>, name: &str) -> Result<String, Problem> {
     let text = body.required_text(name)?;
+    checked_address(&body.pointer(name), text)
+}
+
+fn checked_address(field: &str, text: String) -> Result<String, Problem> {
     if let Err(error) = bounds::address(&text) {
         let why = format!("must be host:port: {error}");
-        return Err(Problem::field(&body.pointer(name), why));
+        return Err(Problem::field(field, why));
     }
     Ok(text)
 }
