@@ -273,11 +273,11 @@ async fn a_member_that_moved_says_so_and_is_corrected_by_one_call() {
     let moved = cluster.follower().await;
     let id = cluster.node(moved).id();
     cluster.kill(moved).await;
-    cluster.slots[moved].addr = "elsewhere".to_owned();
+    cluster.slots[moved].addr = "elsewhere:1".to_owned();
     cluster.start(moved).await;
     wait_for("it says where it is", || {
         let warnings = cluster.node(moved).status().warnings.concat();
-        warnings.contains("elsewhere") && warnings.contains("PATCH")
+        warnings.contains("elsewhere:1") && warnings.contains("PATCH")
     })
     .await;
     assert!(!why(&cluster, moved).is_empty(), "nobody reaches it");
@@ -286,7 +286,7 @@ async fn a_member_that_moved_says_so_and_is_corrected_by_one_call() {
     let node = cluster.node(through);
     let revision = node.cluster_status().await.membership_revision;
     let to = |addr: &str| Some(addr.to_owned());
-    let stale = node.readdress(id, to("elsewhere"), None, Some(revision + 1));
+    let stale = node.readdress(id, to("elsewhere:1"), None, Some(revision + 1));
     let stale = stale.await;
     assert!(
         matches!(stale, Err(MembershipError::RevisionMismatch { .. })),
@@ -299,8 +299,8 @@ async fn a_member_that_moved_says_so_and_is_corrected_by_one_call() {
         matches!(refused, Err(MembershipError::Refused { .. })),
         "{refused:?}"
     );
-    let http = to("http-elsewhere");
-    node.readdress(id, to("elsewhere"), http, Some(revision))
+    let http = to("http-elsewhere:1");
+    node.readdress(id, to("elsewhere:1"), http, Some(revision))
         .await
         .unwrap();
     all_ready(&cluster).await;
@@ -312,12 +312,12 @@ async fn a_member_that_moved_says_so_and_is_corrected_by_one_call() {
     cluster.settle().await;
     let members = cluster.node(moved).cluster_status().await.members;
     let member = members.iter().find(|m| m.node_id == id).unwrap();
-    assert_eq!(member.member.peer_addr, "elsewhere");
-    assert_eq!(member.member.http_addr, "http-elsewhere");
+    assert_eq!(member.member.peer_addr, "elsewhere:1");
+    assert_eq!(member.member.http_addr, "http-elsewhere:1");
     assert!(member.voter && member.status.is_ok());
 
     // A typing mistake does not cut off a member that works.
-    let refused = node.readdress(id, to("nowhere"), None, None).await;
+    let refused = node.readdress(id, to("nowhere:1"), None, None).await;
     assert!(
         matches!(refused, Err(MembershipError::Refused { .. })),
         "{refused:?}"

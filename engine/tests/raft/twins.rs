@@ -81,7 +81,7 @@ async fn a_clone_that_is_dialed_takes_no_part() {
     let clone = cluster.add_slot(Some(id));
     copy(&cluster.slots[original].dir, &cluster.slots[clone].dir);
     cluster.slots[clone].addr = cluster.slots[original].addr.clone();
-    cluster.slots[original].addr = "elsewhere".to_owned();
+    cluster.slots[original].addr = "elsewhere:1".to_owned();
     cluster.start(original).await;
     // Of three, one is gone: what the clone acknowledged would be committed.
     let leader = cluster.leader().await;

@@ -27,5 +27,6 @@ mod refusals_to_start;
 mod reservations;
 mod rollout;
 mod support;
+mod truth;
 mod tutorial;
 mod upgrade;
