@@ -130,7 +130,7 @@ impl StartError {
         match self {
             Self::DataDir(error) => error.is_of_other_version(),
             Self::State(fault) => matches!(fault, LocalFault::Epoch { .. }),
-            Self::Config(_) | Self::Raft(_) => false,
+            Self::Config(_) | Self::Raft(_) | Self::Random(_) => false,
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod measure;
 mod moments;
 pub mod plots;
 pub mod policies;
+pub mod readiness;
 pub mod reads;
 pub mod setting;
 pub mod stats;

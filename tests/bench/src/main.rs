@@ -10,7 +10,7 @@ use raft3d_bench::setting::{Setting, remove, scratch};
 use raft3d_bench::table::markdown;
 use raft3d_bench::targets::{Target, targets_table};
 use raft3d_bench::{
-    backtest, failover, large, load, machine, plots, policies, reads, uploads, writes,
+    backtest, failover, large, load, machine, plots, policies, readiness, reads, uploads, writes,
 };
 use raft3d_checkers::report::{FOLDER, Report, Table};
 
@@ -46,6 +46,9 @@ struct Args {
     /// Leaders to kill
     #[arg(long, default_value_t = 20, value_name = "N")]
     kills: usize,
+    /// Cuts of each kind
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    cuts: usize,
     /// A further argument for every node of ours, such as `--snapshot-entries=1000000`
     #[arg(long, allow_hyphen_values = true, value_name = "ARG")]
     node_arg: Vec<String>,
@@ -68,6 +71,8 @@ enum Part {
     Large,
     /// Leaders killed
     Failover,
+    /// Nodes cut off and healed: what they say of themselves
+    Readiness,
     /// Large modules uploaded and activated under load
     Uploads,
     /// Recorded decisions asked again, without a cluster
@@ -78,10 +83,11 @@ enum Part {
 
 impl Part {
     /// All parts, in the order in which they run.
-    const EACH: [Self; 6] = [
+    const EACH: [Self; 7] = [
         Self::Writes,
         Self::Reads,
         Self::Failover,
+        Self::Readiness,
         Self::Uploads,
         Self::Backtest,
         Self::Large,
@@ -94,6 +100,7 @@ impl Part {
             Self::Reads => "reads",
             Self::Large => "large",
             Self::Failover => "failover",
+            Self::Readiness => "readiness",
             Self::Uploads => "uploads",
             Self::Backtest => "backtest",
             Self::All => "all",
@@ -173,6 +180,14 @@ fn measure_part(part: Part, args: &Args, setting: &Setting, target: &Path) -> Re
             Findings {
                 tables: failover::tables(&outages),
                 targets: failover::targets(&outages),
+                ..Findings::default()
+            }
+        }
+        Part::Readiness => {
+            let results = readiness::run(setting, args.cuts)?;
+            Findings {
+                tables: results.tables(),
+                targets: results.targets(),
                 ..Findings::default()
             }
         }

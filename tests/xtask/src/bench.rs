@@ -18,7 +18,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     // other members of the workspace switch on in what they share.
     let mut builds: Vec<(&str, &[&str])> = Vec::new();
     if needs_clusters(args) {
-        tools::etcd()?;
+        if needs_etcd(args) {
+            tools::etcd()?;
+        }
         builds.push(("build the server", &["-p", "raft3d-server"]));
         builds.push((
             "build the measure of a policy",
@@ -46,7 +48,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 }
 
 /// Parts of the benchmarks that start clusters, this system's and etcd's.
-const OF_CLUSTERS: [&str; 5] = ["writes", "reads", "large", "failover", "all"];
+const OF_CLUSTERS: [&str; 6] = ["writes", "reads", "large", "failover", "readiness", "all"];
 
 /// Whether anything but the backtest is to be measured. Without a part, everything is.
 fn needs_clusters(args: &[String]) -> bool {
@@ -54,9 +56,16 @@ fn needs_clusters(args: &[String]) -> bool {
     !names("backtest") || OF_CLUSTERS.iter().any(|part| names(part))
 }
 
+/// Whether etcd is to be measured too: not if readiness is all that is asked of clusters.
+fn needs_etcd(args: &[String]) -> bool {
+    let names = |part: &str| args.iter().any(|arg| arg == part);
+    let others = OF_CLUSTERS.iter().filter(|part| **part != "readiness");
+    !names("readiness") || others.chain([&"uploads"]).any(|part| names(part))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::needs_clusters;
+    use super::{needs_clusters, needs_etcd};
 
     #[test]
     fn the_backtest_alone_needs_no_cluster() {
@@ -65,5 +74,7 @@ mod tests {
         assert!(needs_clusters(&args("backtest writes")));
         assert!(needs_clusters(&args("--rounds 3")));
         assert!(needs_clusters(&[]));
+        assert!(needs_clusters(&args("readiness")) && !needs_etcd(&args("readiness")));
+        assert!(needs_etcd(&args("readiness writes")) && needs_etcd(&[]));
     }
 }
