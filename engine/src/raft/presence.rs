@@ -157,7 +157,8 @@ impl Node {
             && vote.committed
             && vote.leader_id.node_id == self.id();
         let committed = metrics.local_committed.as_ref();
-        if !leads || !committed.is_some_and(|id| id.leader_id == vote.leader_id) {
+        let of_own_term = committed.is_some_and(|id| id.leader_id == vote.leader_id);
+        if !leads || !of_own_term {
             return None;
         }
         let membership = &metrics.membership_config;
