@@ -49,11 +49,20 @@ impl Who {
     }
 }
 
+/// What one kind of cut came to.
+#[derive(Debug)]
+struct Turns {
+    who: &'static str,
+    /// Seconds from the cut to 503.
+    cut: Rounds,
+    /// Seconds from healing to 200.
+    healed: Rounds,
+}
+
 /// What was measured.
 #[derive(Debug)]
 pub struct Results {
-    /// For each kind: seconds from the cut to 503, and from healing to 200.
-    turns: Vec<(&'static str, Rounds, Rounds)>,
+    turns: Vec<Turns>,
     /// Looks at a node under load, and how many of them said 503.
     looks: usize,
     not_ready: usize,
@@ -83,7 +92,8 @@ pub fn run(setting: &Setting, times: usize) -> Result<Results> {
             healed.push(to_200);
             bar.inc(1);
         }
-        turns.push((who.name(), cut, healed));
+        let who = who.name();
+        turns.push(Turns { who, cut, healed });
     }
     let (looks, not_ready, load_s) = under_load(&mut fleet, setting.window, &bar)?;
     bar.finish_and_clear();
@@ -217,7 +227,7 @@ impl Results {
             "worst",
         ];
         let mut shown = table("Readiness after a cut and after healing, seconds", &head);
-        for (who, cut, healed) in &self.turns {
+        for Turns { who, cut, healed } in &self.turns {
             shown.rows.push(vec![
                 (*who).to_owned(),
                 cut.len().to_string(),
@@ -239,13 +249,13 @@ impl Results {
     /// What must be reached.
     #[must_use]
     pub fn targets(&self) -> Vec<Target> {
-        let worst = |of: fn(&(&'static str, Rounds, Rounds)) -> &Rounds, name: &str| {
-            let all = self.turns.iter().filter(|turn| turn.0.contains(name));
-            all.map(|turn| of(turn).max()).fold(0.0, f64::max)
+        let worst = |of: fn(&Turns) -> &Rounds, name: &str| {
+            let all = self.turns.iter().filter(|turns| turns.who.contains(name));
+            all.map(|turns| of(turns).max()).fold(0.0, f64::max)
         };
-        let cut = worst(|turn| &turn.1, "");
+        let cut = worst(|turns| &turns.cut, "");
         // After a kill the others have to start first.
-        let healed = worst(|turn| &turn.2, "cut off");
+        let healed = worst(|turns| &turns.healed, "cut off");
         let say = |worst: f64| format!("{} s worst", short(worst));
         vec![
             Target::new(
