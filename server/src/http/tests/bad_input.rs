@@ -84,7 +84,7 @@ async fn every_call_refuses_bad_bodies() {
 }
 
 /// A body with everything that is required, for each call of `/api/v1` that takes one.
-const GOOD: [(&str, &str); 9] = [
+const GOOD: [(&str, &str); 10] = [
     ("/api/v1/printers", r#""company":"a","model":"b""#),
     (
         "/api/v1/filaments",
