@@ -86,8 +86,8 @@ pub fn run(setting: &Setting, times: usize) -> Result<Results> {
     let mut turns = Vec::new();
     for who in Who::EACH {
         let (mut cut, mut healed) = (Rounds::default(), Rounds::default());
-        for round in 0..times {
-            let (to_503, to_200) = turn(&mut fleet, who, CUT_LASTS[round % CUT_LASTS.len()])?;
+        for lasts in CUT_LASTS.into_iter().cycle().take(times) {
+            let (to_503, to_200) = turn(&mut fleet, who, lasts)?;
             cut.push(to_503);
             healed.push(to_200);
             bar.inc(1);
