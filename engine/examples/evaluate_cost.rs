@@ -62,11 +62,7 @@ fn measure<P: Policy>(host: &WasmHost, name: &str, cases: &[Case]) -> Result<(),
         let case = cases.iter().find(|case| case.export == hook.name());
         let case = case.ok_or("a hook without a case")?;
         let export = Export::Hook(hook);
-        let call = PolicyCall {
-            module,
-            export,
-            input: &case.input,
-        };
+        let call = PolicyCall::new(module, export, &case.input);
         let gas = host.evaluate(&call, &Nowhere)?.gas;
         let wasm = times(|| host.evaluate(&call, &Nowhere).map(black_box).is_ok());
         let native = times(|| {

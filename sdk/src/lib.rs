@@ -11,6 +11,7 @@
 extern crate alloc;
 
 pub mod config;
+pub mod distinct;
 mod export;
 #[cfg(all(target_arch = "wasm32", not(feature = "manifest")))]
 pub mod guest;

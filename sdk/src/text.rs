@@ -58,11 +58,46 @@ pub(crate) fn tidy(text: &mut String, bytes_max: usize) {
     }
 }
 
+/// Whether `text` is a JSON Pointer (RFC 6901): empty, or `/` before each part, in which `~` stands
+/// only as `~0` or `~1`.
+#[must_use]
+pub fn is_pointer(text: &str) -> bool {
+    let escapes_are_sound = || {
+        let mut after_tildes = text.split('~').skip(1);
+        after_tildes.all(|rest| rest.starts_with(['0', '1']))
+    };
+    text.is_empty() || text.starts_with('/') && escapes_are_sound()
+}
+
+/// Makes an answer's pointer fit its field: cut like [`tidy`]. What is no pointer is left out: the
+/// host would refuse the whole answer, and a denial without its field is still one.
+pub(crate) fn tidy_pointer(pointer: &mut Option<String>, bytes_max: usize) {
+    let Some(text) = pointer else { return };
+    tidy(text, bytes_max);
+    if text.ends_with('~') {
+        // The cut went through an escape.
+        text.pop();
+    }
+    if !is_pointer(text) {
+        *pointer = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloc::string::ToString;
     use proptest::prelude::*;
+
+    #[test]
+    fn pointers_are_those_of_the_rfc() {
+        for good in ["", "/", "/a", "/a~1b/0", "/~0~1", "//", "/é"] {
+            assert!(is_pointer(good), "{good}");
+        }
+        for bad in ["a", "status", "#/a", "/~", "/~2", "/a~", "~0"] {
+            assert!(!is_pointer(bad), "{bad}");
+        }
+    }
 
     proptest! {
         #[test]
@@ -73,6 +108,17 @@ mod tests {
             push_grams(&mut weight, grams);
             prop_assert_eq!(integer, mg.to_string());
             prop_assert_eq!(weight, grams.to_string());
+        }
+
+        #[test]
+        fn a_tidied_pointer_is_one(text in "(/([a~]|~0|~1|é)*){0,6}|.{0,20}", max in 0_usize..20) {
+            let mut tidied = Some(text.clone());
+            tidy_pointer(&mut tidied, max);
+            prop_assert!(tidied.as_ref().is_none_or(|t| is_pointer(t) && t.len() <= max));
+            let sound = is_pointer(&text) && !text.chars().any(char::is_control);
+            if sound {
+                prop_assert!(tidied.is_some_and(|tidied| text.starts_with(&tidied)));
+            }
         }
 
         #[test]

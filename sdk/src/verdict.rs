@@ -10,7 +10,7 @@ use crate::limits::{
     CODE_BYTES_MAX, MESSAGE_BYTES_MAX, POINTER_BYTES_MAX, TEXT_BYTES_MAX, WARNINGS_MAX,
 };
 use crate::quantity::Grams;
-use crate::text::{concat, tidy};
+use crate::text::{concat, tidy, tidy_pointer};
 
 /// What kind of denial it is; decides the HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -39,7 +39,8 @@ pub struct Deny {
     /// at most [`MESSAGE_BYTES_MAX`] bytes.
     #[n(2)]
     pub message: String,
-    /// JSON Pointer of the field that is at fault, such as `/print_weight_in_grams`.
+    /// JSON Pointer (RFC 6901) of the field that is at fault, such as `/print_weight_in_grams`, at
+    /// most [`POINTER_BYTES_MAX`] bytes.
     #[n(3)]
     pub field: Option<String>,
 }
@@ -150,9 +151,7 @@ impl RuleOutput {
         if let Some(deny) = &mut self.deny {
             tidy(&mut deny.code, CODE_BYTES_MAX);
             tidy(&mut deny.message, MESSAGE_BYTES_MAX);
-            if let Some(field) = &mut deny.field {
-                tidy(field, POINTER_BYTES_MAX);
-            }
+            tidy_pointer(&mut deny.field, POINTER_BYTES_MAX);
         }
         self.warnings.truncate(WARNINGS_MAX);
         for warning in &mut self.warnings {
@@ -231,9 +230,7 @@ impl ConfigVerdict {
         if let Some(problem) = &mut self.problem {
             tidy(problem, MESSAGE_BYTES_MAX);
         }
-        if let Some(pointer) = &mut self.pointer {
-            tidy(pointer, POINTER_BYTES_MAX);
-        }
+        tidy_pointer(&mut self.pointer, POINTER_BYTES_MAX);
         self
     }
 }

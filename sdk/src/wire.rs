@@ -5,11 +5,13 @@ use core::fmt;
 
 use minicbor::{Decode, Encode};
 
+use crate::distinct::keys_are_distinct;
 use crate::limits::{
     CODE_BYTES_MAX, MESSAGE_BYTES_MAX, OUTPUT_BYTES_MAX, POINTER_BYTES_MAX, TEXT_BYTES_MAX,
     WARNINGS_MAX,
 };
 use crate::quantity::Grams;
+use crate::text::is_pointer;
 use crate::verdict::{ConfigVerdict, DeductionOutput, RuleOutput};
 
 /// Name of the exported function that marks the ABI version: `() -> ()`, never called.
@@ -24,6 +26,10 @@ pub const CHECK_CONFIG: &str = "check_config";
 /// Name of the exported function, which a module may have, that tells after a panic what was wrong:
 /// `() -> i64`, the packed place of a text. Nothing that decides ever calls it.
 pub const PANIC: &str = "raft3d_panic";
+
+/// Name of the exported function, which a module may have, that is called first in every call:
+/// `() -> ()`. Compilers write one where a program's globals are not constants.
+pub const INITIALIZE: &str = "_initialize";
 
 /// What a hook is called with: its input and the binding's configuration.
 ///
@@ -71,12 +77,14 @@ pub const EMPTY_CONFIG: &[u8] = &[0xa0];
 pub enum OutputProblem {
     /// Longer than [`OUTPUT_BYTES_MAX`].
     TooLong,
-    /// Not the CBOR that `ABI.md` asks for, or something follows it.
+    /// Not the CBOR that `ABI.md` asks for, or something follows it, or a map has a key twice.
     Malformed,
     /// A code that is empty, too long, or has other characters than `a-z`, `0-9` and `_`.
     Code,
     /// A text that is too long or has control characters (a message is one line).
     Text,
+    /// A field that is no JSON Pointer (RFC 6901), or too long for one.
+    Pointer,
     /// More than [`WARNINGS_MAX`] warnings.
     Warnings,
     /// A weight above [`Grams::MAX`].
@@ -90,6 +98,9 @@ impl fmt::Display for OutputProblem {
             Self::Malformed => "the answer is not the CBOR that the ABI asks for",
             Self::Code => "a code must be 1 to 64 bytes of a-z, 0-9 and _",
             Self::Text => "a text is too long or has control characters",
+            Self::Pointer => {
+                "a field is not a JSON Pointer of at most 256 bytes, such as /labels/0"
+            }
             Self::Warnings => "there are more than 8 warnings",
             Self::Weight => "the weight is above 1000000000 grams",
         })
@@ -107,7 +118,7 @@ pub fn decode_rule_output(bytes: &[u8]) -> Result<RuleOutput, OutputProblem> {
     if let Some(deny) = &output.deny {
         check_code(&deny.code)?;
         check_text(&deny.message, MESSAGE_BYTES_MAX)?;
-        check_text(deny.field.as_deref().unwrap_or_default(), POINTER_BYTES_MAX)?;
+        check_pointer(deny.field.as_deref())?;
     }
     if output.warnings.len() > WARNINGS_MAX {
         return Err(OutputProblem::Warnings);
@@ -143,10 +154,7 @@ pub fn decode_config_verdict(bytes: &[u8]) -> Result<ConfigVerdict, OutputProble
         verdict.problem.as_deref().unwrap_or_default(),
         MESSAGE_BYTES_MAX,
     )?;
-    check_text(
-        verdict.pointer.as_deref().unwrap_or_default(),
-        POINTER_BYTES_MAX,
-    )?;
+    check_pointer(verdict.pointer.as_deref())?;
     Ok(verdict)
 }
 
@@ -156,7 +164,7 @@ fn decode_all<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, OutputProblem
     }
     let mut decoder = minicbor::Decoder::new(bytes);
     let value = decoder.decode().map_err(|_| OutputProblem::Malformed)?;
-    if decoder.position() == bytes.len() {
+    if decoder.position() == bytes.len() && keys_are_distinct(bytes) {
         Ok(value)
     } else {
         Err(OutputProblem::Malformed)
@@ -179,6 +187,16 @@ fn check_text(text: &str, bytes_max: usize) -> Result<(), OutputProblem> {
         Ok(())
     } else {
         Err(OutputProblem::Text)
+    }
+}
+
+fn check_pointer(pointer: Option<&str>) -> Result<(), OutputProblem> {
+    let pointer = pointer.unwrap_or_default();
+    let fits = pointer.len() <= POINTER_BYTES_MAX && !pointer.chars().any(char::is_control);
+    if fits && is_pointer(pointer) {
+        Ok(())
+    } else {
+        Err(OutputProblem::Pointer)
     }
 }
 

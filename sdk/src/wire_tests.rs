@@ -114,7 +114,15 @@ fn every_limit_of_a_rule_answer_is_checked() {
             OutputProblem::Text,
         ),
         (deny("c", "two\nlines"), OutputProblem::Text),
-        (long_field, OutputProblem::Text),
+        (long_field, OutputProblem::Pointer),
+        (
+            Deny::new("c", "m").at("status").into(),
+            OutputProblem::Pointer,
+        ),
+        (
+            Deny::new("c", "m").at("/a~2").into(),
+            OutputProblem::Pointer,
+        ),
         (warnings(WARNINGS_MAX + 1), OutputProblem::Warnings),
         (RuleOutput::allow().warn("", "m"), OutputProblem::Code),
         (RuleOutput::allow().warn("c", "\u{7}"), OutputProblem::Text),
@@ -149,10 +157,12 @@ fn every_limit_of_the_other_answers_is_checked() {
         check(&ConfigVerdict::bad("/a", &*long)),
         Err(OutputProblem::Text)
     );
-    assert_eq!(
-        check(&ConfigVerdict::bad(long, "p")),
-        Err(OutputProblem::Text)
-    );
+    for pointer in [long.as_str(), "limit", "/~"] {
+        assert_eq!(
+            check(&ConfigVerdict::bad(pointer, "p")),
+            Err(OutputProblem::Pointer)
+        );
+    }
 }
 
 #[test]
@@ -166,6 +176,26 @@ fn an_answer_is_one_item_of_bounded_size() {
     assert_eq!(decode_rule_output(&[0xa0]), Ok(RuleOutput::allow()));
     let long = vec![0; OUTPUT_BYTES_MAX + 1];
     assert_eq!(decode_rule_output(&long), Err(OutputProblem::TooLong));
+}
+
+/// `{0: deny, 0: null}` was a denial to one reader and allowed to another.
+#[test]
+fn an_answer_with_a_key_twice_is_none() {
+    let deny = [0xa3, 0x00, 0x01, 0x01, 0x61, b'c', 0x02, 0x61, b'm'];
+    let twice = [&[0xa2, 0x00][..], &deny, &[0x00, 0xf6]].concat();
+    assert_eq!(decode_rule_output(&twice), Err(OutputProblem::Malformed));
+    let spelt_otherwise = [&[0xa2, 0x00][..], &deny, &[0x18, 0x00, 0xf6]].concat();
+    let malformed = Err(OutputProblem::Malformed);
+    assert_eq!(decode_rule_output(&spelt_otherwise), malformed);
+    // Also in a map that is skipped: {7: {0: 0, 0: 0}}.
+    let skipped = [0xa1, 0x07, 0xa2, 0x00, 0x00, 0x00, 0x00];
+    assert_eq!(decode_rule_output(&skipped), Err(OutputProblem::Malformed));
+    let take = [0xa2, 0x00, 0x01, 0x00, 0x02];
+    let malformed = Err(OutputProblem::Malformed);
+    assert_eq!(decode_deduction_output(&take), malformed);
+    let problem = [0xa2, 0x00, 0x61, b'p', 0x00, 0xf6];
+    let malformed = Err(OutputProblem::Malformed);
+    assert_eq!(decode_config_verdict(&problem), malformed);
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod cli;
 pub mod config;
 mod config_schema;
+mod distinct;
 pub mod http;
 mod library;
 pub mod memory;

@@ -61,5 +61,10 @@ pub const DENIED_ENTRIES_MAX: usize = 256;
 pub const GENERATED_ID_PREFIX: &str = "r3d-";
 /// Gas for one evaluation.
 pub const GAS_PER_EVALUATION_MAX: u64 = 1_000_000;
+/// Gas for all evaluations of one entry that decide. Sixteen bindings with two hooks each leave
+/// 62,500 for one evaluation; a policy of the library needs up to 61,000.
+pub const GAS_PER_ENTRY_MAX: u64 = 2_000_000;
+/// Gas for all evaluations of one entry that are watched only.
+pub const SHADOW_GAS_PER_ENTRY_MAX: u64 = 1_000_000;
 /// Largest encoded envelope, in bytes: a bootstrap with the default modules fits.
 pub const ENVELOPE_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -7,6 +7,7 @@ use raft3d_sdk::Hook;
 
 use crate::error::LocalFault;
 use crate::ids::{BindingId, ModuleDigest};
+use crate::limits::GAS_PER_EVALUATION_MAX;
 
 /// Which export of a module is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,12 +38,27 @@ pub struct PolicyCall<'a> {
     pub export: Export,
     /// The input: `wire::Call` as CBOR, or the configuration's CBOR for `check_config`.
     pub input: &'a [u8],
+    /// Gas that it may use, at most [`GAS_PER_EVALUATION_MAX`].
+    pub gas: u64,
+}
+
+impl<'a> PolicyCall<'a> {
+    /// A call with all the gas that one evaluation may use.
+    #[must_use]
+    pub const fn new(module: ModuleDigest, export: Export, input: &'a [u8]) -> Self {
+        Self {
+            module,
+            export,
+            input,
+            gas: GAS_PER_EVALUATION_MAX,
+        }
+    }
 }
 
 /// What an evaluation came to: the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evaluation {
-    /// Gas used, up to the budget.
+    /// Gas used, up to what the call gave.
     pub gas: u64,
     /// The answer's bytes, not yet decoded; or why there is none.
     pub output: Result<Vec<u8>, PolicyError>,
@@ -101,11 +117,15 @@ pub enum PolicyError {
     /// The state holds no such module.
     #[n(12)]
     UnknownModule,
+    /// What the entry's earlier evaluations left of its gas was not enough
+    /// ([`GAS_PER_ENTRY_MAX`](crate::limits::GAS_PER_ENTRY_MAX)).
+    #[n(45)]
+    EntryOutOfGas,
 }
 
 impl PolicyError {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::OutOfGas,
         Self::StackOverflow,
         Self::Unreachable,
@@ -119,6 +139,7 @@ impl PolicyError {
         Self::MissingExport,
         Self::InvalidModule,
         Self::UnknownModule,
+        Self::EntryOutOfGas,
     ];
 
     /// The error of that code.
@@ -144,6 +165,7 @@ impl PolicyError {
             Self::MissingExport => "missing_export",
             Self::InvalidModule => "invalid_module",
             Self::UnknownModule => "unknown_module",
+            Self::EntryOutOfGas => "entry_out_of_gas",
         }
     }
 }

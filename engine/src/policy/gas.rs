@@ -1,19 +1,27 @@
 //! What an instruction costs, and how much stack a frame takes. Part of the engine epoch.
 //!
 //! One gas is about one simple machine instruction; the prices follow the worst case of what the
-//! instruction can be made to do, so that a budget of a million gas ends within milliseconds. The
-//! same list is the allow-list: an instruction without a price is refused.
+//! instruction can be made to do, so that a budget of a million gas ends within ten milliseconds
+//! (`cargo xtask bench gas` measures the worst that is known of). The same list is the allow-list: an
+//! instruction without a price is refused.
 
 use finite_wasm::{Fee, max_stack::SizeConfig, prefix_sum_vec::PrefixSumVec};
 use wasmparser::{Operator, ValType, VisitOperator, VisitSimdOperator};
 
 /// Version of this table. Golden verdicts record it, and compiled code is cached under it.
-pub const GAS_TABLE_VERSION: u32 = 1;
+pub const GAS_TABLE_VERSION: u32 = 2;
 
 /// Gas for each byte of `memory.copy`, `memory.fill` and `memory.init`.
 pub const PER_BULK_BYTE: u64 = 1;
-/// Gas for each page that `memory.grow` asks for, granted or not.
-pub const PER_GROWN_PAGE: u64 = 1_000;
+/// Gas for each page that an instance starts with, and for each that `memory.grow` asks for, granted
+/// or not: the processor finds it page by page when it is first touched.
+pub const PER_PAGE: u64 = 1_000;
+/// Gas of a load or a store in a small memory ([`SMALL_MEMORY_PAGES`]).
+pub const ACCESS: u64 = 2;
+/// Gas of a load or a store in a larger one, which may have to wait for a slower cache each time.
+pub const ACCESS_FAR: u64 = 5;
+/// Pages that a memory may grow to and still be called small: half of a second-level cache.
+pub const SMALL_MEMORY_PAGES: u64 = 4;
 /// Gas for entering a function, beside the call itself.
 pub const PER_ENTRY: u64 = 2;
 /// Locals that are zeroed for one gas when a function is entered.
@@ -32,14 +40,32 @@ const FRAME_BYTES: u64 = 64;
 /// `policy_hostile::wide_frames_overflow_the_counter_first`.
 const BODY_BYTES_PER_BYTE: u64 = 8;
 
-/// Gas of `op`, without what depends on its operands; none where it is not allowed at all.
+/// Gas of a load or a store in a memory that may grow to `pages_max` pages.
 #[must_use]
-pub fn price(op: &Operator<'_>) -> Option<u64> {
+pub const fn access(pages_max: u64) -> u64 {
+    if pages_max <= SMALL_MEMORY_PAGES {
+        ACCESS
+    } else {
+        ACCESS_FAR
+    }
+}
+
+/// Whether a module may have `op` at all.
+#[must_use]
+pub fn is_allowed(op: &Operator<'_>) -> bool {
+    price(op, ACCESS).is_some()
+}
+
+/// Gas of `op`, without what depends on its operands; none where it is not allowed at all. A load or
+/// a store costs `access`.
+#[must_use]
+pub fn price(op: &Operator<'_>, access: u64) -> Option<u64> {
     use Operator as O;
     Some(match op {
-        // The analysis attributes these to what surrounds them.
-        O::Block { .. } | O::Else | O::End => 0,
-        O::Nop
+        // What they end or divide is paid for where it begins.
+        O::Else | O::End => 0,
+        O::Block { .. }
+        | O::Nop
         | O::Unreachable
         | O::Loop { .. }
         | O::If { .. }
@@ -62,11 +88,12 @@ pub fn price(op: &Operator<'_>) -> Option<u64> {
         O::MemoryGrow { .. } => 100,
         O::MemoryCopy { .. } | O::MemoryFill { .. } | O::MemoryInit { .. } => 20,
         O::DataDrop { .. } => 10,
-        _ => return memory_access(op).or_else(|| integer(op)),
+        _ if is_access(op) => access,
+        _ => return integer(op),
     })
 }
 
-fn memory_access(op: &Operator<'_>) -> Option<u64> {
+fn is_access(op: &Operator<'_>) -> bool {
     use Operator as O;
     matches!(
         op,
@@ -90,7 +117,6 @@ fn memory_access(op: &Operator<'_>) -> Option<u64> {
             | O::I64Store16 { .. }
             | O::I64Store32 { .. }
     )
-    .then_some(2)
 }
 
 fn integer(op: &Operator<'_>) -> Option<u64> {
@@ -174,13 +200,17 @@ pub const fn frame_bytes(values: u64, body_bytes: u64) -> u64 {
 /// The prices, as `finite-wasm` asks for them.
 ///
 /// Instructions without a price never get here: the static check refused the module.
-pub(crate) struct Prices;
+pub(crate) struct Prices {
+    /// Gas of a load or a store.
+    pub(crate) access: u64,
+}
 
 macro_rules! prices {
     ($( @$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })?
         => $visit:ident ($($ann:tt)*))*) => {
         $(fn $visit(&mut self $($(,$arg: $argty)*)?) -> Fee {
-            Fee::constant(price(&Operator::$op $({ $($arg),* })?).unwrap_or(1))
+            let op = Operator::$op $({ $($arg),* })?;
+            Fee::constant(price(&op, self.access).unwrap_or(1))
         })*
     };
 }

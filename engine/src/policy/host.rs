@@ -27,6 +27,10 @@ use crate::runtime;
 /// and rollbacks.
 pub(super) const READY_MODULES_MAX: usize = 64;
 
+/// Compiled code of the modules that are kept ready, in bytes. Twenty of the largest that an upload
+/// may have stay well below it.
+const READY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// What a host is made with.
 pub struct HostOptions {
     /// Folder of this node's native code: `DIR/modules-cache`.
@@ -233,7 +237,7 @@ impl WasmHost {
         match self.obtain(module, &bytes, self.purpose.limits()) {
             Ok(loaded) => Ok(Some(loaded)),
             Err(LoadError::Compile(CompileError::Refused(_))) => {
-                lock(&self.known).insert(module, Loaded::Invalid);
+                lock(&self.known).insert(module, Loaded::Invalid, 0);
                 Ok(Some(Loaded::Invalid))
             }
             Err(LoadError::Compile(error)) if error.is_of_this_machine() => {
@@ -290,7 +294,9 @@ impl WasmHost {
 
     fn adopt(&self, module: ModuleDigest, compiled: &Module) -> Result<Loaded, String> {
         let loaded = Loaded::Ready(Arc::new(self.runtime.ready(compiled)?));
-        lock(&self.known).insert(module, loaded.clone());
+        let image = compiled.image_range();
+        let bytes = image.end as u64 - image.start as u64;
+        lock(&self.known).insert(module, loaded.clone(), bytes);
         Ok(loaded)
     }
 
@@ -335,7 +341,9 @@ impl PolicyHost for WasmHost {
             Some(Loaded::Invalid) => denied(PolicyError::InvalidModule),
             Some(Loaded::Ready(ready)) => {
                 let begun = Instant::now();
-                let evaluation = self.runtime.evaluate(&ready, call.export, call.input)?;
+                let evaluation =
+                    self.runtime
+                        .evaluate(&ready, call.export, call.input, call.gas)?;
                 let (module, gas, took) = (call.module, evaluation.gas, begun.elapsed());
                 self.tally.evaluated(module, call.export, gas, took);
                 Ok(evaluation)
@@ -380,7 +388,8 @@ impl AloudHost for WasmHost {
                 None => denied(PolicyError::UnknownModule),
                 Some(Loaded::Invalid) => denied(PolicyError::InvalidModule),
                 Some(Loaded::Ready(ready)) => {
-                    let asked = self.runtime.evaluate_aloud(&ready, call.export, call.input);
+                    let (export, input, gas) = (call.export, call.input, call.gas);
+                    let asked = self.runtime.evaluate_aloud(&ready, export, input, gas);
                     let (evaluation, panic) = asked?;
                     Trial { evaluation, panic }
                 }
@@ -397,29 +406,88 @@ const fn not_asked(error: PolicyError) -> Evaluation {
     }
 }
 
-/// The modules known in memory; the one unused for longest goes first.
+/// The modules known in memory, bounded in number and in bytes; the one unused for longest goes
+/// first.
 #[derive(Default)]
 struct Known {
-    modules: HashMap<ModuleDigest, (Loaded, u64)>,
+    modules: HashMap<ModuleDigest, Entry>,
+    bytes: u64,
     uses: u64,
+}
+
+/// One of them.
+struct Entry {
+    loaded: Loaded,
+    /// Of its compiled code.
+    bytes: u64,
+    used: u64,
 }
 
 impl Known {
     fn get(&mut self, module: ModuleDigest) -> Option<Loaded> {
         self.uses += 1;
-        let (loaded, used) = self.modules.get_mut(&module)?;
-        *used = self.uses;
-        Some(loaded.clone())
+        let entry = self.modules.get_mut(&module)?;
+        entry.used = self.uses;
+        Some(entry.loaded.clone())
     }
 
-    fn insert(&mut self, module: ModuleDigest, loaded: Loaded) {
+    fn insert(&mut self, module: ModuleDigest, loaded: Loaded, bytes: u64) {
         self.uses += 1;
-        self.modules.insert(module, (loaded, self.uses));
-        if self.modules.len() > READY_MODULES_MAX {
-            let oldest = self.modules.iter().min_by_key(|(_, (_, used))| *used);
-            if let Some(oldest) = oldest.map(|(module, _)| *module) {
-                self.modules.remove(&oldest);
-            }
+        let entry = Entry {
+            loaded,
+            bytes,
+            used: self.uses,
+        };
+        self.bytes += bytes;
+        if let Some(before) = self.modules.insert(module, entry) {
+            self.bytes -= before.bytes;
         }
+        // The newest stays, however large it is: it is about to be asked.
+        while self.modules.len() > 1
+            && (self.modules.len() > READY_MODULES_MAX || self.bytes > READY_BYTES_MAX)
+        {
+            let oldest = self.modules.iter().min_by_key(|(_, entry)| entry.used);
+            let oldest = oldest.map(|(module, _)| *module);
+            let gone = oldest.and_then(|module| self.modules.remove(&module));
+            self.bytes -= gone.map_or(0, |entry| entry.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn module(n: u8) -> ModuleDigest {
+        ModuleDigest([n; 32])
+    }
+
+    #[test]
+    fn modules_that_are_ready_are_bounded_in_bytes() {
+        let mut known = Known::default();
+        for n in 0..8 {
+            known.insert(module(n), Loaded::Invalid, READY_BYTES_MAX / 4);
+            assert!(known.bytes <= READY_BYTES_MAX);
+            assert!(known.get(module(0)).is_some(), "used last of all but {n}");
+        }
+        assert!(known.get(module(7)).is_some() && known.get(module(1)).is_none());
+        assert_eq!(known.modules.len(), 4);
+        // The same one again counts once.
+        known.insert(module(7), Loaded::Invalid, READY_BYTES_MAX / 4);
+        assert_eq!((known.modules.len(), known.bytes), (4, READY_BYTES_MAX));
+        known.insert(module(9), Loaded::Invalid, 2 * READY_BYTES_MAX);
+        assert!(known.get(module(9)).is_some(), "the newest stays");
+        assert_eq!(known.modules.len(), 1);
+    }
+
+    #[test]
+    fn modules_that_are_ready_are_bounded_in_number() {
+        let mut known = Known::default();
+        for n in 0..=READY_MODULES_MAX as u8 {
+            known.insert(module(n), Loaded::Invalid, 1);
+        }
+        assert_eq!(known.modules.len(), READY_MODULES_MAX);
+        assert!(known.get(module(0)).is_none());
+        assert_eq!(known.bytes, READY_MODULES_MAX as u64);
     }
 }

@@ -5,7 +5,7 @@
 //! guest can tell it from a fresh one, because this is done only where all that a call can change
 //! is put back:
 //!
-//! - the memory, byte by byte, if it has not grown;
+//! - the memory, byte by byte, if it is one page and has not grown;
 //! - the mutable globals, which instrumentation exports for this;
 //! - nothing else, because the static check takes no instruction that changes a table, and a module
 //!   with a passive data segment, which a guest can drop, gets no such exports.
@@ -31,7 +31,7 @@ use super::traps::{self, TrapMeaning};
 /// How long one evaluation may take before this replica gives up on itself. The gas budget ends
 /// every evaluation within milliseconds, so this only fires where something is badly wrong.
 pub(super) const WATCHDOG_TICKS: u64 = 40;
-/// Largest memory that is put back, in bytes: all of it is written each time, and of a larger one
+/// Largest memory that is put back, in bytes: all of it is looked at each time, and of a larger one
 /// the system finds faster which pages a guest has written.
 const MEMORY_PUT_BACK_BYTES_MAX: usize = PAGE_BYTES as usize;
 
@@ -97,6 +97,8 @@ pub(super) struct Running {
     /// What was called before: it is looked up by its name and type once.
     entries: Vec<(Export, Entry)>,
     gas: Global,
+    /// What it was last given of it.
+    budget: u64,
     stack: Global,
     /// Those of [`Pristine`], in its order.
     mutable: Vec<Global>,
@@ -135,18 +137,17 @@ impl Running {
             .map(|(export, _)| global(&instance, &mut store, export));
         let mutable = mutable.collect::<Result<_, _>>()?;
         let alloc = alloc.typed(&store).map_err(|error| fault(&error))?;
-        let mut running = Self {
+        Ok(Self {
             store,
             instance,
             memory,
             alloc,
             entries: Vec::new(),
             gas,
+            budget: 0,
             stack,
             mutable,
-        };
-        running.refuel()?;
-        Ok(running)
+        })
     }
 
     /// Makes it what it was when it started, but for the budget ([`Running::refuel`]). Answers false
@@ -168,27 +169,36 @@ impl Running {
         Ok(true)
     }
 
-    /// Gives it the whole budget, of gas and of time.
-    pub(super) fn refuel(&mut self) -> Result<(), LocalFault> {
-        let budget = Val::I64(GAS_BUDGET as i64);
+    /// Gives it `gas`, at most [`GAS_BUDGET`], and the time for one evaluation.
+    pub(super) fn refuel(&mut self, gas: u64) -> Result<(), LocalFault> {
+        self.budget = gas.min(GAS_BUDGET);
         self.store.set_epoch_deadline(WATCHDOG_TICKS);
         self.gas
-            .set(&mut self.store, budget)
+            .set(&mut self.store, Val::I64(self.budget as i64))
             .map_err(|error| fault(&error))
     }
 
-    /// Hands the input over, calls `export`, which is at `place`, and copies the answer out.
+    /// Lets the module initialise itself, hands the input over, calls `export`, which is at `place`,
+    /// and copies the answer out.
     pub(super) fn run(
         &mut self,
+        initialize: Option<&ModuleExport>,
         export: Export,
         place: &ModuleExport,
         input: &[u8],
     ) -> Result<Result<Vec<u8>, PolicyError>, LocalFault> {
-        match self.try_run(export, place, input) {
+        let initialized = initialize.map_or(Ok(()), |place| self.initialize(place));
+        match initialized.and_then(|()| self.try_run(export, place, input)) {
             Ok(output) => Ok(Ok(output)),
             Err(Ended::Verdict(verdict)) => Ok(Err(verdict)),
             Err(Ended::Fault(fault)) => Err(fault),
         }
+    }
+
+    fn initialize(&mut self, place: &ModuleExport) -> Result<(), Ended> {
+        let initialize = self.function::<(), ()>(place)?;
+        let called = call(&mut self.store, &initialize, ());
+        called.map_err(|failure| self.ended(failure))
     }
 
     fn try_run(
@@ -237,7 +247,7 @@ impl Running {
         panic: &ModuleExport,
     ) -> Result<Option<String>, LocalFault> {
         // It may have used its gas up.
-        self.refuel()?;
+        self.refuel(GAS_BUDGET)?;
         let place = self.function::<(), i64>(panic).and_then(|panic| {
             let called = call(&mut self.store, &panic, ());
             called.map_err(|failure| self.ended(failure))
@@ -320,7 +330,7 @@ impl Running {
     pub(super) fn gas_used(&mut self) -> u64 {
         // Below zero means that all of it is used.
         let left = u64::try_from(self.gas_left()).unwrap_or(0);
-        GAS_BUDGET.saturating_sub(left)
+        self.budget.saturating_sub(left)
     }
 }
 

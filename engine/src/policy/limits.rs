@@ -63,12 +63,20 @@ pub const GLOBALS: Limit = limit("globals", "too_many_globals", 64);
 pub const TABLES: Limit = limit("tables", "too_many_tables", 1);
 /// Elements of the table.
 pub const TABLE_ELEMENTS: Limit = limit("table_elements", "table_too_large", 2_500);
-/// Memory that the module starts with; growth ends there too.
-pub const MEMORY_BYTES: Limit = limit("memory_bytes", "memory_too_large", 16 * 1024 * 1024);
+/// Memory that the module starts with; growth ends there too. A shadow stack of 1 MiB, which rustc
+/// and wasm-ld give where they are not told otherwise, leaves as much again.
+pub const MEMORY_BYTES: Limit = limit("memory_bytes", "memory_too_large", 2 * 1024 * 1024);
 /// Exports.
 pub const EXPORTS: Limit = limit("exports", "too_many_exports", 64);
 /// Data segments.
 pub const DATA_SEGMENTS: Limit = limit("data_segments", "too_many_data_segments", 256);
+/// Bytes from the first to behind the last byte that active data segments fill: compiled code holds
+/// all that lies between. No module is longer.
+pub const DATA_SPAN: Limit = limit(
+    "data_span_bytes",
+    "data_span_too_large",
+    MODULE_BYTES_MAX as u64,
+);
 /// Element segments.
 pub const ELEMENT_SEGMENTS: Limit = limit("element_segments", "too_many_element_segments", 64);
 /// Items of all element segments together.
@@ -91,6 +99,32 @@ pub const INSTRUMENTED_BODY_BYTES: Limit = limit(
     "instrumented_body_too_large",
     128 * 1024,
 );
+
+/// All of them, as `sdk/ABI.md` lists them.
+pub const ALL: [Limit; 22] = [
+    MODULE_BYTES,
+    TYPES,
+    PARAMS,
+    RESULTS,
+    FUNCTIONS,
+    BODY_BYTES,
+    LOCALS,
+    LOCALS_ALL,
+    NESTING,
+    BR_TABLE,
+    GLOBALS,
+    TABLES,
+    TABLE_ELEMENTS,
+    MEMORY_BYTES,
+    EXPORTS,
+    DATA_SEGMENTS,
+    DATA_SPAN,
+    ELEMENT_SEGMENTS,
+    ELEMENT_ITEMS,
+    MANIFEST_BYTES,
+    INSTRUMENTED_BYTES,
+    INSTRUMENTED_BODY_BYTES,
+];
 
 /// Gas for one evaluation: the allocation and the hook together.
 pub const GAS_BUDGET: u64 = GAS_PER_EVALUATION_MAX;

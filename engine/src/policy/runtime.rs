@@ -8,14 +8,15 @@ use raft3d_core::{Evaluation, Export, LocalFault, PolicyError};
 use raft3d_sdk::{Hook, wire};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, Linker, Module, ModuleExport,
-    OptLevel, PoolingAllocationConfig,
+    Config, Enabled, Engine, ExternType, InstanceAllocationStrategy, InstancePre, Linker, Module,
+    ModuleExport, OptLevel, PoolingAllocationConfig,
 };
 
+use super::gas::PER_PAGE;
 use super::host::READY_MODULES_MAX;
 use super::instance::{Pristine, Running, Watcher};
 use super::instrument::{GAS_EXPORT, STACK_EXPORT};
-use super::limits::{GLOBALS, MEMORY_BYTES, NATIVE_STACK_BYTES, TABLE_ELEMENTS};
+use super::limits::{GAS_BUDGET, GLOBALS, MEMORY_BYTES, NATIVE_STACK_BYTES, TABLE_ELEMENTS};
 use crate::sabotage::{Bug, armed};
 
 /// Instances that are kept for later evaluations, of all modules together: one of each module that
@@ -121,6 +122,10 @@ pub(crate) struct ReadyModule {
     pub(super) memory: ModuleExport,
     pub(super) alloc: ModuleExport,
     pub(super) check_config: ModuleExport,
+    /// What is called before anything else, where the module has it.
+    pub(super) initialize: Option<ModuleExport>,
+    /// Gas for the memory that its instances start with.
+    memory_gas: u64,
     hooks: [Option<ModuleExport>; Hook::ALL.len()],
     pub(super) gas: ModuleExport,
     pub(super) stack: ModuleExport,
@@ -154,16 +159,20 @@ impl ReadyModule {
     }
 
     /// An instance to run, and its place among those that are kept, if it has one.
-    fn instance(&self) -> Result<(Running, Option<Place>), LocalFault> {
+    fn instance(&self, gas: u64) -> Result<(Running, Option<Place>), LocalFault> {
         let kept = lock(&self.kept).pop();
         match kept.filter(|kept| kept.is_pristine || armed(Bug::GuestMemoryReused)) {
             Some(mut kept) => {
                 // Now and not when it was put back: it may have waited for longer than any
                 // evaluation may take.
-                kept.running.refuel()?;
+                kept.running.refuel(gas)?;
                 Ok((kept.running, Some(kept.place)))
             }
-            None => Ok((Running::start(self)?, None)),
+            None => {
+                let mut running = Running::start(self)?;
+                running.refuel(gas)?;
+                Ok((running, None))
+            }
         }
     }
 
@@ -240,6 +249,8 @@ impl Runtime {
             memory: export(wire::MEMORY)?,
             alloc: export(wire::ALLOC)?,
             check_config: export(wire::CHECK_CONFIG)?,
+            initialize: module.get_export_index(wire::INITIALIZE),
+            memory_gas: memory_gas(module)?,
             hooks: Hook::ALL.map(|hook| module.get_export_index(hook.name())),
             gas: export(GAS_EXPORT)?,
             stack: export(STACK_EXPORT)?,
@@ -256,7 +267,8 @@ impl Runtime {
         Ok(ready)
     }
 
-    /// Makes one evaluation. Waits where as many are under way as there may be at once.
+    /// Makes one evaluation with `gas` at most. Waits where as many are under way as there may be at
+    /// once.
     ///
     /// The caller's thread needs [`NATIVE_STACK_BYTES`] of stack that it does not use itself.
     pub(crate) fn evaluate(
@@ -264,8 +276,9 @@ impl Runtime {
         module: &ReadyModule,
         export: Export,
         input: &[u8],
+        gas: u64,
     ) -> Result<Evaluation, LocalFault> {
-        Ok(self.ask(module, export, input, |_| Ok(None))?.0)
+        Ok(self.ask(module, export, input, gas, |_| Ok(None))?.0)
     }
 
     /// As [`evaluate`](Self::evaluate), and what the guest said where it panicked. For authors:
@@ -275,8 +288,9 @@ impl Runtime {
         module: &ReadyModule,
         export: Export,
         input: &[u8],
+        gas: u64,
     ) -> Result<(Evaluation, Option<String>), LocalFault> {
-        self.ask(module, export, input, |running| match &module.panic {
+        self.ask(module, export, input, gas, |running| match &module.panic {
             Some(panic) => running.last_words(panic),
             None => Ok(None),
         })
@@ -288,15 +302,20 @@ impl Runtime {
         module: &ReadyModule,
         export: Export,
         input: &[u8],
+        gas: u64,
         panicked: impl FnOnce(&mut Running) -> Result<Option<String>, LocalFault>,
     ) -> Result<(Evaluation, Option<String>), LocalFault> {
         let Some(entry) = module.entry(export) else {
             return Ok((Evaluation::MISSING_EXPORT, None));
         };
+        let Some(left) = gas.min(GAS_BUDGET).checked_sub(module.memory_gas) else {
+            let output = Err(PolicyError::OutOfGas);
+            return Ok((Evaluation { gas, output }, None));
+        };
         let _slot = self.slots.take();
-        let (mut running, place) = module.instance()?;
-        let output = running.run(export, entry, input)?;
-        let gas = running.gas_used();
+        let (mut running, place) = module.instance(left)?;
+        let output = running.run(module.initialize.as_ref(), export, entry, input)?;
+        let gas = module.memory_gas + running.gas_used();
         let words = match &output {
             Err(PolicyError::Unreachable) => panicked(&mut running)?,
             _ => None,
@@ -306,6 +325,14 @@ impl Runtime {
         }
         Ok((Evaluation { gas, output }, words))
     }
+}
+
+/// Gas for the memory that instances of `module` start with: as much as if they had grown it.
+fn memory_gas(module: &Module) -> Result<u64, String> {
+    let Some(ExternType::Memory(memory)) = module.get_export(wire::MEMORY) else {
+        return Err("the memory is missing".into());
+    };
+    Ok(memory.minimum() * PER_PAGE)
 }
 
 /// Counts evaluations in, so that the pool is never asked for more than it has.

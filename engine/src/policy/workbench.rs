@@ -6,6 +6,7 @@
 use raft3d_core::{Evaluation, Export, LocalFault};
 use wasmtime::Module;
 
+use super::limits::GAS_BUDGET;
 use super::runtime::{EngineSettings, ReadyModule, Runtime};
 use super::validate::{self, ModuleProblem, ModuleReport};
 
@@ -79,7 +80,9 @@ impl Workbench {
     /// # Errors
     /// This machine could not do it.
     pub fn evaluate(&self, export: Export, input: &[u8]) -> Result<Trial, LocalFault> {
-        let (evaluation, panic) = self.runtime.evaluate_aloud(&self.module, export, input)?;
+        let (evaluation, panic) =
+            self.runtime
+                .evaluate_aloud(&self.module, export, input, GAS_BUDGET)?;
         Ok(Trial { evaluation, panic })
     }
 }

@@ -116,11 +116,7 @@ fn code_from_the_child_runs_here() {
     .unwrap();
     let bytes = guest("(i64.const 4)", "");
     host.prepare_upload(&bytes).unwrap();
-    let call = PolicyCall {
-        module: module_digest(&bytes),
-        export: Export::Hook(Hook::Admission),
-        input: b"",
-    };
+    let call = PolicyCall::new(module_digest(&bytes), Export::Hook(Hook::Admission), b"");
     let evaluation = host.evaluate(&call, &Source(None)).unwrap();
     assert_eq!(evaluation.output.unwrap().len(), 4);
 }
@@ -233,4 +229,29 @@ fn another_program_is_a_fault_of_this_node_and_leaves_nothing_in_the_cache() {
     let files = std::fs::read_dir(dir.path()).unwrap();
     let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
     assert_eq!(names, ["key"]);
+}
+
+/// Native code differs from machine to machine, so its size is asked at an upload and never by apply.
+#[test]
+fn native_code_above_the_limit_is_refused_by_name() {
+    let limits = |native_bytes| CompileLimits {
+        native_bytes,
+        ..CompileLimits::UPLOAD
+    };
+    let module = guest("(i64.const 4)", "");
+    let size = |limits| {
+        child()
+            .compile(&module, limits)
+            .map(|code| code.len() as u64)
+    };
+    let needed = size(CompileLimits::UPLOAD).unwrap();
+    assert!(size(limits(2 * needed)).is_ok());
+    for native_bytes in [0, 1_024, needed / 2] {
+        let limit = "0 MiB of native code".to_owned();
+        let expected = Err(CompileError::OverLimit { limit });
+        assert!(
+            size(limits(native_bytes)) == expected,
+            "{native_bytes} of {needed}"
+        );
+    }
 }

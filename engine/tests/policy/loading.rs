@@ -55,11 +55,7 @@ fn host(dir: &Path, compiler: Arc<dyn Compiler>) -> WasmHost {
 }
 
 fn answer(host: &WasmHost, bytes: &[u8], source: &Source) -> Result<Vec<u8>, PolicyError> {
-    let call = PolicyCall {
-        module: module_digest(bytes),
-        export: Export::Hook(Hook::Admission),
-        input: b"",
-    };
+    let call = PolicyCall::new(module_digest(bytes), Export::Hook(Hook::Admission), b"");
     host.evaluate(&call, source).unwrap().output
 }
 
@@ -115,11 +111,11 @@ fn a_missing_module_denies_and_a_wrong_one_is_a_fault() {
     let bytes = guest("(i64.const 4)", "");
     let denied = answer(&host.host, &bytes, &Source(None));
     assert_eq!(denied, Err(PolicyError::UnknownModule));
-    let call = PolicyCall {
-        module: module_digest(b"other bytes"),
-        export: Export::Hook(Hook::Admission),
-        input: b"",
-    };
+    let call = PolicyCall::new(
+        module_digest(b"other bytes"),
+        Export::Hook(Hook::Admission),
+        b"",
+    );
     let fault = host.host.evaluate(&call, &Source(Some(bytes))).unwrap_err();
     assert!(matches!(fault, LocalFault::CorruptRow { .. }), "{fault}");
 }
@@ -141,11 +137,7 @@ fn a_compiler_that_fails_is_a_local_fault_and_refuses_an_upload() {
     let dir = tempfile::tempdir().unwrap();
     let host = host(dir.path(), Arc::new(Failing));
     let bytes = guest("(i64.const 4)", "");
-    let call = PolicyCall {
-        module: module_digest(&bytes),
-        export: Export::Hook(Hook::Admission),
-        input: b"",
-    };
+    let call = PolicyCall::new(module_digest(&bytes), Export::Hook(Hook::Admission), b"");
     let fault = host
         .evaluate(&call, &Source(Some(bytes.clone())))
         .unwrap_err();
@@ -240,11 +232,7 @@ fn who_asks_whether_a_module_is_compiled_does_not_wait_for_the_compiler() {
 }
 
 fn dry_run(host: &DryRunHost, bytes: &[u8]) -> Trial {
-    let call = PolicyCall {
-        module: module_digest(bytes),
-        export: Export::Hook(Hook::Admission),
-        input: b"",
-    };
+    let call = PolicyCall::new(module_digest(bytes), Export::Hook(Hook::Admission), b"");
     let source = Source(Some(bytes.to_vec()));
     host.evaluate_aloud(&call, &source).unwrap()
 }
@@ -285,11 +273,7 @@ fn a_listener_keeps_the_words_beside_the_answer() {
     let bytes = guest(body, words);
     let module = module_digest(&bytes);
     let listener = Listener::new(&host);
-    let call = PolicyCall {
-        module,
-        export: Export::Hook(Hook::Admission),
-        input: b"asked",
-    };
+    let call = PolicyCall::new(module, Export::Hook(Hook::Admission), b"asked");
     let evaluation = listener.evaluate(&call, &Source(Some(bytes))).unwrap();
     assert_eq!(evaluation.output, Err(PolicyError::Unreachable));
     let said = |input: &[u8]| listener.panic_of(module, &call_digest(input));

@@ -10,8 +10,10 @@
 )]
 
 mod child;
+mod contract;
 mod damaged;
 mod determinism;
+mod gas;
 mod golden;
 mod golden_log;
 mod hostile;

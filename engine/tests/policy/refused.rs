@@ -207,11 +207,7 @@ fn an_invalid_module_is_never_compiled_and_denies() {
     .unwrap();
     let bytes = guest("(drop (f64.const 1)) (i64.const 0)", "");
     let digest: ModuleDigest = module_digest(&bytes);
-    let call = PolicyCall {
-        module: digest,
-        export: raft3d_core::Export::Hook(Hook::Admission),
-        input: b"",
-    };
+    let call = PolicyCall::new(digest, raft3d_core::Export::Hook(Hook::Admission), b"");
     host.prefetch(digest, &bytes).unwrap();
     for _ in 0..2 {
         let evaluation = host.evaluate(&call, &Source(Some(bytes.clone()))).unwrap();

@@ -143,11 +143,7 @@ impl TestHost {
         export: Export,
         input: &[u8],
     ) -> Result<Evaluation, LocalFault> {
-        let call = PolicyCall {
-            module: module_digest(bytes),
-            export,
-            input,
-        };
+        let call = PolicyCall::new(module_digest(bytes), export, input);
         self.host.evaluate(&call, &Source(Some(bytes.to_vec())))
     }
 

@@ -16,6 +16,8 @@ use serde_json::Value;
 
 use bounds::Cost;
 
+use crate::distinct::{TWICE, field_given_twice};
+
 /// Code of a module whose schema cannot be used.
 pub(crate) const BAD_SCHEMA: &str = "bad_config_schema";
 /// Most failures that are told of one configuration.
@@ -85,6 +87,10 @@ impl ConfigSchema {
     /// # Errors
     /// See [`SchemaError`].
     pub(crate) fn parse(text: &str) -> Result<Self, SchemaError> {
+        if let Some(place) = field_given_twice(text) {
+            let why = TWICE.to_owned();
+            return Err(SchemaError::Refused { place, why });
+        }
         let schema: Value =
             serde_json::from_str(text).map_err(|error| SchemaError::NotJson(error.to_string()))?;
         let cost = Cost::of(&schema)?;

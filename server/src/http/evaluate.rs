@@ -160,11 +160,7 @@ impl Desk<'_> {
 
     /// A configuration that could not be activated is not worth an answer.
     fn check_config(&self, module: ModuleDigest, config: &[u8]) -> Result<(), Problem> {
-        let call = PolicyCall {
-            module,
-            export: Export::CheckConfig,
-            input: config,
-        };
+        let call = PolicyCall::new(module, Export::CheckConfig, config);
         let output = self.host.evaluate(&call, &Modules(self.rows))?.output;
         let failed = |code: &str| {
             let digest = decisions::call_digest(config);

@@ -14,6 +14,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::problem::{Kind, Problem};
+use crate::distinct::TWICE;
 
 /// Which of the two APIs a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +80,7 @@ impl<'a> Fields<'a> {
     fn without_duplicates(self) -> Result<Self, Problem> {
         let mut seen = BTreeSet::new();
         match self.fields.iter().find(|(name, _)| !seen.insert(name)) {
-            Some((name, _)) => Err(Problem::field(
-                &self.pointer(name),
-                "is given more than once",
-            )),
+            Some((name, _)) => Err(Problem::field(&self.pointer(name), TWICE)),
             None => Ok(self),
         }
     }

@@ -10,7 +10,8 @@ use raft3d_bench::setting::{Setting, remove, scratch};
 use raft3d_bench::table::markdown;
 use raft3d_bench::targets::{Target, targets_table};
 use raft3d_bench::{
-    backtest, failover, large, load, machine, plots, policies, readiness, reads, uploads, writes,
+    backtest, failover, gas, large, load, machine, plots, policies, readiness, reads, uploads,
+    writes,
 };
 use raft3d_checkers::report::{FOLDER, Report, Table};
 
@@ -77,19 +78,22 @@ enum Part {
     Uploads,
     /// Recorded decisions asked again, without a cluster
     Backtest,
+    /// Processor time of the dearest modules' gas, without a cluster
+    Gas,
     /// All of that
     All,
 }
 
 impl Part {
     /// All parts, in the order in which they run.
-    const EACH: [Self; 7] = [
+    const EACH: [Self; 8] = [
         Self::Writes,
         Self::Reads,
         Self::Failover,
         Self::Readiness,
         Self::Uploads,
         Self::Backtest,
+        Self::Gas,
         Self::Large,
     ];
 
@@ -103,6 +107,7 @@ impl Part {
             Self::Readiness => "readiness",
             Self::Uploads => "uploads",
             Self::Backtest => "backtest",
+            Self::Gas => "gas",
             Self::All => "all",
         }
     }
@@ -212,6 +217,14 @@ fn measure_part(part: Part, args: &Args, setting: &Setting, target: &Path) -> Re
             Findings {
                 tables: backtest::tables(&results),
                 targets: backtest::targets(&results),
+                ..Findings::default()
+            }
+        }
+        Part::Gas => {
+            let costs = gas::run(args.rounds)?;
+            Findings {
+                tables: gas::tables(&costs),
+                targets: gas::targets(&costs),
                 ..Findings::default()
             }
         }

@@ -120,11 +120,7 @@ impl Host {
 
     /// What passed the check compiles, and no module is a fault of this replica.
     fn evaluate(&self, module: &[u8], export: Export) -> Evaluation {
-        let call = PolicyCall {
-            module: module_digest(module),
-            export,
-            input: HOOK_INPUT,
-        };
+        let call = PolicyCall::new(module_digest(module), export, HOOK_INPUT);
         let answer = self.host.evaluate(&call, &Source(module));
         answer.unwrap_or_else(|fault| panic!("{fault}"))
     }

@@ -30,7 +30,7 @@ pub fn config() -> Config {
         max_imports: 0,
         max_instructions: 200,
         max_memories: 1,
-        max_memory32_bytes: 4 << 20,
+        max_memory32_bytes: 2 << 20,
         max_table_elements: 200,
         max_types: 16,
         memory64_enabled: false,

@@ -103,11 +103,7 @@ impl Machine {
     }
 
     fn evaluate(&self, module: &Module, export: Export, input: &[u8]) -> Evaluation {
-        let call = PolicyCall {
-            module: module.digest,
-            export,
-            input,
-        };
+        let call = PolicyCall::new(module.digest, export, input);
         let answer = self.host.evaluate(&call, module);
         answer.unwrap_or_else(|fault| {
             let (name, digest) = (self.name, module.digest);
@@ -280,7 +276,7 @@ mod tests {
             "keep-in-global",
             "keep-in-size",
         ];
-        let looked = ["look-at-fresh-memory", "look-at-16-mib"];
+        let looked = ["look-at-fresh-memory", "look-at-2-mib"];
         let (export, input) = (Export::Hook(Hook::Admission), plain_input(Hook::Admission));
         let mut noticed = 0;
         for entry in corpus::all() {

@@ -50,10 +50,13 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 /// Parts of the benchmarks that start clusters, this system's and etcd's.
 const OF_CLUSTERS: [&str; 6] = ["writes", "reads", "large", "failover", "readiness", "all"];
 
-/// Whether anything but the backtest is to be measured. Without a part, everything is.
+/// Parts that need none.
+const WITHOUT: [&str; 2] = ["backtest", "gas"];
+
+/// Whether anything that needs clusters is to be measured. Without a part, everything is.
 fn needs_clusters(args: &[String]) -> bool {
-    let names = |part: &str| args.iter().any(|arg| arg == part);
-    !names("backtest") || OF_CLUSTERS.iter().any(|part| names(part))
+    let names = |part: &&str| args.iter().any(|arg| arg == part);
+    !WITHOUT.iter().any(names) || OF_CLUSTERS.iter().any(names)
 }
 
 /// Whether etcd is to be measured too: not if readiness is all that is asked of clusters.
@@ -68,9 +71,10 @@ mod tests {
     use super::{needs_clusters, needs_etcd};
 
     #[test]
-    fn the_backtest_alone_needs_no_cluster() {
+    fn the_backtest_and_gas_need_no_cluster() {
         let args = |words: &str| -> Vec<String> { words.split(' ').map(str::to_owned).collect() };
         assert!(!needs_clusters(&args("backtest --records 1000")));
+        assert!(!needs_clusters(&args("gas backtest")));
         assert!(needs_clusters(&args("backtest writes")));
         assert!(needs_clusters(&args("--rounds 3")));
         assert!(needs_clusters(&[]));

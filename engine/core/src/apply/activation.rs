@@ -66,7 +66,7 @@ pub(super) fn activate(
         let known = modules::get(&tx.rows, binding.module)?;
         let mut problems = binding_problems(binding, known.as_ref(), &mut ids);
         if known.is_some() && problems.is_empty() {
-            problems.extend(config_problem(&tx.rows, binding, host)?);
+            problems.extend(config_problem(tx, binding, host)?);
         }
         details.extend(problems.into_iter().map(line));
         if binding.lifecycle {
@@ -217,11 +217,11 @@ fn provider_problems(binding: &Binding, known: Option<&ModuleInfo>) -> Vec<Strin
 
 /// What the module itself says to the configuration: the check that decides.
 fn config_problem(
-    rows: &dyn ReadRows,
+    tx: &Tx<'_>,
     binding: &Binding,
     host: &dyn PolicyHost,
 ) -> Result<Option<String>, LocalFault> {
-    let verdict = policies::check_config(host, rows, binding.module, &binding.config)?;
+    let verdict = policies::check_config(host, &tx.rows, &tx.gas, binding)?;
     Ok(match verdict {
         Ok(ConfigVerdict { problem: None, .. }) => None,
         Ok(ConfigVerdict {

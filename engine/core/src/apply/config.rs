@@ -6,6 +6,7 @@
 
 use minicbor::Decoder;
 use minicbor::data::Type;
+use raft3d_sdk::distinct::keys_are_distinct;
 
 use crate::limits::{CONFIG_BYTES_MAX, CONFIG_NESTING_MAX};
 
@@ -24,6 +25,7 @@ pub(super) fn problem(config: &[u8]) -> Option<String> {
     match value(&mut decoder, CONFIG_NESTING_MAX) {
         Err(problem) => Some(problem),
         Ok(()) if decoder.position() != config.len() => Some("bytes follow the map".to_owned()),
+        Ok(()) if !keys_are_distinct(config) => Some("a map has a key more than once".to_owned()),
         Ok(()) => None,
     }
 }
@@ -106,6 +108,12 @@ mod tests {
         check(&[0xa1, 0x61, b'a', 0x41, 0x00], Some("JSON does not have"));
         check(&[0xa1, 0x61, b'a', 0x9f, 0xff], Some("JSON does not have"));
         check(&[0xa0, 0xa0], Some("bytes follow"));
+        let twice = [0xa2, 0x61, b'a', 0x00, 0x61, b'a', 0x01];
+        check(&twice, Some("more than once"));
+        check(
+            &[&[0xa1, 0x61, b'b'][..], &twice].concat(),
+            Some("more than once"),
+        );
         check(
             &[0xbb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
             Some("no text"),

@@ -44,6 +44,7 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &CreateJob, host: &dyn PolicyHost) -
         host,
         rows: &tx.rows,
         recorder: &tx.recorder,
+        gas: &tx.gas,
         ruleset: &active.ruleset,
         job: &job.id,
         printer_labels: &printer.labels,

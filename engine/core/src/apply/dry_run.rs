@@ -5,6 +5,7 @@ use std::mem;
 
 use raft3d_sdk::{AdmissionInput, Hook, Label, TransitionInput};
 
+use super::entry_gas::EntryGas;
 use super::policies::Panel;
 use super::recorder::{Asked, Recorder};
 use super::run;
@@ -111,6 +112,7 @@ pub fn ask(
         host,
         rows,
         recorder: &recorder,
+        gas: &EntryGas::default(),
         ruleset: &ruleset.ruleset,
         job: &about.job,
         printer_labels: &about.printer_labels,

@@ -12,6 +12,7 @@ mod create_job;
 mod create_printer;
 mod delete_module;
 pub mod dry_run;
+mod entry_gas;
 mod lifecycle;
 mod policies;
 mod raise_epoch;

@@ -5,12 +5,14 @@ use raft3d_sdk::{
     ConfigVerdict, DeductionOutput, Deny, DenyClass, Grams, Hook, RuleOutput, Warning,
 };
 
+use super::entry_gas::EntryGas;
 use super::recorder::Recorder;
 use super::tx::Stop;
 use crate::command::Labels;
 use crate::error::LocalFault;
 use crate::event::EventKind;
 use crate::ids::{BindingId, JobId, ModuleDigest};
+use crate::limits::{GAS_PER_ENTRY_MAX, GAS_PER_EVALUATION_MAX};
 use crate::policy::{
     Decided, Evaluation, Export, ModuleSource, PolicyCall, PolicyError, PolicyHost, Said,
 };
@@ -58,40 +60,63 @@ impl ModuleSource for Modules<'_> {
     }
 }
 
-/// Asks the module whether it takes this configuration.
+/// Asks the binding's module whether it takes its configuration.
 pub(super) fn check_config(
     host: &dyn PolicyHost,
     rows: &dyn ReadRows,
-    module: ModuleDigest,
-    config: &[u8],
+    gas: &EntryGas,
+    binding: &Binding,
 ) -> Result<Result<ConfigVerdict, PolicyError>, LocalFault> {
-    let call = PolicyCall {
-        module,
-        export: Export::CheckConfig,
-        input: config,
-    };
-    let output = evaluate(host, rows, &call)?.output;
+    let asking = Asking { host, rows, gas };
+    let output = asking
+        .evaluate(binding, Export::CheckConfig, &binding.config)?
+        .output;
     Ok(output
         .and_then(|bytes| wire::decode_config_verdict(&bytes).map_err(|_| PolicyError::BadOutput)))
 }
 
-/// Makes one evaluation.
-///
-/// Whether the state holds the module is decided here, by its row, and not by the host: one that is
-/// compiled already is not looked up again, so a deleted module would still answer on a replica
-/// that has it in memory and not on one that restarted.
-fn evaluate(
-    host: &dyn PolicyHost,
-    rows: &dyn ReadRows,
-    call: &PolicyCall<'_>,
-) -> Result<Evaluation, LocalFault> {
-    if modules::is_there(rows, call.module)? {
-        host.evaluate(call, &Modules(rows))
-    } else {
-        Ok(Evaluation {
+/// What an evaluation needs beside the question.
+struct Asking<'a> {
+    host: &'a dyn PolicyHost,
+    rows: &'a dyn ReadRows,
+    gas: &'a EntryGas,
+}
+
+impl Asking<'_> {
+    /// Makes one evaluation, with what is left of the entry's gas.
+    ///
+    /// Whether the state holds the module is decided here, by its row, and not by the host: one that
+    /// is compiled already is not looked up again, so a deleted module would still answer on a
+    /// replica that has it in memory and not on one that restarted.
+    fn evaluate(
+        &self,
+        binding: &Binding,
+        export: Export,
+        input: &[u8],
+    ) -> Result<Evaluation, LocalFault> {
+        let without = |error| Evaluation {
             gas: 0,
-            output: Err(PolicyError::UnknownModule),
-        })
+            output: Err(error),
+        };
+        if !modules::is_there(self.rows, binding.module)? {
+            return Ok(without(PolicyError::UnknownModule));
+        }
+        let gas = self.gas.of_next(binding.mode);
+        if gas == 0 {
+            return Ok(without(PolicyError::EntryOutOfGas));
+        }
+        let call = PolicyCall {
+            module: binding.module,
+            export,
+            input,
+            gas,
+        };
+        let mut evaluation = self.host.evaluate(&call, &Modules(self.rows))?;
+        self.gas.spend(binding.mode, evaluation.gas);
+        if gas < GAS_PER_EVALUATION_MAX && evaluation.output == Err(PolicyError::OutOfGas) {
+            evaluation.output = Err(PolicyError::EntryOutOfGas);
+        }
+        Ok(evaluation)
     }
 }
 
@@ -100,6 +125,7 @@ pub(super) struct Panel<'a> {
     pub(super) host: &'a dyn PolicyHost,
     pub(super) rows: &'a dyn ReadRows,
     pub(super) recorder: &'a Recorder,
+    pub(super) gas: &'a EntryGas,
     pub(super) ruleset: &'a Ruleset,
     pub(super) job: &'a JobId,
     /// Labels of the printer.
@@ -203,12 +229,12 @@ impl<'a> Panel<'a> {
         hook: Hook,
     ) -> Result<Result<A, PolicyError>, LocalFault> {
         let input = self.recorder.call(binding)?;
-        let call = PolicyCall {
-            module: binding.module,
-            export: Export::Hook(hook),
-            input: &input,
+        let asking = Asking {
+            host: self.host,
+            rows: self.rows,
+            gas: self.gas,
         };
-        let Evaluation { gas, output } = evaluate(self.host, self.rows, &call)?;
+        let Evaluation { gas, output } = asking.evaluate(binding, Export::Hook(hook), &input)?;
         let answer = output.and_then(|bytes| A::read(&bytes).map_err(|_| PolicyError::BadOutput));
         let noted = match &answer {
             Ok(answer) => answer.noted(),
@@ -241,12 +267,18 @@ impl<'a> Panel<'a> {
     ) -> Result<Rejection, LocalFault> {
         let code = error.code();
         let policy = self.refusal(binding, hook, DenyClass::Denied, code.to_owned())?;
-        let message = format!(
+        let mut message = format!(
             "the policy '{}' (binding '{}') gave no answer to {}: {code}",
             policy.module_name,
             binding.id,
             hook.name()
         );
+        if error == PolicyError::EntryOutOfGas {
+            message.push_str(&format!(
+                "; the bindings before it left too little of the {GAS_PER_ENTRY_MAX} gas of one \
+                 request: bind fewer policies, or cheaper ones"
+            ));
+        }
         let mut rejection = Rejection::new(RejectionKind::PolicyFailed, message);
         rejection.policy = Some(policy);
         Ok(rejection)

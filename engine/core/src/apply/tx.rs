@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::entry_gas::EntryGas;
 use super::recorder::Recorder;
 use crate::command::Actor;
 use crate::error::LocalFault;
@@ -57,6 +58,8 @@ pub(super) struct Tx<'a> {
     pub(super) actor: &'a Actor,
     /// What the policies were asked and said.
     pub(super) recorder: Recorder,
+    /// What the policies may still use.
+    pub(super) gas: EntryGas,
     decoded: &'a mut DecodedRuleset,
     events: Vec<EventKind>,
 }
@@ -75,6 +78,7 @@ impl<'a> Tx<'a> {
             revision,
             actor,
             recorder: Recorder::default(),
+            gas: EntryGas::default(),
             decoded,
             events: Vec::new(),
         }

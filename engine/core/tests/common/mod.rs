@@ -44,6 +44,9 @@ pub fn grams(grams: u64) -> Grams {
     Grams::from_grams(grams).unwrap()
 }
 
+/// Gas of each evaluation of the test module `greedy`, which allows whatever it is asked.
+pub const GREEDY_GAS: u64 = 900_000;
+
 /// A policy host without WebAssembly: a test module's bytes are the name of what it does.
 #[derive(Debug, Default)]
 pub struct NativeHost;
@@ -54,11 +57,17 @@ impl PolicyHost for NativeHost {
         call: &PolicyCall<'_>,
         modules: &dyn ModuleSource,
     ) -> Result<Evaluation, LocalFault> {
-        let output = match modules.module_bytes(call.module)? {
-            None => Err(PolicyError::UnknownModule),
-            Some(bytes) => answer(from_utf8(&bytes).unwrap(), call)?,
+        let Some(bytes) = modules.module_bytes(call.module)? else {
+            let output = Err(PolicyError::UnknownModule);
+            return Ok(Evaluation { gas: 0, output });
         };
-        Ok(Evaluation { gas: 1, output })
+        let name = from_utf8(&bytes).unwrap();
+        let gas = if name == "greedy" { GREEDY_GAS } else { 1 };
+        let (gas, output) = match gas > call.gas {
+            true => (call.gas, Err(PolicyError::OutOfGas)),
+            false => (gas, answer(name, call)?),
+        };
+        Ok(Evaluation { gas, output })
     }
 
     fn is_compiled(&self, _: ModuleDigest) -> bool {
@@ -93,6 +102,8 @@ fn answer(name: &str, call: &PolicyCall<'_>) -> Result<Result<Vec<u8>, PolicyErr
         ("talkative", _) => Ok(bytes(&deny("x", &"x".repeat(10_000)))),
         ("faulty", _) => return Err(LocalFault::Runtime("no memory".to_owned())),
         ("no", _) => Ok(bytes(&deny("no", "never"))),
+        ("greedy", Export::Hook(Hook::Deduction)) => Ok(bytes(&DeductionOutput::pass())),
+        ("greedy", _) => Ok(bytes(&RuleOutput::default())),
         ("take-all", _) => Ok(bytes(&DeductionOutput {
             take: Grams::from_mg(Grams::MAX.mg()),
             reason: "everything".to_owned(),

@@ -10,6 +10,7 @@ mod activation;
 mod bindings;
 #[path = "../common/mod.rs"]
 mod common;
+mod gas;
 mod largest;
 mod modules;
 

@@ -14,8 +14,6 @@ use super::worker::{STATUS_CODE, STATUS_REFUSED, header};
 use super::{CompileError, CompileLimits, Compiler};
 use crate::policy::validate;
 
-/// Largest answer that is read from a child. Real guests come to some 200 KiB.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most of a child's last words that are kept, in bytes.
 const STDERR_BYTES_MAX: u64 = 4 * 1024;
 /// What Rust's runtime says when memory ends.
@@ -139,13 +137,17 @@ fn talk(child: &mut Child, module: &[u8], limits: CompileLimits) -> Result<Answe
     let spawn_error = |error: io::Error| CompileError::Spawn(error.to_string());
     let mut request = header(limits, module.len()).map_err(spawn_error)?.to_vec();
     request.extend_from_slice(module);
+    // The introduction, the status byte, the native code, and a byte that tells that there was more.
+    let answer_bytes_max = limits
+        .native_bytes
+        .saturating_add(INTRODUCTION_BYTES_MAX as u64 + 2);
     let (sender, receiver) = channel();
     // Reading has no time limit of its own; killing the child ends this thread.
     std::thread::Builder::new()
         .name("policy-compile".into())
         .spawn(move || {
             // Nobody listens any more once the time is up.
-            let _ = sender.send(exchange(stdin, stdout, stderr, &request));
+            let _ = sender.send(exchange(stdin, stdout, stderr, &request, answer_bytes_max));
         })
         .map_err(spawn_error)?;
     match receiver.recv_timeout(limits.wall) {
@@ -164,6 +166,7 @@ fn exchange(
     stdout: ChildStdout,
     stderr: ChildStderr,
     request: &[u8],
+    answer_bytes_max: u64,
 ) -> io::Result<Answer> {
     // A child that ends early closes the pipe; what it said before tells more than this error.
     let _ = stdin.write_all(request);
@@ -173,7 +176,7 @@ fn exchange(
         stderr: String::new(),
     };
     stdout
-        .take(ANSWER_BYTES_MAX)
+        .take(answer_bytes_max)
         .read_to_end(&mut answer.stdout)?;
     let mut words = Vec::new();
     stderr.take(STDERR_BYTES_MAX).read_to_end(&mut words)?;
@@ -206,7 +209,9 @@ fn judge(
             answer.stderr
         )));
     }
-    if !status.success() {
+    // A child whose answer was not read to its end is cut off while it writes.
+    let is_whole = bytes.len() as u64 <= limits.native_bytes.saturating_add(1);
+    if is_whole && !status.success() {
         // The answer may be cut short.
         return Err(CompileError::Crashed(format!(
             "{status}; {}",
@@ -216,7 +221,7 @@ fn judge(
     let status = bytes.remove(0);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     match status {
-        STATUS_CODE => Ok(bytes),
+        STATUS_CODE => limits.native(bytes),
         // This side found nothing wrong: the two are not of one build.
         STATUS_REFUSED => Err(CompileError::Crashed(format!(
             "it refuses: {}",

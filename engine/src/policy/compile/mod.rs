@@ -27,6 +27,9 @@ pub struct CompileLimits {
     pub cpu_seconds: u64,
     /// Time on the clock, which also counts waiting for a processor.
     pub wall: Duration,
+    /// Size of the native code, in bytes as it is kept on disk. It differs from machine to machine, so
+    /// nothing that apply computes may depend on it.
+    pub native_bytes: u64,
 }
 
 impl CompileLimits {
@@ -35,6 +38,7 @@ impl CompileLimits {
         address_space_bytes: 1024 * 1024 * 1024,
         cpu_seconds: 10,
         wall: Duration::from_secs(30),
+        native_bytes: 8 * 1024 * 1024,
     };
 
     /// What a replica may use for a module that the cluster took: four times as much, so that
@@ -43,7 +47,19 @@ impl CompileLimits {
         address_space_bytes: 4 * Self::UPLOAD.address_space_bytes,
         cpu_seconds: 4 * Self::UPLOAD.cpu_seconds,
         wall: Duration::from_secs(4 * Self::UPLOAD.wall.as_secs()),
+        native_bytes: 4 * Self::UPLOAD.native_bytes,
     };
+
+    /// Native code of a module, if it is not larger than allowed.
+    fn native(&self, code: Vec<u8>) -> Result<Vec<u8>, CompileError> {
+        if code.len() as u64 <= self.native_bytes {
+            return Ok(code);
+        }
+        let mebibytes = self.native_bytes / (1024 * 1024);
+        Err(CompileError::OverLimit {
+            limit: format!("{mebibytes} MiB of native code"),
+        })
+    }
 }
 
 /// Why there is no native code.
@@ -90,7 +106,8 @@ pub trait Compiler: Send + Sync {
     fn compile(&self, module: &[u8], limits: CompileLimits) -> Result<Vec<u8>, CompileError>;
 }
 
-/// Compiles in this process, without limits: for tests, and inside the limited child.
+/// Compiles in this process, without limits but that of the native code: for tests, and inside the
+/// limited child.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InProcessCompiler {
     settings: EngineSettings,
@@ -105,11 +122,10 @@ impl InProcessCompiler {
 }
 
 impl Compiler for InProcessCompiler {
-    fn compile(&self, module: &[u8], _limits: CompileLimits) -> Result<Vec<u8>, CompileError> {
+    fn compile(&self, module: &[u8], limits: CompileLimits) -> Result<Vec<u8>, CompileError> {
         let checked = validate::check(module).map_err(CompileError::Refused)?;
         let engine = compile_engine(self.settings).map_err(CompileError::Compiler)?;
-        engine
-            .precompile_module(&checked.instrumented)
-            .map_err(|error| CompileError::Compiler(format!("{error:#}")))
+        let code = engine.precompile_module(&checked.instrumented);
+        limits.native(code.map_err(|error| CompileError::Compiler(format!("{error:#}")))?)
     }
 }

@@ -115,6 +115,8 @@ fn parse_header(header: &[u8; 20]) -> io::Result<(CompileLimits, usize)> {
     let limits = CompileLimits {
         address_space_bytes: number(space),
         cpu_seconds: number(cpu),
+        // The parent compares it, and reads no more than that.
+        native_bytes: u64::MAX,
         ..CompileLimits::UPLOAD
     };
     // At most `MODULE_BYTES`, so it fits.

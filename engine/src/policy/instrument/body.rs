@@ -228,7 +228,7 @@ fn per_operand(op: &Operator<'_>) -> Option<u64> {
         Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } => {
             Some(gas::PER_BULK_BYTE)
         }
-        Operator::MemoryGrow { .. } => Some(gas::PER_GROWN_PAGE),
+        Operator::MemoryGrow { .. } => Some(gas::PER_PAGE),
         _ => None,
     }
 }

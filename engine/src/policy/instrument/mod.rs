@@ -32,7 +32,7 @@ use super::validate::{Meter, ModuleProblem};
 use super::{gas, validate};
 
 /// Version of the rewriting. Part of the engine epoch, and compiled code is cached under it.
-pub const INSTRUMENTATION_VERSION: u32 = 2;
+pub const INSTRUMENTATION_VERSION: u32 = 3;
 
 /// Export of the gas that is left: a mutable `i64`, negative once it ran out.
 pub(crate) const GAS_EXPORT: &str = "raft3d:gas";
@@ -65,10 +65,11 @@ pub(super) fn instrument(bytes: &[u8], meter: &mut Meter) -> Result<Vec<u8>, Mod
 /// Runs the analysis. Its assertions are about modules that are not valid, which never get here;
 /// should one fail all the same, it fails everywhere, so it is a refusal and not a local fault.
 fn analyse(bytes: &[u8]) -> Result<AnalysisOutcome, ModuleProblem> {
+    let access = gas::access(memory_pages_max(bytes)?);
     let outcome = std::panic::catch_unwind(|| {
         Analysis::new()
             .with_stack(gas::FrameSizes)
-            .with_gas(gas::Prices)
+            .with_gas(gas::Prices { access })
             .analyze(bytes)
     });
     match outcome {
@@ -76,6 +77,19 @@ fn analyse(bytes: &[u8]) -> Result<AnalysisOutcome, ModuleProblem> {
         Ok(Err(error)) => Err(not_instrumentable(&error.to_string())),
         Err(_) => Err(not_instrumentable("the analysis gave up")),
     }
+}
+
+/// Pages that the module's memory may grow to.
+fn memory_pages_max(bytes: &[u8]) -> Result<u64, ModuleProblem> {
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Payload::MemorySection(reader) = payload.map_err(ModuleProblem::malformed)?
+            && let Some(memory) = reader.into_iter().next()
+        {
+            let ty = memory.map_err(ModuleProblem::malformed)?;
+            return Ok(bounded_pages(ty.maximum));
+        }
+    }
+    Err(not_instrumentable("there is no memory"))
 }
 
 fn not_instrumentable(what: &str) -> ModuleProblem {
@@ -376,17 +390,29 @@ fn counter(val_type: ValType) -> GlobalType {
 
 /// The memory's type with a maximum of ours, whatever the module declared.
 fn bounded(ty: MemoryType) -> MemoryType {
-    let pages = MEMORY_BYTES.max / PAGE_BYTES;
     MemoryType {
-        maximum: Some(ty.maximum.map_or(pages, |own| own.min(pages))),
+        maximum: Some(bounded_pages(ty.maximum)),
         ..ty
     }
+}
+
+/// The maximum in pages, where a module declares `own` or none.
+fn bounded_pages(own: Option<u64>) -> u64 {
+    let pages = MEMORY_BYTES.max / PAGE_BYTES;
+    own.map_or(pages, |own| own.min(pages))
 }
 
 /// Whether the host calls or reads an export; the others are left out.
 fn called_by_host(name: &str) -> bool {
     use raft3d_sdk::{Hook, wire};
-    [wire::MEMORY, wire::ALLOC, wire::CHECK_CONFIG, wire::PANIC].contains(&name)
+    [
+        wire::MEMORY,
+        wire::ALLOC,
+        wire::CHECK_CONFIG,
+        wire::INITIALIZE,
+        wire::PANIC,
+    ]
+    .contains(&name)
         || Hook::from_name(name).is_some()
 }
 

@@ -44,7 +44,7 @@ fn instructions(
             .read_with_offset()
             .map_err(ModuleProblem::malformed)?;
         let place = || format!("function {index}, offset {offset:#x}");
-        if gas::price(&op).is_none() {
+        if !gas::is_allowed(&op) {
             return Err(not_allowed(&op, place()));
         }
         match &op {

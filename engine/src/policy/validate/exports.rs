@@ -29,6 +29,9 @@ pub(super) fn check(module: &Module<'_>, manifest: &Manifest) -> Result<(), Modu
             ));
         }
     }
+    if find(module, wire::INITIALIZE).is_some() {
+        function(module, wire::INITIALIZE, &[], &[])?;
+    }
     // For authors alone, so a module need not have it.
     if find(module, wire::PANIC).is_some() {
         function(module, wire::PANIC, &[], &[I64])?;

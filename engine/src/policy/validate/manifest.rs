@@ -1,5 +1,6 @@
 //! The check of a module's manifest.
 
+use raft3d_sdk::distinct::keys_are_distinct;
 use raft3d_sdk::limits::{
     ALIASES_MAX, CODE_BYTES_MAX, STATE_NAME_BYTES_MAX, STATES_MAX, TEXT_BYTES_MAX,
 };
@@ -56,6 +57,13 @@ pub(super) fn read(sections: &[&[u8]]) -> Result<Manifest, ModuleProblem> {
             BAD,
             place,
             "bytes are left over after the manifest",
+        ));
+    }
+    if !keys_are_distinct(bytes) {
+        return Err(ModuleProblem::at(
+            BAD,
+            place,
+            "a map of the manifest has a key more than once",
         ));
     }
     check(&manifest).map_err(|problem| ModuleProblem::at(BAD, place, &problem))?;

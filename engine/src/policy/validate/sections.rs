@@ -261,18 +261,18 @@ fn constant(expr: &ConstExpr<'_>, place: impl FnOnce() -> String) -> Result<i64,
     }
 }
 
-/// An active segment must fit what the module starts with, so that making an instance of it can
+/// Where an active segment starts. It must fit what the module starts with, so that making an instance of it can
 /// only fail for want of something local.
 fn fits(
     offset: i64,
     len: u64,
     room: u64,
     place: impl FnOnce() -> String,
-) -> Result<(), ModuleProblem> {
+) -> Result<u64, ModuleProblem> {
     // Offsets are unsigned 32-bit numbers, written as signed ones.
     let start = (offset as u64) & u64::from(u32::MAX);
     if start.checked_add(len).is_some_and(|end| end <= room) {
-        return Ok(());
+        return Ok(start);
     }
     Err(ModuleProblem::at(
         "segment_out_of_bounds",
@@ -317,11 +317,19 @@ fn data<'a>(
         .memory_pages
         .unwrap_or(0)
         .saturating_mul(limits::PAGE_BYTES);
+    let mut span: Option<(u64, u64)> = None;
     for (index, segment) in collect(reader)?.into_iter().enumerate() {
         let place = || format!("data segment {index}");
         if let DataKind::Active { offset_expr, .. } = segment.kind {
             let offset = constant(&offset_expr, place)?;
-            fits(offset, segment.data.len() as u64, room, place)?;
+            let len = segment.data.len() as u64;
+            let start = fits(offset, len, room, place)?;
+            if len > 0 {
+                let (first, end) = span.unwrap_or((start, start));
+                let (first, end) = (first.min(start), end.max(start + len));
+                meter.note(limits::DATA_SPAN, end - first, place)?;
+                span = Some((first, end));
+            }
         }
     }
     Ok(())

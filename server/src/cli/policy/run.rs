@@ -13,6 +13,7 @@ use super::ask::Desk;
 use super::sample::{self, pretty};
 use super::{check, read_module};
 use crate::cli::print;
+use crate::distinct::{TWICE, field_given_twice};
 
 /// What `run` may be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -141,5 +142,8 @@ pub(super) fn json_argument(name: &str, text: &str) -> Result<Value> {
             &read
         }
     };
+    if let Some(pointer) = field_given_twice(text) {
+        bail!("{name} {pointer}: {TWICE}");
+    }
     serde_json::from_str(text).with_context(|| format!("{name}: is not JSON"))
 }

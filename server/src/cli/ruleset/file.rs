@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::client::Node;
 use crate::cli::policy;
 use crate::config_schema::{ConfigSchema, FAILURES_MAX, Failure};
+use crate::distinct::{TWICE, field_given_twice};
 use crate::module::inspect;
 
 /// Largest ruleset file, in bytes: what a request's body may hold.
@@ -56,6 +57,9 @@ impl RulesetFile {
             path.display()
         );
         let text = std::fs::read_to_string(path).with_context(about)?;
+        if let Some(pointer) = field_given_twice(&text) {
+            bail!("{}: {pointer}: {TWICE}", path.display());
+        }
         let value = serde_json::from_str(&text)
             .with_context(|| format!("{}: is not JSON", path.display()))?;
         Self::parse(path, value).with_context(about)
@@ -392,6 +396,17 @@ mod tests {
         let fewer = parse(json!({"bindings": [], "decisions_kept": {"count": 9}})).unwrap();
         let expected = json!({"count": 9, "days": 30});
         assert_eq!(fewer.body(false, None)["decisions_kept"], expected);
+    }
+
+    #[test]
+    fn a_file_that_gives_a_field_twice_is_refused_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.json");
+        let text = r#"{"bindings":[{"id":"a","config":{"max":1,"max":2}}]}"#;
+        std::fs::write(&path, text).unwrap();
+        let error = format!("{:#}", RulesetFile::read(&path).unwrap_err());
+        let expected = "/bindings/0/config/max: is given more than once";
+        assert!(error.ends_with(expected), "{error}");
     }
 
     #[test]

@@ -205,6 +205,31 @@ async fn bindings_are_read_with_care() {
     assert_eq!(shop.visible().await, before);
 }
 
+/// Readers differ in which of two values they take, so neither is.
+#[tokio::test]
+async fn a_configuration_that_gives_a_field_twice_is_refused_at_any_depth() {
+    let shop = Shop::new();
+    let active = shop.get(RULESET).await;
+    let tag = active.header("etag").unwrap().to_owned();
+    let before = shop.visible().await;
+    for (config, named) in [
+        (r#"{"a":1,"a":2}"#, "bindings/0/config/a"),
+        (
+            r#"{"a":{"b":[{"c/d":1,"c/d":1}]}}"#,
+            "bindings/0/config/a/b/0/c~1d",
+        ),
+    ] {
+        let mut body = json!({ "bindings": active.json()["bindings"] });
+        body["bindings"][0]["config"] = json!("here");
+        let body = body.to_string().replace("\"here\"", config);
+        let headers = [("content-type", "application/json"), ("if-match", &*tag)];
+        let answer = shop.call("PUT", RULESET, &headers, body).await;
+        assert_eq!(answer.status, 400, "{config}: {answer:?}");
+        assert_eq!(answer.problem().1.as_deref(), Some(named), "{answer:?}");
+    }
+    assert_eq!(shop.visible().await, before);
+}
+
 #[tokio::test]
 async fn scopes_and_shares_are_shown_as_they_were_given() {
     let shop = Shop::new();

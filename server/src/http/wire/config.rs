@@ -6,6 +6,7 @@ use raft3d_engine::core::limits::CONFIG_BYTES_MAX;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::distinct::{TWICE, field_given_twice};
 use crate::http::problem::Problem;
 
 /// Deepest nesting that is shown; JSON bodies cannot nest deeper than 128 (`serde_json`).
@@ -13,6 +14,9 @@ const DEPTH_MAX: usize = 128;
 
 /// A CBOR map with text keys in sorted order, so that equal configurations have equal bytes.
 pub(crate) fn to_cbor(at: &str, raw: &RawValue) -> Result<Vec<u8>, Problem> {
+    if let Some(pointer) = field_given_twice(raw.get()) {
+        return Err(Problem::field(&format!("{at}{pointer}"), TWICE));
+    }
     let value = serde_json::from_str::<Value>(raw.get())
         .map_err(|error| Problem::field(at, format!("is not understood: {error}")))?;
     if !value.is_object() {
@@ -127,6 +131,20 @@ mod tests {
     #[test]
     fn equal_configurations_have_equal_bytes() {
         assert_eq!(cbor(r#"{"a":1,"b":2}"#), cbor(r#"{ "b" : 2, "a" : 1 }"#));
+    }
+
+    #[test]
+    fn a_field_given_twice_is_refused_with_its_place() {
+        for (text, place) in [
+            (r#"{"a":1,"a":2}"#, "config/a: is given more than once"),
+            (
+                r#"{"a":{"b":[0,{"c":1,"c":1}]}}"#,
+                "config/a/b/1/c: is given",
+            ),
+        ] {
+            let refused = cbor(text).unwrap_err();
+            assert!(refused.starts_with(place), "{text}: {refused}");
+        }
     }
 
     #[test]

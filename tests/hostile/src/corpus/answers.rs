@@ -181,7 +181,9 @@ fn denials() -> Vec<Entry> {
     let mut with_field = deny("no", "no");
     with_field[2] = 0xa4;
     with_field.push(0x03);
+    let mut no_pointer = with_field.clone();
     text(&mut with_field, &many(257, "/"));
+    text(&mut no_pointer, "status");
     let warning = {
         let mut bytes = vec![0xa2, 0x00];
         text(&mut bytes, "careful");
@@ -258,8 +260,8 @@ fn denials() -> Vec<Entry> {
             "warns as often as it may",
             Guest::answering(Hook::Admission, &warnings(8)),
         ),
-        // {0: deny "a", 0: deny "b"}: the reader's decision, and the same everywhere.
-        denies(
+        // {0: deny, 0: deny} and {0: deny, 0: null}: readers differ in which of two they take.
+        bad(
             "deny-twice",
             "denies with two codes under one key",
             &[
@@ -268,7 +270,16 @@ fn denials() -> Vec<Entry> {
                 &deny("second", "no")[1..],
             ]
             .concat(),
-            "second",
+        ),
+        bad(
+            "deny-and-allow",
+            "denies, and allows under the same key",
+            &[&[0xa2][..], &deny("no", "no")[1..], &[0x00, 0xf6]].concat(),
+        ),
+        bad(
+            "deny-field-no-pointer",
+            "denies with a field that is no JSON Pointer",
+            &no_pointer,
         ),
     ]
 }

@@ -142,9 +142,9 @@ pub(super) fn entries() -> Vec<Entry> {
             grown,
         ),
         Entry::allows(
-            "look-at-16-mib",
-            "looks for anything in 16 MiB, and marks every page",
-            sparse(256),
+            "look-at-2-mib",
+            "looks for anything in 2 MiB, and marks every page",
+            sparse(32),
         ),
         Entry::fails(
             "answer-from-fresh-memory",

@@ -5,11 +5,11 @@ use raft3d_core::PolicyError::OutOfGas;
 use super::Entry;
 use crate::guest::{ALLOW, Guest, append_custom, escaped, many};
 
-/// Writes to each 4 KiB of 16 MiB.
+/// Writes to each 4 KiB of 2 MiB.
 const TOUCH_ALL: &str = "(local $at i32) (loop $next
     (i32.store (local.get $at) (i32.const -1))
     (local.set $at (i32.add (local.get $at) (i32.const 4096)))
-    (br_if $next (i32.lt_u (local.get $at) (i32.const 0x1000000))))
+    (br_if $next (i32.lt_u (local.get $at) (i32.const 0x200000))))
     (i32.store8 (i32.const 16) (i32.const 0xa0))";
 
 pub(super) fn entries() -> Vec<Entry> {
@@ -27,7 +27,7 @@ fn growing() -> Vec<Entry> {
     let for_ever = "(loop (drop (memory.grow (i32.const 1))) (br 0)) (unreachable)";
     let touched = {
         let touch = TOUCH_ALL.replace("(local $at i32)", "");
-        format!("(local $at i32) (drop (memory.grow (i32.const 255))) {touch} {ALLOW}")
+        format!("(local $at i32) (drop (memory.grow (i32.const 31))) {touch} {ALLOW}")
     };
     vec![
         Entry::allows(
@@ -49,7 +49,7 @@ fn growing() -> Vec<Entry> {
         ),
         Entry::allows(
             "grow-and-touch",
-            "grows to 16 MiB and writes to all of it",
+            "grows to 2 MiB and writes to all of it",
             Guest::body(touched, ""),
         ),
     ]
@@ -67,9 +67,9 @@ fn large() -> Vec<Entry> {
     append_custom(&mut too_large, "padding", &vec![0; 600 * 1024]);
     vec![
         Entry::allows(
-            "memory-of-16-mib",
+            "memory-of-2-mib",
             "starts with all the memory that there is, and writes to all of it",
-            Guest::memory("256", format!("{TOUCH_ALL} {ALLOW}")),
+            Guest::memory("32", format!("{TOUCH_ALL} {ALLOW}")),
         ),
         Entry::allows(
             "memory-that-may-be-4-gib",
@@ -77,9 +77,9 @@ fn large() -> Vec<Entry> {
             Guest::memory("1 65536", ALLOW),
         ),
         Entry::refused(
-            "memory-of-257-pages",
+            "memory-of-33-pages",
             "starts with a page too many",
-            Guest::memory("257", ALLOW),
+            Guest::memory("33", ALLOW),
             "memory_too_large",
         ),
         Entry::refused(
@@ -107,6 +107,15 @@ fn large() -> Vec<Entry> {
             "too_many_data_segments",
         ),
         Entry::refused(
+            "data-at-both-ends",
+            "fills two bytes that lie all of its memory apart",
+            Guest {
+                extra: "(data (i32.const 0) \"a\") (data (i32.const 2097151) \"z\")".into(),
+                ..Guest::memory("32", ALLOW)
+            },
+            "data_span_too_large",
+        ),
+        Entry::refused(
             "data-beyond-memory",
             "initialises what lies behind its memory",
             Guest::extra("(data (i32.const 65533) \"four\")"),
@@ -123,7 +132,7 @@ fn large() -> Vec<Entry> {
 
 fn bulk() -> Vec<Entry> {
     let again = |what: &str| format!("(loop {what} (br 0)) (unreachable)");
-    let everything = "(memory.fill (i32.const 0) (i32.const 7) (i32.const 0x1000000))";
+    let everything = "(memory.fill (i32.const 0) (i32.const 7) (i32.const 0x200000))";
     let passive = format!("(data $all \"{}\")", escaped(&vec![0x5a; 60_000]));
     vec![
         Entry::fails(
@@ -136,9 +145,9 @@ fn bulk() -> Vec<Entry> {
             OutOfGas,
         ),
         Entry::fails(
-            "fill-16-mib",
-            "fills 16 MiB at once, for ever",
-            Guest::memory("256", again(everything)),
+            "fill-2-mib",
+            "fills 2 MiB at once, for ever",
+            Guest::memory("32", again(everything)),
             OutOfGas,
         ),
         Entry::fails(
