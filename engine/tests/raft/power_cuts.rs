@@ -24,6 +24,8 @@ const ROUNDS: u64 = 5;
 const WRITERS: usize = 6;
 /// A log to which nothing comes is sealed within this time.
 const AT_REST: Duration = Duration::from_millis(500);
+/// A round's writes are acknowledged within this time, on a busy machine too.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
 /// Acknowledged writes of each round that are asked for again under their keys.
 const REPEATED: usize = 8;
 
@@ -65,9 +67,16 @@ async fn a_power_cut_on_all_nodes_loses_nothing_acknowledged() {
                 ))
             })
             .collect();
-        while acknowledged.lock().unwrap().len() < before + 120 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        let enough = async {
+            while acknowledged.lock().unwrap().len() < before + 120 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let enough = tokio::time::timeout(WRITTEN_WITHIN, enough).await;
+        assert!(
+            enough.is_ok(),
+            "round {round}: nothing is acknowledged any more"
+        );
         tokio::time::sleep(Duration::from_micros(random.below(20_000))).await;
         power.cut();
         // Whatever is still acknowledged now has to hold as well.

@@ -89,7 +89,11 @@ fn refusal(problem: Problem) -> Response {
         _ => return problem.into_response(),
     };
     let line = problem.detail().replace(['\r', '\n'], " ");
-    reply::text(status, problem.found_at(), &line)
+    let mut response = reply::text(status, problem.found_at(), &line);
+    if problem.is_replayed() {
+        reply::mark_replayed(response.headers_mut());
+    }
+    response
 }
 
 pub(super) async fn list_printers(

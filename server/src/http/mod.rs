@@ -236,8 +236,7 @@ impl Written {
     /// `response` with the mark of a stored answer, where it is one.
     pub(crate) fn mark(&self, mut response: Response) -> Response {
         if self.replayed {
-            let value = axum::http::HeaderValue::from_static("true");
-            response.headers_mut().insert(reply::REPLAYED, value);
+            reply::mark_replayed(response.headers_mut());
         }
         response
     }
@@ -270,7 +269,9 @@ impl App {
                 replayed,
                 accepted,
             }),
-            Answer::Rejected(rejection) => Err(Problem::from(rejection).revision(revision)),
+            Answer::Rejected(rejection) => Err(Problem::from(rejection)
+                .revision(revision)
+                .replayed(replayed)),
         }
     }
 

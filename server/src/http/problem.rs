@@ -11,7 +11,7 @@ use raft3d_engine::raft::readiness::NotCompiled;
 use raft3d_engine::sdk::DenyClass;
 use serde_json::{Map, Value};
 
-use super::reply::insert_revision;
+use super::reply::{insert_revision, mark_replayed};
 
 mod kinds;
 
@@ -28,6 +28,7 @@ pub(crate) struct Problem {
     kind: Kind,
     detail: String,
     revision: Option<Revision>,
+    replayed: bool,
     members: Map<String, Value>,
 }
 
@@ -38,6 +39,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             revision: None,
+            replayed: false,
             members: Map::new(),
         }
     }
@@ -99,6 +101,17 @@ impl Problem {
         self
     }
 
+    /// The same, as the stored answer of an earlier try.
+    pub(crate) fn replayed(mut self, replayed: bool) -> Self {
+        self.replayed = replayed;
+        self
+    }
+
+    /// Whether it is the stored answer of an earlier try.
+    pub(crate) fn is_replayed(&self) -> bool {
+        self.replayed
+    }
+
     /// What kind of problem it is.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
@@ -150,6 +163,9 @@ impl IntoResponse for Problem {
         }
         if let Some(revision) = self.revision {
             insert_revision(headers, revision);
+        }
+        if self.replayed {
+            mark_replayed(headers);
         }
         response
     }

@@ -18,6 +18,11 @@ pub(crate) fn insert_revision(headers: &mut HeaderMap, revision: Revision) {
     headers.insert(REVISION, HeaderValue::from(revision.0));
 }
 
+/// Says that the answer is the stored one of an earlier try.
+pub(crate) fn mark_replayed(headers: &mut HeaderMap) {
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+}
+
 /// An answer with a JSON body.
 pub(crate) fn json(
     status: StatusCode,

@@ -29,6 +29,11 @@ fn check(name: &str, mut kinds: Vec<Kind>) {
         }
         None => true,
     });
+    // Without the tools of any of them a round would be played with no fault, and prove nothing.
+    assert!(
+        !kinds.is_empty(),
+        "{name}: this machine can do none of its faults; install what is said above"
+    );
     Rng::part(seed, 1).shuffle(&mut kinds);
     let folder = scratch_folder(&format!("nemesis-{name}"));
     let plan = Plan {

@@ -6,7 +6,9 @@ use raft3d_core::command::SetJobStatus;
 use raft3d_core::event::EventKind;
 use raft3d_core::state::rulesets::Scope;
 use raft3d_core::state::{jobs, meta, rulesets};
-use raft3d_core::{Accepted, Command, JobId, LocalFault, RejectionKind, Response, Revision};
+use raft3d_core::{
+    Accepted, BindingId, Command, JobId, LocalFault, RejectionKind, Response, Revision,
+};
 use raft3d_sdk::{Grams, Hook, HookSet};
 
 /// Creating and starting a job under one more enforcing binding fails with this code.
@@ -116,6 +118,77 @@ fn a_share_chooses_its_jobs() {
     assert!((16..48).contains(&denied), "{denied} of 64");
     let mut none = shop_with("no", |binding| binding.share = 0);
     none.accept(job("j1", 1));
+}
+
+/// Each binding has jobs of its own: the share is counted by its own id.
+#[test]
+fn a_share_is_counted_by_the_bindings_own_id() {
+    let mut machine = Machine::with_shop();
+    machine.accept(upload("no"));
+    let mut set = ruleset(&["standard", "no", "no"]);
+    for (binding, id) in set.bindings.iter_mut().skip(1).zip(["left", "right"]) {
+        shadow(binding);
+        binding.hooks = HookSet::of(&[Hook::Admission]);
+        binding.id = BindingId::new(id);
+        binding.share = 5_000;
+    }
+    machine.accept(Command::ActivateRuleset(activate(set)));
+    let mut differ = 0;
+    for n in 0..64 {
+        let id = format!("j{n}");
+        let events = machine.run(job(&id, 1)).events;
+        let said = |binding: &str| {
+            events.iter().any(|event| {
+                matches!(&event.kind,
+                    EventKind::ShadowVerdict { binding: b, .. } if b.as_str() == binding)
+            })
+        };
+        let chosen = |binding: &str| {
+            let hash = blake3::hash(format!("{binding}\0{id}").as_bytes());
+            let first = hash.as_bytes()[..8].try_into().unwrap();
+            u64::from_le_bytes(first) % 10_000 < 5_000
+        };
+        for binding in ["left", "right"] {
+            assert_eq!(said(binding), chosen(binding), "{binding} {id}");
+        }
+        differ += usize::from(chosen("left") != chosen("right"));
+    }
+    assert!(differ > 16, "{differ} of 64");
+}
+
+/// Whatever the hook: one that fails in the shadow is recorded, and nothing else.
+#[test]
+fn a_shadow_that_fails_refuses_nothing_at_any_hook() {
+    for (name, code) in [("broken", "out_of_gas"), ("garbage", "bad_output")] {
+        let mut machine = Machine::with_shop();
+        machine.accept(upload(name));
+        let mut set = ruleset(&["standard", "deduction", name]);
+        shadow(&mut set.bindings[2]);
+        // check_config of these modules fails as well, so the binding is put there by hand.
+        let mut active = rulesets::active(&machine.rows).unwrap().unwrap();
+        active.ruleset = set;
+        put_ruleset(&mut machine, &active);
+        let steps = [job("j1", 10), status("j1", "Running"), status("j1", "Done")];
+        let mut failed = Vec::new();
+        for step in steps {
+            let outcome = machine.run(step);
+            let accepted = matches!(outcome.response, Response::Accepted(_));
+            assert!(accepted, "{name}: {outcome:?}");
+            for event in outcome.events {
+                if let EventKind::ShadowVerdict { hook, code, .. } = event.kind {
+                    failed.push((hook, code.unwrap()));
+                }
+            }
+        }
+        let hooks = [
+            Hook::Admission,
+            Hook::Transition,
+            Hook::Deduction,
+            Hook::Transition,
+            Hook::Deduction,
+        ];
+        assert_eq!(failed, hooks.map(|hook| (hook, code.to_owned())), "{name}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The classic API: the transcript of its documentation, and what clients in the wild send.
 
+use raft3d_engine::raft::api::WriteError;
+
 use super::{Answer, Shop};
 
 fn check(answer: &Answer, status: u16, text: &str) {
@@ -173,4 +175,41 @@ async fn long_lists_come_whole() {
     let all = all.as_object().unwrap();
     assert_eq!(all.len(), 250);
     assert!(all.iter().all(|(id, printer)| printer["id"] == *id));
+}
+
+/// A node that has too much to do is no refusal: the client is to come again, not to give up.
+#[tokio::test]
+async fn an_overloaded_node_is_not_taken_for_a_refusal() {
+    let shop = Shop::stocked().await;
+    shop.post("/printjobs", &job("job1", "1")).await;
+    for (method, uri, body) in [
+        ("POST", "/printjobs/job1/status?status=running", ""),
+        ("POST", "/printers", r#"{"company":"HP","model":"X"}"#),
+        ("POST", "/printjobs", &job("job2", "1")),
+    ] {
+        shop.fail_write(WriteError::Overloaded);
+        let headers = [("content-type", "application/json")];
+        let answer = shop.call(method, uri, &headers, body.to_owned()).await;
+        assert_eq!(answer.status, 429, "{uri}: {answer:?}");
+        assert_eq!(answer.problem().0, "overloaded");
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_retried_status_is_marked_whatever_it_came_to() {
+    let shop = Shop::stocked().await;
+    shop.post("/printjobs", &job("job1", "1")).await;
+    for (key, uri, status) in [
+        ("k1", "/printjobs/job1/status?status=done", 400),
+        ("k2", "/printjobs/job1/status?status=running", 200),
+    ] {
+        let headers = [("idempotency-key", key)];
+        let first = shop.call("POST", uri, &headers, "").await;
+        assert_eq!(first.status, status, "{first:?}");
+        assert_eq!(first.header("idempotent-replayed"), None);
+        let again = shop.call("POST", uri, &headers, "").await;
+        assert_eq!((again.status, &again.text), (first.status, &first.text));
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    }
 }

@@ -22,8 +22,8 @@ use raft3d_engine::core::{
 use raft3d_engine::policy::tally::PolicyTallies;
 use raft3d_engine::policy::{AloudHost, ModuleProblem, ModuleReport, Trial};
 use raft3d_engine::raft::api::{
-    ClusterStatus, MemberStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role,
-    WriteError, WriteOutcome, WriteRequest,
+    ClusterStatus, Consistency, MemberStatus, MembershipError, NodeStatus, ReadError, ReadOptions,
+    Role, WriteError, WriteOutcome, WriteRequest,
 };
 use raft3d_engine::raft::readiness::{LackingVoter, NotCompiled};
 use raft3d_engine::raft::{Incarnation, Member, NodeId};
@@ -138,6 +138,8 @@ struct Inner {
     index: u64,
     write_errors: VecDeque<WriteError>,
     read_errors: VecDeque<ReadError>,
+    /// What the last read was asked for.
+    last_read: Option<Consistency>,
     not_ready: Option<String>,
     warnings: Vec<String>,
     not_compiled: Option<(ModuleDigest, NotCompiled)>,
@@ -163,6 +165,7 @@ impl Fake {
             index: 0,
             write_errors: VecDeque::new(),
             read_errors: VecDeque::new(),
+            last_read: None,
             not_ready: None,
             warnings: Vec::new(),
             not_compiled: None,
@@ -252,6 +255,7 @@ impl Backend for Fake {
 
     fn read(&self, options: ReadOptions) -> BoxFuture<'_, Result<View, ReadError>> {
         let mut inner = self.inner.lock().unwrap();
+        inner.last_read = Some(options.consistency);
         let applied = Revision(inner.index);
         let wanted = options.min_revision.filter(|wanted| *wanted > applied);
         let behind = wanted.map(|wanted| ReadError::Behind { applied, wanted });
@@ -537,6 +541,11 @@ impl Shop {
     /// The next read meets `error`.
     pub(crate) fn fail_read(&self, error: ReadError) {
         self.node.inner.lock().unwrap().read_errors.push_back(error);
+    }
+
+    /// What the last read was asked for; none if there was none since it was looked at.
+    pub(crate) fn take_last_read(&self) -> Option<Consistency> {
+        self.node.inner.lock().unwrap().last_read.take()
     }
 
     /// A voter is still compiling the module.

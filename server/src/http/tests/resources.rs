@@ -1,5 +1,6 @@
 //! `/api/v1`: resources, lists, headers, health.
 
+use raft3d_engine::raft::api::Consistency;
 use serde_json::json;
 
 use super::{Answer, Shop};
@@ -259,4 +260,83 @@ async fn members_are_managed_against_the_membership_that_was_seen() {
     let leader = "/api/v1/cluster/leader";
     assert_eq!(shop.post(leader, r#"{"node_id":2}"#).await.status, 204);
     assert_eq!(shop.post(leader, r#"{"node_id":9}"#).await.status, 404);
+}
+
+/// An id is any text that fits a path: what `Location` says leads to it.
+#[tokio::test]
+async fn a_location_leads_to_what_was_created() {
+    let shop = Shop::stocked().await;
+    for (id, encoded) in [
+        ("50%", "50%25"),
+        ("%41", "%2541"),
+        ("a b?c#d", "a%20b%3Fc%23d"),
+        ("é+&", "%C3%A9%2B%26"),
+        ("plain-._~1", "plain-._~1"),
+    ] {
+        let printer = json!({"id": id, "company": "a", "model": "b"});
+        let filament = json!({"id": id, "type": "PLA", "color": "a", "total_weight_in_grams": 9});
+        let job = json!({"id": id, "printer_id": id, "filament_id": id, "filepath": "/a.stl",
+            "print_weight_in_grams": 1});
+        for (what, body) in [
+            ("printers", printer),
+            ("filaments", filament),
+            ("print_jobs", job),
+        ] {
+            let created = shop
+                .post(&format!("/api/v1/{what}"), &body.to_string())
+                .await;
+            assert_eq!(created.status, 201, "{created:?}");
+            let location = format!("/api/v1/{what}/{encoded}");
+            assert_eq!(created.header("location"), Some(location.as_str()));
+            let there = shop.get(&location).await;
+            assert_eq!(
+                (there.status.as_u16(), &there.json()["id"]),
+                (200, &json!(id))
+            );
+        }
+    }
+}
+
+/// A read is made as it was asked for; who does not say gets the one that is never old.
+#[tokio::test]
+async fn a_read_is_as_consistent_as_it_is_asked_to_be() {
+    let shop = Shop::stocked().await;
+    let job = r#"{"id":"j1","printer_id":"p1","filament_id":"f1","filepath":"/a.stl",
+        "print_weight_in_grams":1}"#;
+    assert_eq!(shop.post("/api/v1/print_jobs", job).await.status, 201);
+    let ruleset = shop.get("/api/v1/ruleset").await.json();
+    let module = format!(
+        "/api/v1/policies/{}",
+        ruleset["bindings"][0]["module"].as_str().unwrap()
+    );
+    let bytes = format!("{module}/module");
+    for uri in [
+        "/printers",
+        "/filaments",
+        "/printjobs",
+        "/api/v1/printers",
+        "/api/v1/printers/p1",
+        "/api/v1/filaments",
+        "/api/v1/filaments/f1",
+        "/api/v1/print_jobs",
+        "/api/v1/print_jobs/j1",
+        "/api/v1/print_jobs/j1/decisions",
+        "/api/v1/decisions",
+        "/api/v1/policies",
+        &module,
+        &bytes,
+        "/api/v1/ruleset",
+        "/api/v1/ruleset/revisions",
+    ] {
+        for (asked, expected) in [
+            ("", Consistency::Linearizable),
+            ("?consistency=linearizable", Consistency::Linearizable),
+            ("?consistency=stale", Consistency::Stale),
+        ] {
+            shop.take_last_read();
+            let answer = shop.get(&format!("{uri}{asked}")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert_eq!(shop.take_last_read(), Some(expected), "{uri}{asked}");
+        }
+    }
 }

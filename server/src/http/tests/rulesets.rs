@@ -318,3 +318,28 @@ async fn a_module_whose_schema_cannot_be_used_is_refused() {
     }
     assert_eq!(shop.log_index(), before);
 }
+
+#[tokio::test]
+async fn a_rollback_is_for_whoever_has_seen_the_ruleset() {
+    const ROLLBACK: &str = "/api/v1/ruleset/rollback";
+    let shop = Shop::stocked().await;
+    let bindings = shop.get(RULESET).await.json()["bindings"].clone();
+    let body = json!({ "bindings": bindings });
+    assert_eq!(put(&shop, "*", &body).await.status, 200);
+    let seen = shop.get(RULESET).await.header("etag").unwrap().to_owned();
+    assert_eq!(put(&shop, &seen, &body).await.status, 200);
+    let before = shop.visible().await;
+    let stale = shop
+        .call("POST", ROLLBACK, &[("if-match", &seen)], "")
+        .await;
+    assert_eq!(
+        (stale.status.as_u16(), stale.problem().0.as_str()),
+        (412, "revision-mismatch")
+    );
+    assert_eq!(shop.visible().await, before);
+    let seen = shop.get(RULESET).await.header("etag").unwrap().to_owned();
+    let back = shop
+        .call("POST", ROLLBACK, &[("if-match", &seen)], "")
+        .await;
+    assert_eq!(back.status, 200, "{back:?}");
+}

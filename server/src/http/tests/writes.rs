@@ -140,3 +140,40 @@ async fn a_condition_that_is_not_evaluated_is_refused() {
     );
     assert_eq!(shop.log_index(), before);
 }
+
+/// Every write that is remembered says so when it is answered from memory, accepted or refused.
+#[tokio::test]
+async fn a_stored_answer_is_marked_on_every_call() {
+    let shop = Shop::stocked().await;
+    let job = r#"{"id":"j1","printer_id":"p1","filament_id":"f1","filepath":"/a.stl",
+        "print_weight_in_grams":1}"#;
+    let filament = r#"{"type":"PLA","color":"Red","total_weight_in_grams":1}"#;
+    for (at, (uri, body, status)) in [
+        (PRINTERS, r#"{"company":"a","model":"b"}"#, 201),
+        ("/printers", r#"{"company":"a","model":"b"}"#, 201),
+        ("/api/v1/filaments", filament, 201),
+        ("/filaments", filament, 201),
+        ("/api/v1/print_jobs", job, 201),
+        ("/api/v1/print_jobs", job, 409),
+        ("/printjobs", job, 409),
+        ("/api/v1/print_jobs/j1/status?status=done", "", 409),
+        ("/api/v1/print_jobs/j1/status?status=running", "", 200),
+        ("/api/v1/print_jobs/j9/status?status=running", "", 404),
+        ("/api/v1/ruleset/rollback", "", 404),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = format!("key-{at}");
+        let headers = [
+            ("content-type", "application/json"),
+            ("idempotency-key", key.as_str()),
+        ];
+        let first = shop.call("POST", uri, &headers, body).await;
+        assert_eq!(first.status, status, "{uri}: {first:?}");
+        assert_eq!(first.header("idempotent-replayed"), None, "{uri}");
+        let again = shop.call("POST", uri, &headers, body).await;
+        assert_eq!((again.status, &again.text), (first.status, &first.text));
+        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{uri}");
+    }
+}
