@@ -56,6 +56,10 @@ pub struct ServeArgs {
     /// /api/v1/cluster shows it as recorded
     #[arg(long, value_name = "INDEX")]
     pub deny_at: Vec<u64>,
+    /// Vouch for this machine's clock at this start, if nothing else can: it is more than an hour
+    /// ahead of the log's last stamp, or behind it, and no majority of the voters has the same time
+    #[arg(long)]
+    pub trust_clock: bool,
     /// Take a snapshot after so many entries (by chance up to a quarter fewer), or more where the
     /// state is large
     #[arg(long, value_name = "N")]
@@ -96,6 +100,8 @@ pub struct ServeConfig {
     pub start: Start,
     /// Log indexes to deny.
     pub deny_at: Vec<u64>,
+    /// Whether an operator vouches for the clock at this start.
+    pub trust_clock: bool,
     /// Entries between snapshots where the state is small, at the most.
     pub snapshot_entries: Option<u64>,
     /// Entries kept behind a snapshot.
@@ -180,6 +186,7 @@ impl ServeArgs {
             advertise_http: args.advertise_http,
             start,
             deny_at: args.deny_at,
+            trust_clock: args.trust_clock,
             snapshot_entries: args.snapshot_entries,
             log_entries_kept: args.log_entries_kept,
             exit_on_stdin_eof: args.exit_on_stdin_eof,
@@ -211,6 +218,7 @@ impl ServeArgs {
             } else {
                 self.deny_at
             },
+            trust_clock: self.trust_clock || file.trust_clock,
             snapshot_entries: self.snapshot_entries.or(file.snapshot_entries),
             log_entries_kept: self.log_entries_kept.or(file.log_entries_kept),
             exit_on_stdin_eof: self.exit_on_stdin_eof || file.exit_on_stdin_eof,

@@ -36,6 +36,9 @@ const LOG_ENTRIES_KEPT_DEFAULT: u64 = 5_000;
 const CHECKPOINT_ENTRIES: u64 = 10_000;
 /// … or after so many milliseconds with any.
 const CHECKPOINT_MS: u64 = 10_000;
+/// With less room than this on its disk a node takes no writes: two segments of the log, or table
+/// files for what is in memory.
+const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 /// How long a node that joins asks for admission.
 const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
 /// Modules that may wait to be compiled ahead of their first evaluation.
@@ -112,6 +115,8 @@ impl RunningNode {
             checkpoint_ms: CHECKPOINT_MS,
             bootstrap: bootstrap_command(config, &data_dir)?,
             clock: Arc::new(now_ms),
+            trust_clock: config.trust_clock,
+            disk_reserve_bytes: Some(DISK_RESERVE_BYTES),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let node = Node::start(options, parts, transport)

@@ -111,6 +111,9 @@ pub enum Command {
     /// proposes it when the states of a majority of the voters have.
     #[n(12)]
     RecordDenied(#[n(0)] DeniedEntry),
+    /// See [`AdjustClock`].
+    #[n(11)]
+    AdjustClock(#[n(0)] AdjustClock),
 }
 
 impl Command {
@@ -129,7 +132,8 @@ impl Command {
             | Self::UploadModule(_)
             | Self::DeleteModule(_)
             | Self::ActivateRuleset(_)
-            | Self::RollbackRuleset(_) => false,
+            | Self::RollbackRuleset(_)
+            | Self::AdjustClock(_) => false,
         }
     }
 }
@@ -344,4 +348,20 @@ pub struct RaiseEpoch {
     /// The next epoch: one more than the one in force.
     #[n(0)]
     pub to: u32,
+}
+
+/// Sets by how much log time goes ahead of the leaders' clocks: the way back where log time lies in
+/// the future. It then goes on from where it stands, at the clocks' pace, and never back.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct AdjustClock {
+    /// Milliseconds that are added to a leader's clock; at most `CLOCK_OFFSET_MS_MAX`.
+    #[n(0)]
+    pub offset_ms: u64,
+    /// Compare-and-set: the log index of the last adjustment, 0 if there was none.
+    #[n(1)]
+    pub expected: Revision,
+    /// Why, for the event.
+    #[n(2)]
+    pub reason: Option<String>,
 }

@@ -86,4 +86,20 @@ pub enum EventKind {
     /// Another engine epoch is in force.
     #[n(9)]
     EpochRaised(#[n(0)] u32),
+    /// An operator adjusted the clock.
+    #[n(30)]
+    ClockAdjusted {
+        /// How far log time was set ahead of the leaders' clocks, in milliseconds.
+        #[n(0)]
+        from_ms: u64,
+        /// How far it is now.
+        #[n(1)]
+        to_ms: u64,
+        /// Who asked for it.
+        #[n(2)]
+        by: String,
+        /// Why.
+        #[n(3)]
+        reason: Option<String>,
+    },
 }

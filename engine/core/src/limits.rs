@@ -57,6 +57,8 @@ pub const DECISIONS_DAYS_MAX: u64 = 3_660;
 pub const DECISIONS_DELETED_PER_APPLY_MAX: usize = 128;
 /// Most entries that may ever be denied in one cluster.
 pub const DENIED_ENTRIES_MAX: usize = 256;
+/// Furthest that log time may be set ahead of the leaders' clocks, in milliseconds (100 years).
+pub const CLOCK_OFFSET_MS_MAX: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
 /// Ids made by apply start so; clients may not use it.
 pub const GENERATED_ID_PREFIX: &str = "r3d-";
 /// Gas for one evaluation.

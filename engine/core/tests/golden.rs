@@ -18,8 +18,8 @@ use std::collections::BTreeSet;
 
 use common::*;
 use raft3d_core::command::{
-    ActivateRuleset, Actor, CreateFilament, CreateJob, CreatePrinter, DeleteModule, DeniedEntry,
-    EnvelopeError, RaiseEpoch, RequestOrigin, RollbackRuleset, SetJobStatus,
+    ActivateRuleset, Actor, AdjustClock, CreateFilament, CreateJob, CreatePrinter, DeleteModule,
+    DeniedEntry, EnvelopeError, RaiseEpoch, RequestOrigin, RollbackRuleset, SetJobStatus,
 };
 use raft3d_core::limits::ENVELOPE_BYTES_MAX;
 use raft3d_core::state::rulesets::{Mode, Scope};
@@ -130,6 +130,14 @@ fn commands() -> Vec<(&'static str, Command)> {
                 index: Revision(1),
                 term: 2,
                 hash: [3; 32],
+            }),
+        ),
+        (
+            "AdjustClock",
+            Command::AdjustClock(AdjustClock {
+                offset_ms: 3_600_000,
+                expected: Revision(9),
+                reason: text("why"),
             }),
         ),
     ]

@@ -15,8 +15,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use raft3d_core::command::{
-    ActivateRuleset, Actor, Bootstrap, CreateFilament, CreateJob, CreatePrinter, DeleteModule,
-    RaiseEpoch, RequestOrigin, RollbackRuleset, SetJobStatus, UploadModule,
+    ActivateRuleset, Actor, AdjustClock, Bootstrap, CreateFilament, CreateJob, CreatePrinter,
+    DeleteModule, RaiseEpoch, RequestOrigin, RollbackRuleset, SetJobStatus, UploadModule,
 };
 use raft3d_core::state::digest;
 use raft3d_core::state::rulesets::{Binding, DecisionsKept, Mode, Ruleset, Scope};
@@ -259,6 +259,10 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         1 => (0_u32..8).prop_map(|to| Command::RaiseEpoch(RaiseEpoch { to })),
         1 => Just(Command::Checkpoint),
+        1 => (number(), number(), reason()).prop_map(|(offset_ms, expected, reason)| {
+            let expected = Revision(expected);
+            Command::AdjustClock(AdjustClock { offset_ms, expected, reason })
+        }),
     ]
 }
 

@@ -9,6 +9,8 @@ use raft3d_core::state::digest::Digest;
 use raft3d_core::{ClusterId, Epochs, RequestId, Response, Revision};
 use thiserror::Error;
 
+pub use super::disk::DiskStatus;
+pub use super::time::{ClockEvidence, ClockStatus};
 use super::types::{Incarnation, Member, NodeId};
 
 /// A write to make.
@@ -82,6 +84,14 @@ pub enum WriteError {
     #[n(35)]
     Stopped {
         /// The alarm, and the way out.
+        #[n(0)]
+        reason: String,
+    },
+    /// Certainly not done: the leader takes no writes for now. Safe to retry.
+    #[error("the cluster takes no writes for now: {reason}")]
+    #[n(30)]
+    Paused {
+        /// Why, and what to do.
         #[n(0)]
         reason: String,
     },
@@ -206,6 +216,12 @@ pub struct NodeStatus {
     /// The log entries that it denies, by index.
     #[n(35)]
     pub denied: Vec<DeniedStatus>,
+    /// Its clock beside the log's.
+    #[n(30)]
+    pub clock: ClockStatus,
+    /// Its disk.
+    #[n(32)]
+    pub disk: DiskStatus,
 }
 
 /// An entry that a node denies.

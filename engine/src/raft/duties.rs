@@ -15,8 +15,10 @@ use raft3d_core::state::meta;
 use tokio::time::Instant;
 
 use super::api::WriteRequest;
+use super::clock_duty::watch_clock;
 use super::denials;
-use super::health::{Verdict, fence_reason, is_clock_off, judge};
+use super::disk::watch_disk;
+use super::health::{Verdict, fence_reason, judge};
 use super::message::StatusAnswer;
 use super::node::Node;
 use super::presence::{be_present, watch_own_address};
@@ -45,6 +47,8 @@ pub(super) fn spawn(node: &Node, last_log_index: u64) {
     ));
     runtime::spawn(until_stopped(node.clone(), tick(node.clone())));
     runtime::spawn(until_stopped(node.clone(), compare(node.clone())));
+    runtime::spawn(until_stopped(node.clone(), watch_clock(node.clone())));
+    runtime::spawn(until_stopped(node.clone(), watch_disk(node.clone())));
     runtime::spawn(until_stopped(node.clone(), take_snapshots(node.clone())));
     runtime::spawn(until_stopped(node.clone(), raise_epochs(node.clone())));
     runtime::spawn(until_stopped(node.clone(), denials::keep(node.clone())));
@@ -284,18 +288,14 @@ impl Node {
     }
 }
 
-/// Compares digests and clocks with the other voters, again and again.
+/// Compares digests with the other voters, again and again.
 async fn compare(node: Node) {
     // Twice as often as there is something new to compare.
     let period = Duration::from_millis(node.inner.options.checkpoint_ms / 2);
     let mut ticks = tokio::time::interval(period.max(TICK));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            biased;
-            _ = ticks.tick() => {}
-            () = node.inner.clock.suspected() => {}
-        }
+        ticks.tick().await;
         if node.inner.health.fenced().is_some() {
             // It may still have been voted for: an election may have been under way.
             node.hand_over(HANDOVER_TIMEOUT).await;
@@ -310,7 +310,6 @@ async fn compare(node: Node) {
 
 impl Node {
     pub(super) async fn compare_with_voters(&self) {
-        self.inner.look_at_log_time();
         let membership = self.inner.membership();
         let voters: Vec<_> = membership.voter_ids().collect();
         let others = voters
@@ -323,17 +322,6 @@ impl Node {
         let answers: Vec<StatusAnswer> = join_all(others).await.into_iter().flatten().collect();
         self.learn_denied(answers.iter().map(|answer| &answer.status));
         let mine = self.status_answer();
-        let leader = answers
-            .iter()
-            .find(|a| Some(a.status.node_id) == mine.status.leader);
-        let ahead_ms = leader.map_or(0, |a| a.clock_ms.saturating_sub(mine.clock_ms));
-        self.inner.health.set_leader_ahead(ahead_ms);
-        let clocks = answers
-            .iter()
-            .map(|a| a.clock_ms)
-            .chain([mine.clock_ms])
-            .collect();
-        let clock_off = is_clock_off(mine.clock_ms, clocks);
         let reports: Vec<_> = answers.into_iter().map(|a| a.checkpoints).collect();
         let verdict = judge(
             &mine.checkpoints,
@@ -345,14 +333,7 @@ impl Node {
             Verdict::NoMajority { index } => Some(index),
             Verdict::Sound | Verdict::Odd { .. } => None,
         };
-        self.inner.health.set_suspect(clock_off, diverged_at);
-        if !clock_off {
-            self.inner.clock.found_sound();
-        }
-        if clock_off {
-            tracing::error!("this node's clock is more than 10 s away from the other voters'");
-            self.hand_over(HANDOVER_TIMEOUT).await;
-        }
+        self.inner.health.set_diverged(diverged_at);
         match verdict {
             Verdict::Sound => {}
             Verdict::NoMajority { index } => {

@@ -1,27 +1,20 @@
-//! Whether this replica may serve and propose, judged by what its peers say: digests at
-//! checkpoints, and clocks.
+//! Whether this replica may serve and propose, judged by what its peers say of their digests at
+//! checkpoints. Clocks are judged in `clock.rs`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use raft3d_core::state::digest::Digest;
 
 use super::message::CheckpointDigest;
 
-/// A node whose clock is further from the median of the voters does not propose, milliseconds.
-pub(super) const CLOCK_SKEW_MS_MAX: u64 = 10_000;
-/// Clocks are judged where at least so many voters told theirs: of two, neither is the odd one.
-const CLOCKS_MIN: usize = 3;
-
 /// What is wrong with this replica.
 #[derive(Default)]
 pub(super) struct Health {
     fence: Mutex<Option<String>>,
-    clock_off: AtomicBool,
     /// Log index of the checkpoint on which no majority agrees; 0 where there is none.
     diverged_at: AtomicU64,
-    leader_ahead_ms: AtomicU64,
 }
 
 /// What the digests of the voters say about this replica.
@@ -56,22 +49,9 @@ impl Health {
         *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 
-    /// Notes whether the clock is off, and at which checkpoint no digest has a majority.
-    pub(super) fn set_suspect(&self, clock_off: bool, diverged_at: Option<u64>) {
-        self.clock_off.store(clock_off, Ordering::Relaxed);
-        self.diverged_at
-            .store(diverged_at.unwrap_or(0), Ordering::Relaxed);
-    }
-
-    /// Notes how far the leader's clock is ahead of this node's, in milliseconds.
-    pub(super) fn set_leader_ahead(&self, ms: u64) {
-        let ms = ms.min(CLOCK_SKEW_MS_MAX);
-        self.leader_ahead_ms.store(ms, Ordering::Relaxed);
-    }
-
-    /// How far the leader's clock was ahead when it was last asked, in milliseconds.
-    pub(super) fn leader_ahead_ms(&self) -> u64 {
-        self.leader_ahead_ms.load(Ordering::Relaxed)
+    /// Notes at which checkpoint no digest has a majority.
+    pub(super) fn set_diverged(&self, at: Option<u64>) {
+        self.diverged_at.store(at.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// What an operator has to look at although reads are served.
@@ -86,14 +66,9 @@ impl Health {
         })
     }
 
-    /// Whether this node's clock is too far off.
-    pub(super) fn clock_off(&self) -> bool {
-        self.clock_off.load(Ordering::Relaxed)
-    }
-
-    /// Whether this node, if it leads, must not stamp and propose entries.
+    /// Whether this node, if it leads, must not propose entries.
     pub(super) fn may_not_propose(&self) -> bool {
-        self.clock_off() || self.diverged_at.load(Ordering::Relaxed) > 0 || self.fenced().is_some()
+        self.diverged_at.load(Ordering::Relaxed) > 0 || self.fenced().is_some()
     }
 }
 
@@ -146,14 +121,6 @@ pub(super) fn judge(
         };
     }
     Verdict::Sound
-}
-
-/// Whether `mine` is too far from the median of the clocks of all voters that answered, `mine`
-/// among them.
-pub(super) fn is_clock_off(mine: u64, mut clocks: Vec<u64>) -> bool {
-    clocks.sort_unstable();
-    let median = clocks.get(clocks.len() / 2).copied().unwrap_or(mine);
-    clocks.len() >= CLOCKS_MIN && median.abs_diff(mine) > CLOCK_SKEW_MS_MAX
 }
 
 #[cfg(test)]
@@ -216,14 +183,5 @@ mod tests {
             judge(&[at(7, 2)], &others, 3, false),
             Verdict::Odd { index: 7 }
         );
-    }
-
-    #[test]
-    fn a_clock_is_judged_by_the_median() {
-        assert!(!is_clock_off(10_000, vec![10_000, 20_000, 0]));
-        assert!(is_clock_off(0, vec![0, 10_001, 10_002]));
-        assert!(!is_clock_off(0, vec![0, 10_000, 99_000]));
-        assert!(is_clock_off(99_000, vec![0, 1, 99_000]));
-        assert!(!is_clock_off(99_000, vec![0, 99_000]));
     }
 }

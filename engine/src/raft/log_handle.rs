@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::storage::log::{LogError, LogStore};
+use crate::storage::log::{LogError, LogHealth, LogStore};
 
 /// A log as the node watches over it and closes it. Production has [`LogStore`]; the simulation
 /// has one in memory, on a disk that forgets what was not synced.
@@ -17,6 +17,11 @@ pub trait LogHandle: Send + Sync + 'static {
     /// Bytes of entries written since it was opened. A simulation's states are too small for this
     /// to matter: its log says 0.
     fn bytes_written(&self) -> u64;
+
+    /// How the log's writer keeps up. A simulation's disk has no room that runs out by itself.
+    fn health(&self) -> LogHealth {
+        LogHealth::default()
+    }
 
     /// Returns once everything that was asked for before is synced.
     ///
@@ -38,6 +43,10 @@ impl LogHandle for LogStore {
 
     fn bytes_written(&self) -> u64 {
         self.stats().bytes
+    }
+
+    fn health(&self) -> LogHealth {
+        Self::health(self)
     }
 
     fn synced(&self) -> BoxFuture<'_, Result<(), LogError>> {

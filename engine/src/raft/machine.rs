@@ -27,7 +27,7 @@ use futures_util::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use raft3d_core::event::Event;
-use raft3d_core::state::meta;
+use raft3d_core::state::meta::{self, LogTime};
 use raft3d_core::state::rulesets::DecodedRuleset;
 use raft3d_core::{Epochs, LocalFault, ModuleDigest, PolicyHost};
 use tracing::error;
@@ -127,7 +127,9 @@ impl StateMachine {
         let applied = view.revision().0;
         let denials = Denials::open(&options.data_dir, deny_at, &view, applied)?;
         let denials = Arc::new(denials);
-        let shared = Shared::new(state, snapshots, Arc::clone(&denials), observer.clone());
+        let log_time = meta::log_time(&view)?;
+        let known = Arc::clone(&denials);
+        let shared = Shared::new(state, snapshots, known, observer.clone(), log_time);
         let shared = Arc::new(shared);
         let background = Background::start(&shared)
             .map_err(|error| LocalFault::Runtime(format!("starting a thread: {error}")))?;
@@ -193,8 +195,11 @@ impl StateMachine {
         }));
         let fault = match applied {
             Ok(Ok((is_flush_due, effects))) => {
-                self.shared
-                    .publish(&self.shared.state.view(), &effects.checkpoints);
+                self.shared.publish(
+                    &self.shared.state.view(),
+                    &effects.checkpoints,
+                    effects.log_time,
+                );
                 effects.answer(self.applying.observer.as_deref());
                 if is_flush_due {
                     self.background.flush(&self.shared)?;
@@ -219,10 +224,12 @@ impl StateMachine {
     }
 
     /// The file first: cut short here, the next start loads it from there.
-    fn switch_to(&self, snapshot: &SnapshotHandle) -> Result<StateView, StateError> {
+    fn switch_to(&self, snapshot: &SnapshotHandle) -> Result<(StateView, LogTime), StateError> {
         self.applying.epochs.check(snapshot.header().engine_epoch)?;
         let adopted = self.shared.snapshots.adopt(snapshot.clone())?;
-        self.shared.state.install(&adopted)
+        let view = self.shared.state.install(&adopted)?;
+        let log_time = meta::log_time(&view)?;
+        Ok((view, log_time))
     }
 
     fn install(&self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> io::Result<()> {
@@ -235,12 +242,12 @@ impl StateMachine {
             )));
         }
         match self.switch_to(&snapshot) {
-            Ok(view) => {
+            Ok((view, log_time)) => {
                 let applied = view.revision().0;
                 if let Err(fault) = self.shared.denials.replaced(&view, applied) {
                     return Err(self.shared.set_fault(fault.to_string()));
                 }
-                self.shared.publish(&view, &[]);
+                self.shared.publish(&view, &[], log_time);
                 if let Some(observer) = &self.applying.observer {
                     observer.state_replaced(&view);
                 }

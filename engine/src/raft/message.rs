@@ -245,6 +245,10 @@ pub struct SnapshotChunk {
 }
 
 /// An answer between peers. The numbers are part of the protocol.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "an answer is encoded where it is made; none is kept"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Answer {
     /// The node cannot answer: it failed, stops, or is not started.
@@ -485,6 +489,13 @@ pub enum WriteAnswer {
         #[n(0)]
         reason: String,
     },
+    /// Certainly not proposed: the leader takes no writes for now.
+    #[n(30)]
+    Paused {
+        /// Why, and what to do.
+        #[n(0)]
+        reason: String,
+    },
 }
 
 /// What the leader answers to a change of the membership.
@@ -552,7 +563,7 @@ mod tests {
     use raft3d_core::command::DeniedEntry;
     use raft3d_core::state::digest::Digest;
 
-    use super::super::api::Role;
+    use super::super::api::{ClockStatus, DiskStatus, Role};
     use super::super::types::{LeaderId, Membership};
     use super::*;
 
@@ -655,6 +666,8 @@ mod tests {
                 },
                 recorded: true,
             }],
+            clock: ClockStatus::default(),
+            disk: DiskStatus::default(),
             warnings: vec!["the address differs".to_owned()],
         };
         let checkpoints = vec![CheckpointDigest {
@@ -680,6 +693,9 @@ mod tests {
                     WriteAnswer::NotNow,
                     WriteAnswer::Stopped {
                         reason: "an alarm".to_owned(),
+                    },
+                    WriteAnswer::Paused {
+                        reason: "the clock".to_owned(),
                     },
                 ],
             },

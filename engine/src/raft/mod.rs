@@ -4,9 +4,11 @@ mod absences;
 pub mod api;
 pub mod bootstrap;
 mod clock;
+mod clock_duty;
 mod commit_notice;
 mod crowd;
 mod denials;
+pub mod disk;
 mod duties;
 mod encoding;
 pub mod frame;
@@ -34,6 +36,7 @@ mod snapshot_transfer;
 mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
+mod time;
 pub mod told;
 mod touch;
 pub mod transport;
@@ -43,4 +46,5 @@ mod upgrade;
 mod write;
 
 pub use node::Node;
+pub use time::Clock;
 pub use types::{Incarnation, Member, NodeId, Proposal, TypeConfig};

@@ -3,6 +3,7 @@
 //! `write.rs`, `read.rs`, `membership.rs` and `bootstrap.rs` hold the calls; `service.rs` answers
 //! peers; `duties.rs` is what a node does unasked.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use super::absences::Absences;
 use super::api::NodeStatus;
 use super::clock::StampClock;
+use super::disk::DiskWatch;
 use super::group::Groups;
 use super::health::Health;
 use super::log_handle::LogHandle;
@@ -32,6 +34,7 @@ use super::processes::Processes;
 use super::read::ReadRounds;
 use super::snapshot_transfer::Receiver;
 use super::standing::Standing;
+use super::time::Clock;
 use super::told::Told;
 use super::touch::Touch;
 use super::transport::Transport;
@@ -46,9 +49,6 @@ pub const WRITES_IN_FLIGHT_MAX: usize = 4_096;
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long Raft may take to show its state after it was started.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A clock: milliseconds since the Unix epoch.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Raft's timing (Raft, 5.6), in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,11 @@ pub struct NodeOptions {
     pub bootstrap: Option<Bootstrap>,
     /// The clock that stamps entries.
     pub clock: Clock,
+    /// An operator says that the clock is right as it is at this start.
+    pub trust_clock: bool,
+    /// With less room than this on the data folder's disk the node takes no writes, bytes; none looks
+    /// at nothing but the disk's own word.
+    pub disk_reserve_bytes: Option<u64>,
     /// Version of the program, for people.
     pub version: String,
 }
@@ -167,6 +172,7 @@ pub(super) struct Inner {
     pub(super) touch: Touch,
     pub(super) processes: Processes,
     pub(super) clock: StampClock,
+    pub(super) disk: DiskWatch,
     pub(super) told: Told,
     pub(super) absences: Absences,
 }
@@ -230,8 +236,9 @@ impl Node {
         wait_until_shown(&raft).await?;
         let (read_rounds, read_queue) = ReadRounds::new();
         let (groups, write_queue) = Groups::new();
-        let clock = StampClock::new(Arc::clone(&options.clock));
-        clock.saw_log_time(meta::log_time_ms(&machine.view())?);
+        let clock = StampClock::new(Arc::clone(&options.clock), options.trust_clock);
+        clock.saw_log_time(machine.log_time());
+        let disk = DiskWatch::new(parts.data_dir.path().to_owned(), options.disk_reserve_bytes);
         let inner = Arc::new(Inner {
             options,
             member,
@@ -258,6 +265,7 @@ impl Node {
             touch: Touch::default(),
             processes: Processes::default(),
             clock,
+            disk,
             told: Told::default(),
             absences: Absences::default(),
         });
@@ -288,6 +296,7 @@ impl Node {
     pub fn status(&self) -> NodeStatus {
         let inner = &self.inner;
         let metrics = inner.metrics();
+        inner.look_at_log_time();
         let view = inner.machine.view();
         NodeStatus {
             node_id: self.id(),
@@ -306,6 +315,8 @@ impl Node {
             engine_epoch_newest: inner.epochs.newest,
             not_ready: self.not_ready(&metrics),
             denied: inner.machine.denials().status(),
+            clock: inner.clock.status(),
+            disk: inner.disk.status(&inner.log.health()),
             warnings: self.warnings(),
         }
     }
@@ -337,6 +348,7 @@ impl Node {
     pub async fn halt(&self) {
         self.inner.stopping.send_replace(true);
         self.inner.machine.denials().stop();
+        self.inner.machine.close();
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "Raft did not stop cleanly");
         }
@@ -351,7 +363,17 @@ impl Node {
         if metrics.state != ServerState::Leader {
             return;
         }
-        let Some(to) = best_successor(&metrics) else {
+        let others = metrics.membership_config.voter_ids();
+        self.hand_over_to(timeout, &others.collect()).await;
+    }
+
+    /// The same to one of `to`.
+    pub(super) async fn hand_over_to(&self, timeout: Duration, to: &BTreeSet<NodeId>) {
+        let metrics = self.inner.metrics();
+        if metrics.state != ServerState::Leader {
+            return;
+        }
+        let Some(to) = best_successor(&metrics, to) else {
             return;
         };
         if self.inner.raft.trigger().transfer_leader(to).await.is_err() {
@@ -398,21 +420,16 @@ impl Inner {
         self.clock.now_ms()
     }
 
-    /// The time that the leader will compare a deadline with, as far as this node knows. By a clock
-    /// of its own that lags, every write that it forwards would seem to come late; by one that lags
-    /// behind the log's time, every write at all.
+    /// The time that the leader will compare a deadline with, as far as this node knows.
     pub(super) fn cluster_now_ms(&self) -> u64 {
-        let leaders_ms = self.now_ms().saturating_add(self.health.leader_ahead_ms());
-        self.clock.not_before_log_time(leaders_ms)
+        self.look_at_log_time();
+        let leads = self.current_leader() == Some(self.options.node_id);
+        self.clock.leader_log_time_ms(leads)
     }
 
     /// Notes how far the log's time is.
     pub(super) fn look_at_log_time(&self) {
-        match meta::log_time_ms(&self.machine.view()) {
-            Ok(ms) => self.clock.saw_log_time(ms),
-            // Whoever applies the next entry meets it too, and stops the node.
-            Err(fault) => tracing::error!(%fault, "the log's time cannot be read"),
-        }
+        self.clock.saw_log_time(self.machine.log_time());
     }
 
     /// Why the node is closed for good, if it is.
@@ -478,13 +495,13 @@ async fn wait_until_shown(raft: &Raft<TypeConfig, StateMachine>) -> Result<(), S
     }
 }
 
-/// The voter other than the leader that has most of the log.
-fn best_successor(metrics: &RaftMetrics<TypeConfig>) -> Option<NodeId> {
+/// The voter of `among`, other than the leader, that has most of the log.
+fn best_successor(metrics: &RaftMetrics<TypeConfig>, among: &BTreeSet<NodeId>) -> Option<NodeId> {
     let replication = metrics.replication.as_ref()?;
     metrics
         .membership_config
         .voter_ids()
-        .filter(|id| *id != metrics.id)
+        .filter(|id| *id != metrics.id && among.contains(id))
         .filter_map(|id| Some((replication.get(&id)?.as_ref()?.index, id)))
         .max()
         .map(|(_, id)| id)

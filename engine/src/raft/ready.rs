@@ -16,19 +16,22 @@ use super::types::{NodeId, TypeConfig};
 type Metrics = RaftMetrics<TypeConfig>;
 
 /// Why a node is not ready, in the order in which they are told: the first that applies.
-const REASONS: [fn(&Node, &Metrics) -> Option<String>; 6] = [
+const REASONS: [fn(&Node, &Metrics) -> Option<String>; 8] = [
     |node, _| node.inner.unavailable(),
     not_bootstrapped,
     not_known,
     without_leader,
     out_of_touch,
     |node, _| node.inner.health.alarm(),
+    |node, _| node.inner.disk.alarm(&node.inner.log.health()),
+    writes_wait,
 ];
 
 /// What an operator has to look at although the node serves.
-const WARNINGS: [fn(&Node) -> Vec<String>; 2] = [
+const WARNINGS: [fn(&Node) -> Vec<String>; 3] = [
     |node| node.inner.standing.warnings(Instant::now()),
     doubled_members,
+    clock_warnings,
 ];
 
 impl Node {
@@ -122,6 +125,30 @@ fn out_of_touch(node: &Node, metrics: &Metrics) -> Option<String> {
              reached one another"
         )
     })
+}
+
+/// Why the leader takes no writes although it could commit them, as far as this node knows.
+fn writes_wait(node: &Node, metrics: &Metrics) -> Option<String> {
+    let clock = &node.inner.clock;
+    if let Some(reason) = clock.not_compared() {
+        return Some(reason);
+    }
+    if metrics.current_leader == Some(node.id()) {
+        let reason = clock.known_waits()?;
+        return Some(format!("this node leads and takes no writes: {reason}"));
+    }
+    let (leader, reason) = (metrics.current_leader?, clock.leader_waits()?);
+    Some(format!("node {leader} leads and takes no writes: {reason}"))
+}
+
+/// What a clock that is off, or log time that lies in the future, asks of an operator.
+fn clock_warnings(node: &Node) -> Vec<String> {
+    let clock = node.inner.clock.status();
+    let leads = node.inner.current_leader() == Some(node.id());
+    let alarm = clock.alarm();
+    let waits = clock.waits.filter(|_| !leads);
+    let waits = waits.map(|reason| format!("this node would stamp no writes: {reason}"));
+    waits.into_iter().chain(alarm).collect()
 }
 
 fn doubled_members(node: &Node) -> Vec<String> {

@@ -240,6 +240,12 @@ impl Node {
 
     async fn answer_append(&self, append: AppendEntriesRequest<TypeConfig>) -> Answer {
         self.inner.touch.heard(Instant::now());
+        let log = self.inner.log.health();
+        let refused = self.inner.disk.refuses_appends(&log);
+        // A heartbeat costs the log nothing.
+        if let Some(reason) = refused.filter(|_| !append.entries.is_empty()) {
+            return Answer::Failed { reason };
+        }
         match self.inner.raft.append_entries(append).await {
             Ok(response) => Answer::Append(match response {
                 AppendEntriesResponse::Success => AppendAnswer::Success,
@@ -280,7 +286,9 @@ impl Node {
 
     async fn answer_transfer(&self, ask: TransferAsk) -> Answer {
         // It could not propose anything.
-        if self.inner.health.may_not_propose() {
+        let disk = self.inner.disk.alarm(&self.inner.log.health());
+        let may_not = self.inner.health.may_not_propose() || disk.is_some();
+        if may_not || self.inner.clock.waits().is_some() {
             return Answer::Transfer { taken: false };
         }
         let request = TransferLeaderRequest::new(ask.from, ask.to, ask.last_log_id);
@@ -303,6 +311,8 @@ impl Node {
 
     pub(super) fn status_answer(&self) -> StatusAnswer {
         let checkpoints = self.inner.machine.checkpoints();
+        // The asker compares clocks: one that has just jumped is to say so.
+        let _ = self.inner.clock.waits();
         StatusAnswer {
             status: self.status(),
             clock_ms: self.inner.now_ms(),

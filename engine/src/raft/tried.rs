@@ -12,6 +12,8 @@ use super::write::Try;
 pub(super) struct Tried {
     request_id: RequestId,
     perhaps_proposed: bool,
+    /// Why the leader takes no writes for now, if the last try met that.
+    paused: Option<String>,
 }
 
 impl Tried {
@@ -19,11 +21,13 @@ impl Tried {
         Self {
             request_id,
             perhaps_proposed: false,
+            paused: None,
         }
     }
 
     /// What the client is told after one more try; none if it is worth another one.
     pub(super) fn after(&mut self, tried: Try) -> Option<Result<WriteOutcome, WriteError>> {
+        self.paused = None;
         let certain = match tried {
             Try::Done(outcome) if !is_of_this_try_alone(&outcome) => return Some(Ok(outcome)),
             Try::Done(outcome) => Ok(outcome),
@@ -31,6 +35,10 @@ impl Tried {
             Try::Refused(reason) => Err(WriteError::Unavailable { reason }),
             Try::Stopped(reason) => Err(WriteError::Stopped { reason }),
             Try::NotProposed => return None,
+            Try::Paused(reason) => {
+                self.paused = Some(reason);
+                return None;
+            }
             Try::Unknown => {
                 self.perhaps_proposed = true;
                 return None;
@@ -51,8 +59,19 @@ impl Tried {
         match closed {
             _ if self.perhaps_proposed => self.unknown(),
             Some(reason) => WriteError::Unavailable { reason },
-            None => WriteError::NoLeader,
+            None => match &self.paused {
+                Some(reason) => WriteError::Paused {
+                    reason: reason.clone(),
+                },
+                None => WriteError::NoLeader,
+            },
         }
+    }
+
+    /// Whether more tries are not worth a client's time, once it has had some patience: the leader
+    /// takes no writes, and certainly nothing was done.
+    pub(super) const fn may_give_up(&self) -> bool {
+        self.paused.is_some() && !self.perhaps_proposed
     }
 
     fn unknown(&self) -> WriteError {
@@ -129,6 +148,7 @@ mod tests {
             (Try::Overloaded, false),
             (Try::Refused("it does not decode".to_owned()), false),
             (Try::Stopped("an alarm".to_owned()), false),
+            (Try::Paused("a clock".to_owned()), false),
             (Try::Unknown, false),
         ]
     }
@@ -168,7 +188,7 @@ mod tests {
     #[test]
     fn what_was_certainly_not_proposed_is_told_at_once() {
         for (next, _) in tries() {
-            let worth_another = matches!(next, Try::NotProposed | Try::Unknown);
+            let worth_another = matches!(next, Try::NotProposed | Try::Paused(_) | Try::Unknown);
             let mut tried = Tried::not_yet(RequestId::new("r-1"));
             assert_eq!(tried.after(next).is_none(), worth_another);
         }

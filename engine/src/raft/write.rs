@@ -28,6 +28,9 @@ use crate::bounds::ENTRY_BYTES_MAX;
 /// Between two tries while there is no leader or it does not answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
+/// For how long a leader that takes no writes is asked again: another one may take over.
+const PAUSED_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Where a write that is to be proposed comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -42,6 +45,7 @@ pub(super) enum Origin {
     clippy::large_enum_variant,
     reason = "nearly every value is the large one"
 )]
+#[derive(Clone)]
 pub(super) enum Try {
     Done(WriteOutcome),
     /// Certainly not proposed; ask another node, or this one later.
@@ -52,6 +56,8 @@ pub(super) enum Try {
     Refused(String),
     /// Certainly not proposed: this alarm stops all writes.
     Stopped(String),
+    /// Certainly not proposed: the leader takes no writes for now, for this reason.
+    Paused(String),
     /// Perhaps proposed.
     Unknown,
 }
@@ -109,6 +115,7 @@ impl Node {
         deadline: Instant,
     ) -> Result<WriteOutcome, WriteError> {
         let mut tries = Tried::not_yet(request_id);
+        let impatient = Instant::now() + PAUSED_PATIENCE;
         loop {
             let tried = self.inner.groups.try_once(envelope.clone(), deadline);
             let tried = tried.await;
@@ -120,7 +127,8 @@ impl Node {
                 return told;
             }
             let closed = self.inner.closed_by();
-            if closed.is_none() && Instant::now() + RETRY_PAUSE < deadline {
+            let gives_up = tries.may_give_up() && Instant::now() >= impatient;
+            if closed.is_none() && !gives_up && Instant::now() + RETRY_PAUSE < deadline {
                 tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
@@ -172,16 +180,18 @@ impl Node {
             tries.known.extend(stopped);
             return tries;
         }
-        let clock_jumped = self.inner.clock.jumped();
-        if clock_jumped {
-            tracing::warn!(
-                "this node's clock has jumped; nothing is stamped before it is compared"
-            );
-        }
-        if clock_jumped || self.inner.health.may_not_propose() {
+        self.inner.look_at_log_time();
+        let not_now = if self.inner.health.may_not_propose() {
+            Some(Try::NotProposed)
+        } else {
+            let log = self.inner.log.health();
+            let disk = || self.inner.disk.refuses_writes(&log);
+            self.inner.clock.waits().or_else(disk).map(Try::Paused)
+        };
+        if let Some(not_now) = not_now {
             tries
                 .known
-                .extend(writes.iter().map(|_| Some(Try::NotProposed)));
+                .extend(writes.iter().map(|_| Some(not_now.clone())));
             return tries;
         }
         let now_ms = self.inner.clock.stamp_ms();
@@ -297,6 +307,7 @@ impl From<Try> for WriteAnswer {
             Try::Overloaded => Self::Overloaded,
             Try::Refused(reason) => Self::Refused { reason },
             Try::Stopped(reason) => Self::Stopped { reason },
+            Try::Paused(reason) => Self::Paused { reason },
             Try::Unknown => Self::Unknown,
         }
     }
@@ -310,6 +321,7 @@ impl From<WriteAnswer> for Try {
             WriteAnswer::Unknown => Self::Unknown,
             WriteAnswer::Refused { reason } => Self::Refused(reason),
             WriteAnswer::Stopped { reason } => Self::Stopped(reason),
+            WriteAnswer::Paused { reason } => Self::Paused(reason),
             WriteAnswer::NotNow => Self::NotProposed,
         }
     }

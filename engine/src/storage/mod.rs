@@ -5,5 +5,6 @@ pub(crate) mod denied_file;
 pub(crate) mod files;
 pub mod log;
 pub mod newer;
+pub mod room;
 pub mod snapshot;
 pub mod state;

@@ -16,5 +16,6 @@ mod format;
 mod model;
 #[path = "../common/random.rs"]
 mod random;
+mod room;
 mod suite;
 mod support;

@@ -106,6 +106,10 @@ pub struct Tune {
     pub clock_offset_ms: i64,
     /// By how much more the clocks of the nodes that were started with it are wrong now.
     pub clock_jump_ms: Arc<AtomicI64>,
+    /// Whether an operator vouches for the clocks of the nodes that are started with it.
+    pub trust_clock: bool,
+    /// With less room on the disk a node takes no writes.
+    pub disk_reserve_bytes: Option<u64>,
     pub bootstrap: bool,
     pub checkpoint_ms: u64,
     /// Where the logs are on a disk that can lose what was not synced.
@@ -160,6 +164,8 @@ impl Default for Tune {
             log_entries_kept: 1_000,
             clock_offset_ms: 0,
             clock_jump_ms: Arc::default(),
+            trust_clock: false,
+            disk_reserve_bytes: None,
             bootstrap: true,
             checkpoint_ms: 10_000,
             power: None,
@@ -325,6 +331,8 @@ impl Cluster {
                 (now.as_millis() as u64)
                     .saturating_add_signed(offset + jump.load(Ordering::Relaxed))
             }),
+            trust_clock: self.tune.trust_clock,
+            disk_reserve_bytes: self.tune.disk_reserve_bytes,
             version: "test".to_owned(),
         }
     }

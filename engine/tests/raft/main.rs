@@ -13,6 +13,7 @@ mod bounds;
 mod clocks;
 mod cluster;
 mod denied;
+mod disks;
 mod epochs;
 mod failover;
 mod fencing;

@@ -86,6 +86,7 @@ type Labels = Vec<(&'static str, String)>;
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.node(&mut encoder)?;
+        self.times(&mut encoder)?;
         self.verdicts(&mut encoder)?;
         self.denials(&mut encoder)?;
         self.failures(&mut encoder)?;
@@ -106,6 +107,11 @@ impl Figures {
                 is_ready,
             ),
             ("leader", "Whether this node is the leader", is_leader),
+            (
+                "clock_trusted",
+                "Whether this node would stamp entries with its clock",
+                u64::from(status.clock.waits.is_none()),
+            ),
             ("term", "Raft term", status.term),
             (
                 "last_log_index",
@@ -138,6 +144,40 @@ impl Figures {
             gauge.encode_gauge(&value)?;
         }
         Ok(())
+    }
+
+    /// Times of this node, and what its disk has left.
+    fn times(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let clock = &self.status.clock;
+        let gauges = [
+            (
+                "log_time_ahead",
+                "By how much log time is ahead of this node's clock with the offset",
+                clock.log_time_ahead_ms(),
+            ),
+            (
+                "clock_offset",
+                "By how much log time is set ahead of the leaders' clocks",
+                clock.offset_ms,
+            ),
+            (
+                "log_oldest_unsynced",
+                "How long the oldest write to this node's log has waited for its sync",
+                self.status.disk.oldest_unsynced_ms,
+            ),
+        ];
+        for (name, help, ms) in gauges {
+            let (unit, kind) = (Some(&Unit::Seconds), MetricType::Gauge);
+            let mut gauge = encoder.encode_descriptor(name, help, unit, kind)?;
+            gauge.encode_gauge(&seconds(ms))?;
+        }
+        let Some(free) = self.status.disk.free_bytes else {
+            return Ok(());
+        };
+        let help = "Bytes that are free on the disk of this node's data folder";
+        let (unit, kind) = (Some(&Unit::Bytes), MetricType::Gauge);
+        let mut gauge = encoder.encode_descriptor("disk_free", help, unit, kind)?;
+        gauge.encode_gauge(&free)
     }
 
     fn policy(&self, module: ModuleDigest) -> Labels {
@@ -247,6 +287,15 @@ impl Figures {
         labels.push(("export", export.name().to_owned()));
         labels
     }
+}
+
+/// Milliseconds as seconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "what is shown need not be exact beyond 2^53"
+)]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1_000.0
 }
 
 /// Sum and buckets of a histogram in a larger unit.

@@ -4,6 +4,7 @@
 //! build a [`Command`] and show what came of it; every rule is checked where entries are applied.
 
 mod classic;
+mod clock;
 mod cluster;
 mod decisions;
 mod docs;
@@ -162,6 +163,13 @@ pub(crate) fn calls() -> Vec<Call> {
             post(ruleset::rollback),
         ),
         read("/api/v1/cluster", get(cluster::show)),
+        read("/api/v1/cluster/clock", get(clock::show)),
+        Call {
+            method: Method::PUT,
+            path: "/api/v1/cluster/clock",
+            body: Json,
+            handler: put(clock::adjust),
+        },
         write("/api/v1/cluster/members", Json, post(cluster::add_member)),
         write(
             "/api/v1/cluster/members/{id}/promote",

@@ -234,6 +234,7 @@ impl Problem {
             WriteError::Overloaded => Self::new(Kind::Overloaded, text),
             WriteError::Unavailable { .. } => Self::new(Kind::Unavailable, text),
             WriteError::Stopped { .. } => Self::new(Kind::WritesStopped, text),
+            WriteError::Paused { .. } => Self::new(Kind::WritesPaused, text),
             WriteError::TooLarge { .. } => Self::new(Kind::BodyTooLarge, text),
             WriteError::OutcomeUnknown { request_id } => {
                 let origin = if client_key {

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::calls::{Call, Fate, Jobs};
 use crate::canary;
 use crate::history::{
-    Consistency, EventFacts, EventWhat, Facts, Finals, NodeFinals, Op, PrinterFacts, Refusal,
+    Consistency, EventFacts, EventWhat, Facts, Finals, LedgerWay, NodeFinals, Op, PrinterFacts,
+    Refusal,
 };
 use crate::shop::{RULESET, Shop};
 use crate::verdict::{Court, Verdict};
@@ -200,10 +201,14 @@ fn unanswered(
                 }
             }
             EventWhat::PrinterCreated(id) | EventWhat::FilamentCreated(id) => {
-                let asked = unknown
+                let all = unknown
                     .iter()
-                    .find_map(|call| named(call.op, &event.what, id));
-                let op = asked.ok_or_else(|| nobody("row", id))?;
+                    .filter_map(|call| named(call.op, &event.what, id));
+                // Several may have asked for a spool; the ledger tells how full it was.
+                let loaded = loaded_mg(finals, id);
+                let op = (all.clone().find(|op| loads(op) == loaded))
+                    .or_else(|| all.clone().next())
+                    .ok_or_else(|| nobody("row", id))?;
                 let shown = Facts::Printer(PrinterFacts { id: id.clone() });
                 shop.write(&op, &shown, event.revision)?;
             }
@@ -223,6 +228,22 @@ fn who_made<'a>(id: &str, unknown: &[&Call<'a>], finals: &Finals) -> Option<&'a 
     let named = |op: &&Op| matches!(op, Op::CreateJob { id: Some(own), .. } if own == id);
     // Several may have asked for that id; the row tells whose it is.
     asked().find(tagged).or_else(|| asked().find(named))
+}
+
+/// How full a spool was when it was made, as the ledger has it.
+fn loaded_mg(finals: &Finals, id: &str) -> Option<u64> {
+    let mut lines = finals.iter().flat_map(|node| node.ledger.iter().flatten());
+    lines
+        .find(|line| line.filament == id && line.way == LedgerWay::Loaded)
+        .map(|line| line.amount_mg)
+}
+
+/// How full the spool is to be that it makes.
+fn loads(op: &Op) -> Option<u64> {
+    match op {
+        Op::CreateFilament { remaining_mg, .. } => Some(*remaining_mg),
+        _ => None,
+    }
 }
 
 /// The request, if it made the printer or filament that the event tells of, with its id.

@@ -22,8 +22,8 @@ use raft3d_core::{
 use raft3d_engine::policy::tally::PolicyTallies;
 use raft3d_engine::policy::{AloudHost, ModuleReport, Trial, inspect};
 use raft3d_engine::raft::api::{
-    ClusterStatus, MembershipError, NodeStatus, ReadError, ReadOptions, Role, WriteError,
-    WriteOutcome, WriteRequest,
+    ClockStatus, ClusterStatus, DiskStatus, MembershipError, NodeStatus, ReadError, ReadOptions,
+    Role, WriteError, WriteOutcome, WriteRequest,
 };
 use raft3d_engine::raft::readiness::NotCompiled;
 use raft3d_engine::raft::{Incarnation, Member, NodeId};
@@ -344,6 +344,8 @@ impl Backend for ShopNode {
             engine_epoch_newest: 1,
             denied: Vec::new(),
             not_ready: None,
+            clock: ClockStatus::default(),
+            disk: DiskStatus::default(),
             warnings: Vec::new(),
         }
     }

@@ -267,6 +267,8 @@ impl World {
                 let now_ms = EPOCH_MS + world.clock.now_ms();
                 now_ms.saturating_add_signed(of.skew_ms.load(Ordering::Relaxed))
             }),
+            trust_clock: false,
+            disk_reserve_bytes: None,
             version: "simulation".to_owned(),
         }
     }

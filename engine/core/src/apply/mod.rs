@@ -5,6 +5,7 @@
 
 mod activate_ruleset;
 mod activation;
+mod adjust_clock;
 mod bootstrap;
 mod config;
 mod create_filament;
@@ -143,6 +144,7 @@ fn run(tx: &mut Tx<'_>, command: &Command, host: &dyn PolicyHost, epochs: Epochs
         Command::Bootstrap(command) => bootstrap::run(tx, command, host, epochs),
         Command::RaiseEpoch(command) => raise_epoch::run(tx, *command, epochs),
         Command::RecordDenied(entry) => record_denied::run(tx, entry),
+        Command::AdjustClock(command) => adjust_clock::run(tx, command),
         Command::Checkpoint => Ok(Accepted::Done),
     }
 }

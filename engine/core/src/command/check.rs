@@ -3,11 +3,12 @@
 
 use raft3d_sdk::Grams;
 
-use super::{Actor, CreateFilament, CreateJob, CreatePrinter, Labels, SetJobStatus};
+use super::{Actor, AdjustClock, CreateFilament, CreateJob, CreatePrinter, Labels, SetJobStatus};
 use crate::ids::RequestId;
 use crate::limits::{
-    ACTOR_BYTES_MAX, DENSITY_MG_PER_CM3_MAX, DIAMETER_UM_MAX, GENERATED_ID_PREFIX, ID_BYTES_MAX,
-    LABEL_BYTES_MAX, LABELS_MAX, REQUEST_ID_BYTES_MAX, STATE_NAME_BYTES_MAX, TEXT_BYTES_MAX,
+    ACTOR_BYTES_MAX, CLOCK_OFFSET_MS_MAX, DENSITY_MG_PER_CM3_MAX, DIAMETER_UM_MAX,
+    GENERATED_ID_PREFIX, ID_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, REQUEST_ID_BYTES_MAX,
+    STATE_NAME_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use crate::rejection::{Rejection, RejectionKind};
 
@@ -122,6 +123,18 @@ pub fn set_job_status(command: &SetJobStatus) -> Checked {
     length("/status", &command.status, STATE_NAME_BYTES_MAX)?;
     if let Some(used) = command.used {
         grams("/used_weight_in_grams", used)?;
+    }
+    reason(command.reason.as_deref())
+}
+
+/// Fields of [`AdjustClock`].
+///
+/// # Errors
+/// The first field at fault.
+pub fn adjust_clock(command: &AdjustClock) -> Checked {
+    if command.offset_ms > CLOCK_OFFSET_MS_MAX {
+        let message = format!("offset_ms must not exceed {CLOCK_OFFSET_MS_MAX}");
+        return Err(invalid("/offset_ms", message));
     }
     reason(command.reason.as_deref())
 }

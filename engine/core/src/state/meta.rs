@@ -67,6 +67,41 @@ pub struct Totals {
     /// Until this time no expired one of those is looked for.
     #[n(16)]
     pub answers_expire_from_ms: u64,
+    /// The last adjustment of the clock; none before the first one.
+    #[n(30)]
+    pub clock: Option<ClockOffset>,
+}
+
+/// By how much log time is set ahead of the leaders' clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ClockOffset {
+    /// Milliseconds that a leader adds to its clock before it stamps.
+    #[n(0)]
+    pub ms: u64,
+    /// Log index of the adjustment; 0 before the first one.
+    #[n(1)]
+    pub revision: Revision,
+}
+
+/// Log time, and how it is to go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogTime {
+    /// The latest `proposed_at_ms` of any applied entry, milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// How far it is set ahead of the leaders' clocks.
+    pub offset: ClockOffset,
+}
+
+impl Totals {
+    /// Log time, and how it is to go on.
+    #[must_use]
+    pub fn log_time(&self) -> LogTime {
+        LogTime {
+            now_ms: self.log_time_ms,
+            offset: self.clock.unwrap_or_default(),
+        }
+    }
 }
 
 /// The totals; all zero before the first entry.
@@ -119,4 +154,12 @@ pub fn epoch(rows: &dyn ReadRows) -> Result<u32, LocalFault> {
 /// A fault of this replica's store.
 pub fn log_time_ms(rows: &dyn ReadRows) -> Result<u64, LocalFault> {
     Ok(totals(rows)?.log_time_ms)
+}
+
+/// Log time, and how it is to go on.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn log_time(rows: &dyn ReadRows) -> Result<LogTime, LocalFault> {
+    Ok(totals(rows)?.log_time())
 }

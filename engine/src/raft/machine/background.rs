@@ -104,7 +104,7 @@ fn flush_when_asked(shared: &Shared, asked: &Receiver<()>) {
         if !shared.state.is_flush_due() {
             continue;
         }
-        if let Err(error) = shared.state.flush() {
+        if let Err(error) = shared.when_there_is_room("the state", || shared.state.flush()) {
             return stop_replica(shared, "writing the state failed", &error);
         }
     }

@@ -6,7 +6,7 @@ use openraft::storage::ApplyResponder;
 use raft3d_core::command::{Command, DeniedEntry};
 use raft3d_core::event::Event;
 use raft3d_core::state::digest::Digest;
-use raft3d_core::state::meta::{self, Totals};
+use raft3d_core::state::meta::{self, LogTime, Totals};
 use raft3d_core::state::rulesets::DecodedRuleset;
 use raft3d_core::{
     Envelope, Epochs, Judge, LocalFault, ModuleDigest, Outcome, PolicyHost, Rejection,
@@ -82,6 +82,8 @@ pub(super) struct Effects {
     pub(super) denied: Vec<DeniedEntry>,
     /// Earlier entries of which the log now records that they are denied.
     pub(super) recorded: Vec<DeniedEntry>,
+    /// As of the chunk's last entry.
+    pub(super) log_time: LogTime,
     answers: Vec<(Responder, Applied)>,
     modules: Vec<(ModuleDigest, Vec<u8>)>,
     events: Vec<Event>,
@@ -150,6 +152,7 @@ impl Applying {
                 .extend(responder.map(|responder| (responder, applied)));
         }
         totals.put(&mut rows)?;
+        effects.log_time = totals.now.log_time();
         head.digest = rows.digest(head.digest)?;
         Ok(AppliedChunk {
             known: rows.into_known(),

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use raft3d_core::state::digest::Digest;
+use raft3d_core::state::meta::LogTime;
 use raft3d_core::state::modules;
 use raft3d_core::{LocalFault, ModuleDigest, Revision};
 
@@ -14,8 +16,10 @@ use super::{ApplyObserver, Denials};
 use crate::raft::api::DeniedStatus;
 use crate::runtime::watch;
 use crate::storage::snapshot::{IncomingSnapshot, SnapshotError, SnapshotHandle, SnapshotStore};
-use crate::storage::state::{StateError, StateStore, StateView};
+use crate::storage::state::{ROOM_PAUSE, StateError, StateStore, StateView};
 
+/// Between two tries to write on a full disk.
+const ROOM_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Checkpoints that are remembered for comparison with other nodes.
 const CHECKPOINTS_KEPT_MAX: usize = 16;
 
@@ -34,6 +38,7 @@ pub(super) struct Shared {
     pub(super) denials: Arc<Denials>,
     applied: watch::Sender<Revision>,
     checkpoints: Mutex<VecDeque<Checkpoint>>,
+    log_time: Mutex<LogTime>,
     fault: OnceLock<String>,
     observer: Option<Arc<dyn ApplyObserver>>,
 }
@@ -44,6 +49,7 @@ impl Shared {
         snapshots: SnapshotStore,
         denials: Arc<Denials>,
         observer: Option<Arc<dyn ApplyObserver>>,
+        log_time: LogTime,
     ) -> Self {
         let (applied, _) = watch::channel(state.view().revision());
         Self {
@@ -52,6 +58,7 @@ impl Shared {
             denials,
             applied,
             checkpoints: Mutex::new(VecDeque::new()),
+            log_time: Mutex::new(log_time),
             fault: OnceLock::new(),
             observer,
         }
@@ -59,7 +66,8 @@ impl Shared {
 
     /// Tells who waits that `view` is visible. Clients are answered after this, so that one who
     /// reads what it wrote waits for nothing.
-    pub(super) fn publish(&self, view: &StateView, checkpoints: &[Checkpoint]) {
+    pub(super) fn publish(&self, view: &StateView, checkpoints: &[Checkpoint], log_time: LogTime) {
+        *self.log_time.lock().unwrap_or_else(PoisonError::into_inner) = log_time;
         if !checkpoints.is_empty() {
             let mut kept = self
                 .checkpoints
@@ -73,6 +81,34 @@ impl Shared {
         self.applied.send_replace(view.revision());
     }
 
+    /// Writes something; while the disk is full, tries again and says so. What is written so long is
+    /// in memory or in the log. Gives up when the node stops.
+    pub(super) fn when_there_is_room<T>(
+        &self,
+        what: &str,
+        write: impl Fn() -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        let mut told = false;
+        loop {
+            let error = match write() {
+                Err(error) if error.is_full() && !self.state.is_closing() => error,
+                done => {
+                    if told && done.is_ok() {
+                        tracing::info!(what, "there is room on the disk again");
+                    }
+                    return done;
+                }
+            };
+            if !std::mem::replace(&mut told, true) {
+                tracing::error!(what, %error, "the disk is full; it is tried again");
+            }
+            let again = Instant::now() + ROOM_PAUSE_MAX;
+            while Instant::now() < again && !self.state.is_closing() {
+                std::thread::sleep(ROOM_PAUSE);
+            }
+        }
+    }
+
     /// Writes a snapshot of `view`, without pushing aside those who apply.
     ///
     /// Invariant: the table files reach at least as far as a snapshot that is current. The log may
@@ -80,8 +116,10 @@ impl Shared {
     /// at the next start (test `a_snapshot_is_never_ahead_of_the_table_files`).
     pub(super) fn build_snapshot(&self, view: &StateView) -> Result<SnapshotHandle, StateError> {
         let built = nicely(|| {
-            self.state.flush()?;
-            self.snapshots.build(view).map_err(StateError::from)
+            self.when_there_is_room("a snapshot", || {
+                self.state.flush()?;
+                self.snapshots.build(view).map_err(StateError::from)
+            })
         });
         let built = built.map_err(|error| LocalFault::Runtime(error.to_string()))?;
         if let Err(StateError::Snapshot(error @ SnapshotError::DigestMismatch { .. })) = &built {
@@ -128,6 +166,16 @@ impl StateHandle {
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<Revision> {
         self.shared.applied.subscribe()
+    }
+
+    /// Log time as of the newest revision, and how it is to go on.
+    #[must_use]
+    pub fn log_time(&self) -> LogTime {
+        *self
+            .shared
+            .log_time
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last checkpoints that were applied since the start, oldest first.
@@ -186,6 +234,11 @@ impl StateHandle {
         if let Some(observer) = &self.shared.observer {
             observer.module_wanted(module, &|| modules::bytes(&self.view(), module).ok()?);
         }
+    }
+
+    /// From now on nothing waits for room on the disk.
+    pub(in crate::raft) fn close(&self) {
+        self.shared.state.close();
     }
 
     /// Loses what is in memory alone when the state machine is dropped, as a kill does; otherwise

@@ -33,5 +33,5 @@ pub use disk::{Disk, RealDisk};
 pub use error::LogError;
 pub use options::LogOptions;
 pub use reader::LogReader;
-pub use shared::LogStats;
+pub use shared::{LogHealth, LogStats};
 pub use store::LogStore;

@@ -19,6 +19,9 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 pub const QUEUE_ENTRIES_MAX: usize = 65_536;
 /// Appends wait while this many bytes are queued.
 pub const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Whoever may refuse gives nothing more to a log in which this part of the queue is taken: an append
+/// that waits for the queue keeps Raft from everything else.
+const BACKLOG_PART: usize = 4;
 /// Bytes of entries kept in memory that are in a segment already.
 pub const CACHE_BYTES_MAX: usize = 4 << 20;
 /// A read that may answer less answers at most this many bytes, unless one entry is larger.
@@ -79,6 +82,16 @@ impl LogOptions {
         let overhead = FRAME_HEADER_BYTES + FRAME_ALIGN_BYTES + 2 * CHECKPOINT_BYTES_MAX;
         let room = self.segment_bytes - SEGMENT_HEADER_BYTES;
         usize::try_from(room).unwrap_or(usize::MAX) - overhead
+    }
+
+    /// Entries that are queued when nothing more should be given to the log.
+    pub(super) fn backlog_entries(&self) -> usize {
+        (self.queue_entries_max / BACKLOG_PART).max(1)
+    }
+
+    /// The same in bytes.
+    pub(super) fn backlog_bytes(&self) -> usize {
+        (self.queue_bytes_max / BACKLOG_PART).max(1)
     }
 
     /// Checks the ranges.

@@ -4,13 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::error::LogError;
 use super::segment::{self, Segment};
 use super::shared::Shared;
+use crate::storage::room;
 
 /// Jobs that may wait. A purge of more segments than this is held up by their removal.
 const JOBS_MAX: usize = 64;
+/// Between two tries while the disk is full.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks whether the log is being closed meanwhile.
+const CLOSING_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 enum Job {
@@ -123,7 +129,9 @@ fn run(
     for job in todo {
         match job {
             Job::Make(ordinal) => {
-                let made = Segment::create(dir, ordinal, shared.options.segment_bytes)?;
+                let Some(made) = make(dir, shared, ordinal)? else {
+                    return Ok(());
+                };
                 if done.send(made).is_err() {
                     return Ok(());
                 }
@@ -137,4 +145,37 @@ fn run(
         }
     }
     Ok(())
+}
+
+/// Makes a segment; while the disk is full, tries again and says so. None if the log is closed before
+/// there is room.
+fn make(dir: &Path, shared: &Shared, ordinal: u64) -> Result<Option<Segment>, LogError> {
+    let mut told = false;
+    loop {
+        match Segment::create(dir, ordinal, shared.options.segment_bytes) {
+            Err(LogError::Io { what, path, error }) if room::is_full(&error) => {
+                // What is there of it would keep others from the little room that there is.
+                let _ = std::fs::remove_file(segment::unfinished_path(dir));
+                let said = format!("cannot {what} {}: {error}", path.display());
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!("{said}; the log goes on by itself when there is room");
+                }
+                shared.lock().no_room = Some(said);
+            }
+            made => {
+                if told {
+                    tracing::info!("there is room for the log again");
+                }
+                shared.lock().no_room = None;
+                return made.map(Some);
+            }
+        }
+        let again = Instant::now() + ROOM_PAUSE;
+        while Instant::now() < again {
+            if shared.lock().closing {
+                return Ok(None);
+            }
+            thread::sleep(CLOSING_PAUSE);
+        }
+    }
 }

@@ -55,12 +55,17 @@ pub(super) fn segment_path(dir: &Path, ordinal: u64) -> PathBuf {
     dir.join(format!("{ordinal:016}.{EXTENSION}"))
 }
 
+/// Where a segment is made, under another name.
+pub(super) fn unfinished_path(dir: &Path) -> PathBuf {
+    dir.join(UNFINISHED)
+}
+
 /// Ordinals of the segments in `dir`, ascending. Removes what an unfinished creation left.
 ///
 /// # Errors
 /// The folder cannot be read.
 pub(super) fn list(dir: &Path) -> Result<Vec<u64>, LogError> {
-    let unfinished = dir.join(UNFINISHED);
+    let unfinished = unfinished_path(dir);
     if unfinished.exists() {
         fs::remove_file(&unfinished).map_err(LogError::io("remove", &unfinished))?;
     }
@@ -93,7 +98,7 @@ impl Segment {
     /// # Errors
     /// A file operation failed.
     pub(super) fn create(dir: &Path, ordinal: u64, bytes: u64) -> Result<Self, LogError> {
-        let unfinished = dir.join(UNFINISHED);
+        let unfinished = unfinished_path(dir);
         let path = segment_path(dir, ordinal);
         let salt = random_salt(&unfinished)?;
         let mut file = OpenOptions::new()

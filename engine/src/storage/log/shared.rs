@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use openraft::storage::IOFlushed;
 use tokio::sync::{Notify, oneshot, watch};
@@ -95,6 +96,17 @@ pub(super) enum Waits {
     Rests,
 }
 
+/// How the writer keeps up with what it is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogHealth {
+    /// How long the oldest write has waited for its sync; none if nothing waits.
+    pub oldest_unsynced: Option<Duration>,
+    /// So much waits that nothing more should be given to it.
+    pub is_backlogged: bool,
+    /// What the disk said that has no room for the next segment.
+    pub no_room: Option<String>,
+}
+
 /// The log as readers see it: with everything that was asked for, synced or not.
 #[derive(Default)]
 pub(super) struct State {
@@ -113,6 +125,12 @@ pub(super) struct State {
     /// No calls any more; the writer ends once the queue is empty.
     pub(super) closing: bool,
     pub(super) writer_waits: Waits,
+    /// When the oldest of what is queued came.
+    pub(super) queued_since: Option<Instant>,
+    /// When the oldest of what the writer is writing came.
+    pub(super) writing_since: Option<Instant>,
+    /// What the disk said that has no room for the next segment.
+    pub(super) no_room: Option<String>,
     pub(super) fault: Option<Arc<LogError>>,
 }
 
@@ -128,9 +146,21 @@ impl State {
 
     /// Queues `op`.
     pub(super) fn push(&mut self, op: Op) {
+        self.queued_since.get_or_insert_with(Instant::now);
         self.queue_bytes += op.bytes();
         self.queue_entries += op.entries();
         self.queue.push_back(op);
+    }
+
+    /// How the writer keeps up.
+    pub(super) fn health(&self, options: &LogOptions) -> LogHealth {
+        let since = self.writing_since.or(self.queued_since);
+        LogHealth {
+            oldest_unsynced: since.map(|since| since.elapsed()),
+            is_backlogged: self.queue_entries >= options.backlog_entries()
+                || self.queue_bytes >= options.backlog_bytes(),
+            no_room: self.no_room.clone(),
+        }
     }
 
     /// Takes entries after `after` out of sight.

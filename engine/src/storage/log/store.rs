@@ -17,7 +17,7 @@ use super::options::LogOptions;
 use super::preparer::Preparer;
 use super::reader::LogReader;
 use super::recovery::{Recovered, recover};
-use super::shared::{Entries, LogStats, Op, Shared, State, Waits, stopped};
+use super::shared::{Entries, LogHealth, LogStats, Op, Shared, State, Waits, stopped};
 use super::tip::next_index;
 use super::writer::Writer;
 use crate::bounds;
@@ -128,6 +128,13 @@ impl LogStore {
     #[must_use]
     pub fn fault(&self) -> watch::Receiver<Option<Arc<LogError>>> {
         self.shared().watch_fault()
+    }
+
+    /// How the writer keeps up.
+    #[must_use]
+    pub fn health(&self) -> LogHealth {
+        let shared = self.shared();
+        shared.lock().health(&shared.options)
     }
 
     /// Counters since the log was opened.

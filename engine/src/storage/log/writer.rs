@@ -127,6 +127,7 @@ impl Writer {
     fn next(&mut self) -> Work {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
+        state.writing_since = None;
         loop {
             if state.fault.is_some() {
                 return Work::End;
@@ -134,6 +135,10 @@ impl Writer {
             if !state.queue.is_empty() {
                 let ops = drain(&mut state, shared.options.batch_bytes_max);
                 let committed = self.take_committed(&mut state, &ops);
+                state.writing_since = state.queued_since.take();
+                if !state.queue.is_empty() {
+                    state.queued_since = Some(Instant::now());
+                }
                 drop(state);
                 shared.space.notify_waiters();
                 return Work::Batch(ops, committed);
@@ -143,6 +148,7 @@ impl Writer {
                 if rested {
                     return Work::End;
                 }
+                state.writing_since = Some(Instant::now());
                 return Work::Idle(self.take_committed(&mut state, &[]));
             }
             let timed_out;
@@ -161,6 +167,7 @@ impl Writer {
             };
             state.writer_waits = Waits::No;
             if timed_out && state.queue.is_empty() && state.fault.is_none() {
+                state.writing_since = Some(Instant::now());
                 return Work::Idle(self.take_committed(&mut state, &[]));
             }
         }

@@ -13,6 +13,7 @@ mod chosen_jobs;
 #[cfg(test)]
 #[path = "../../../tests/common/folders.rs"]
 mod folders;
+mod full;
 #[cfg(test)]
 mod full_disk;
 mod growing;
@@ -54,6 +55,7 @@ use super::newer::NewerFormat;
 use super::snapshot::{SnapshotError, SnapshotHandle};
 use crate::runtime;
 use chosen_jobs::ChosenJobs;
+pub(crate) use full::ROOM_PAUSE;
 use growing::GrowingTables;
 pub(crate) use head::Head;
 use head::{HEAD_KEY, Record, STATE_FORMAT_VERSION};
@@ -186,6 +188,8 @@ pub struct StateStore {
     write_fault: OnceLock<String>,
     /// Set where what is in memory is to be lost, as a power cut loses it.
     abandoned: AtomicBool,
+    /// Set where nobody is to wait for room on the disk any more.
+    closing: AtomicBool,
 }
 
 struct Newest {
@@ -267,6 +271,7 @@ impl StateStore {
             writing: Mutex::new(()),
             write_fault: OnceLock::new(),
             abandoned: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
         })
     }
 
@@ -302,8 +307,7 @@ impl StateStore {
         if newest.pending.bytes() >= 2 * PENDING_BYTES_MAX {
             // The disk is slower than the log: nothing is taken until it has caught up.
             drop(newest);
-            runtime::in_place(|| drop(self.lock_writing()));
-            self.check_written()?;
+            runtime::in_place(|| self.wait_until_written())?;
             newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
         }
         assert_eq!(
@@ -370,6 +374,8 @@ impl StateStore {
                 let head = newest.view.head().clone();
                 newest.show(head);
             }
+            // It stays in memory, and is written when there is room.
+            Err(error) if error.is_full() => {}
             Err(error) => {
                 let message = format!("writing the state to disk failed: {error}");
                 self.write_fault.get_or_init(|| message);

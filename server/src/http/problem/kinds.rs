@@ -154,6 +154,10 @@ kinds! {
         "An alarm stops all writes",
         "Nothing has happened, and no node takes writes; reads go on. The detail names the alarm \
          and the way out, which an operator has to go. Then send it again.";
+    WritesPaused: SERVICE_UNAVAILABLE, "writes-paused",
+        "No writes are taken for now",
+        "Nothing has happened; reads go on. The detail, /readyz and /api/v1/cluster say what stands \
+         in the way and what an operator has to do. Send it again when that is mended.";
     OutcomeUnknown: SERVICE_UNAVAILABLE, "outcome-unknown",
         "The outcome is unknown",
         "It may or may not have happened. Send the same request with Idempotency-Key set to \

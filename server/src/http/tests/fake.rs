@@ -14,6 +14,7 @@ use raft3d_engine::core::command::{Actor, ENVELOPE_VERSION, RequestOrigin};
 use raft3d_engine::core::epoch::EPOCHS;
 use raft3d_engine::core::state::digest::Digest;
 use raft3d_engine::core::state::memory::MemoryRows;
+use raft3d_engine::core::state::meta;
 use raft3d_engine::core::state::rulesets::DecodedRuleset;
 use raft3d_engine::core::{
     ClusterId, Command, Envelope, Evaluation, Judge, LocalFault, ModuleDigest, ModuleSource,
@@ -22,8 +23,9 @@ use raft3d_engine::core::{
 use raft3d_engine::policy::tally::PolicyTallies;
 use raft3d_engine::policy::{AloudHost, ModuleProblem, ModuleReport, Trial};
 use raft3d_engine::raft::api::{
-    ClusterStatus, Consistency, MemberStatus, MembershipError, NodeStatus, ReadError, ReadOptions,
-    Role, WriteError, WriteOutcome, WriteRequest,
+    ClockEvidence, ClockStatus, ClusterStatus, Consistency, DiskStatus, MemberStatus,
+    MembershipError, NodeStatus, ReadError, ReadOptions, Role, WriteError, WriteOutcome,
+    WriteRequest,
 };
 use raft3d_engine::raft::readiness::{LackingVoter, NotCompiled};
 use raft3d_engine::raft::{Incarnation, Member, NodeId};
@@ -142,9 +144,25 @@ struct Inner {
     last_read: Option<Consistency>,
     not_ready: Option<String>,
     warnings: Vec<String>,
+    clock_behind_ms: u64,
     not_compiled: Option<(ModuleDigest, NotCompiled)>,
     membership: Vec<String>,
     tallies: PolicyTallies,
+}
+
+impl Inner {
+    /// The clock shows log time, or less.
+    fn clock(&self) -> ClockStatus {
+        let log = meta::log_time(&self.rows).unwrap();
+        ClockStatus {
+            clock_ms: log.now_ms - log.offset.ms - self.clock_behind_ms,
+            log_time_ms: log.now_ms,
+            offset_ms: log.offset.ms,
+            adjusted_at: log.offset.revision,
+            evidence: ClockEvidence::Confirmed,
+            waits: None,
+        }
+    }
 }
 
 /// The node.
@@ -168,6 +186,7 @@ impl Fake {
             last_read: None,
             not_ready: None,
             warnings: Vec::new(),
+            clock_behind_ms: 0,
             not_compiled: None,
             membership: Vec::new(),
             tallies: PolicyTallies::default(),
@@ -302,7 +321,14 @@ impl Backend for Fake {
             engine_epoch_newest: 1,
             denied: Vec::new(),
             not_ready: inner.not_ready.clone(),
+            clock: inner.clock(),
             warnings: inner.warnings.clone(),
+            disk: DiskStatus {
+                path: "/data".to_owned(),
+                free_bytes: Some(1 << 30),
+                oldest_unsynced_ms: 1_500,
+                alarm: None,
+            },
         }
     }
 
@@ -554,6 +580,11 @@ impl Shop {
         let voters = vec![LackingVoter { node_id: 3, why }];
         let lacking = (module, NotCompiled { voters });
         self.node.inner.lock().unwrap().not_compiled = Some(lacking);
+    }
+
+    /// From now on the node's clock is so much behind log time.
+    pub(crate) fn set_clock_behind(&self, ms: u64) {
+        self.node.inner.lock().unwrap().clock_behind_ms = ms;
     }
 
     pub(crate) fn set_tallies(&self, tallies: PolicyTallies) {

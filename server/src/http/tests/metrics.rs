@@ -50,6 +50,8 @@ async fn metrics_show_the_node_and_its_policies() {
     has("# TYPE raft3d_applied_revision gauge");
     has(&format!("raft3d_applied_revision {}", shop.log_index()));
     has("raft3d_leader 1");
+    has("raft3d_log_oldest_unsynced_seconds 1.5");
+    has("raft3d_disk_free_bytes 1073741824");
     has("raft3d_engine_epoch 1");
     let module = "ab".repeat(32);
     let who = format!(

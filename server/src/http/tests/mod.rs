@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod classic;
+mod clock;
 mod decisions;
 mod docs;
 mod evaluate;

@@ -54,11 +54,15 @@ async fn a_write_without_an_outcome_says_what_to_do() {
     let stopped = WriteError::Stopped {
         reason: "no majority agrees".to_owned(),
     };
+    let paused = WriteError::Paused {
+        reason: "its clock is off".to_owned(),
+    };
     for (error, status, kind) in [
         (stopped, 503, "writes-stopped"),
         (WriteError::NoLeader, 503, "no-leader"),
         (WriteError::Overloaded, 429, "overloaded"),
         (closed, 503, "unavailable"),
+        (paused, 503, "writes-paused"),
         (unknown(), 503, "outcome-unknown"),
     ] {
         shop.fail_write(error);

@@ -1,10 +1,13 @@
 //! The cluster in JSON.
 
 use raft3d_engine::bounds;
-use raft3d_engine::raft::api::{ClusterStatus, DeniedStatus, MemberStatus, NodeStatus, Role};
+use raft3d_engine::raft::api::{
+    ClusterStatus, DeniedStatus, DiskStatus, MemberStatus, NodeStatus, Role,
+};
 use raft3d_engine::raft::{Incarnation, Member, NodeId};
 use serde::Serialize;
 
+use super::clock::ClockV1;
 use crate::http::fields::{Door, Fields};
 use crate::http::problem::Problem;
 
@@ -50,6 +53,8 @@ struct NodeOut<'a> {
     ready: bool,
     not_ready_reason: Option<&'a str>,
     warnings: &'a [String],
+    clock: Option<ClockV1<'a>>,
+    disk: Option<DiskOut<'a>>,
     error: Option<&'a str>,
 }
 
@@ -70,6 +75,26 @@ impl From<&DeniedStatus> for DeniedOut {
             term: denied.entry.term,
             hash: hex::encode(denied.entry.hash),
             recorded: denied.recorded,
+        }
+    }
+}
+
+/// A node's disk.
+#[derive(Debug, Serialize)]
+struct DiskOut<'a> {
+    path: &'a str,
+    free_bytes: Option<u64>,
+    oldest_unsynced_ms: u64,
+    alarm: Option<&'a str>,
+}
+
+impl<'a> From<&'a DiskStatus> for DiskOut<'a> {
+    fn from(status: &'a DiskStatus) -> Self {
+        Self {
+            path: &status.path,
+            free_bytes: status.free_bytes,
+            oldest_unsynced_ms: status.oldest_unsynced_ms,
+            alarm: status.alarm.as_deref(),
         }
     }
 }
@@ -108,6 +133,8 @@ impl<'a> From<&'a MemberStatus> for NodeOut<'a> {
             ready: own.is_some_and(|status| status.not_ready.is_none()),
             not_ready_reason: own.and_then(|status| status.not_ready.as_deref()),
             warnings: own.map_or(&[], |status| &status.warnings),
+            clock: own.map(|status| ClockV1::from(&status.clock)),
+            disk: own.map(|status| DiskOut::from(&status.disk)),
             error: member.status.as_ref().err().map(String::as_str),
         }
     }

@@ -1,5 +1,6 @@
 //! The JSON shapes of the API: what is read from bodies and what is shown.
 
+pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod decision;

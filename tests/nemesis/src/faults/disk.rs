@@ -24,14 +24,16 @@ const NO_ROOM: &str = "No space left on device";
 /// What a node says that sets its state aside. For want of room it must not.
 const DAMAGED: &str = "the state database is damaged";
 
-/// Makes one node's disk ill, and waits until the node has met it. The node may end over it; then
-/// it is started again on a sound one.
+/// Makes one node's disk ill, and waits until the node has met it. The node may end over one that
+/// fails; then it is started again on a sound one.
 #[derive(Debug)]
 pub(super) struct BadDisk {
     ill: Ill,
     place: usize,
     /// What the node had said before, in bytes.
     said: usize,
+    /// It was started again while the disk was ill.
+    restarted: bool,
 }
 
 impl Ill {
@@ -47,8 +49,12 @@ impl Ill {
 
 impl BadDisk {
     fn new(ill: Ill) -> Self {
-        let (place, said) = (0, 0);
-        Self { ill, place, said }
+        Self {
+            ill,
+            place: 0,
+            said: 0,
+            restarted: false,
+        }
     }
 
     pub(super) fn full() -> Self {
@@ -67,6 +73,7 @@ impl BadDisk {
 impl Fault for BadDisk {
     fn inject(&mut self, stage: &mut Stage<'_>) -> Result<String, String> {
         self.place = stage.leader_or_any();
+        self.restarted = false;
         let place = self.place;
         let (room, slow) = (
             stage.rng.below(ROOM_MAX_BYTES),
@@ -113,6 +120,7 @@ impl Fault for BadDisk {
         // Somebody starts it again before there is room.
         stage.fleet.kill9(&[place]);
         stage.fleet.start_nodes(&[place]);
+        self.restarted = true;
         Ok(format!("{what}, where it is started again"))
     }
 
@@ -124,7 +132,8 @@ impl Fault for BadDisk {
             disk.set_syncs_fail(false);
         }
         let mut ready = stage.fleet.wait_ready(&[place], STEP_PATIENCE);
-        let may_end = !matches!(self.ill, Ill::Slow);
+        // Room is waited for by who runs, not by who starts.
+        let may_end = matches!(self.ill, Ill::Fails) || self.restarted;
         if may_end && ready.is_err() && !stage.fleet.runs(place) {
             stage.fleet.kill9(&[place]);
             stage.fleet.start_nodes(&[place]);

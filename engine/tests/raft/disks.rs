@@ -1,0 +1,89 @@
+//! Disks that hang and disks without room: seen, bounded, and left behind without a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft3d_engine::raft::api::WriteError;
+
+use crate::cluster::{Cluster, Tune, accepted, wait_for};
+use crate::power::Power;
+
+/// More than any disk has.
+const TOO_MUCH: Option<u64> = Some(u64::MAX / 4);
+
+fn alarm(cluster: &Cluster, at: usize) -> Option<String> {
+    cluster.node(at).status().not_ready
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_takes_no_writes_and_names_itself_and_reads_go_on() {
+    let mut cluster = Cluster::started(1, Tune::default()).await;
+    accepted(&cluster.printer(0, "before").await.unwrap());
+    cluster.kill(0).await;
+    cluster.tune.disk_reserve_bytes = TOO_MUCH;
+    cluster.start(0).await;
+    wait_for("an alarm", || {
+        alarm(&cluster, 0).is_some_and(|said| said.contains("is full"))
+    })
+    .await;
+    let folder = cluster.slots[0].dir.display().to_string();
+    assert!(alarm(&cluster, 0).unwrap().contains(&folder));
+    let disk = cluster.node(0).status().disk;
+    assert!(disk.free_bytes.is_some() && disk.alarm.is_some());
+    let refused = cluster.printer(0, "refused").await;
+    let Err(WriteError::Paused { reason }) = refused else {
+        panic!("a full disk takes no writes: {refused:?}");
+    };
+    assert!(reason.contains(&folder), "{reason}");
+    assert_eq!(cluster.printers(0).await.unwrap(), ["before"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_with_a_full_disk_hands_over_to_one_with_room() {
+    let mut cluster = Cluster::new(3, Tune::default());
+    for at in 0..3 {
+        cluster.tune.disk_reserve_bytes = (at == 0).then_some(u64::MAX / 4);
+        cluster.start(at).await;
+    }
+    for at in 0..3 {
+        cluster.bootstrap(at).await.unwrap();
+    }
+    for at in 0..3 {
+        let id = format!("through-{at}");
+        accepted(&cluster.printer(at, &id).await.unwrap());
+    }
+    assert_ne!(cluster.leader().await, 0);
+    wait_for("an alarm", || alarm(&cluster, 0).is_some()).await;
+    assert_eq!(cluster.printers(0).await.unwrap().len(), 3, "reads go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_is_seen_and_its_node_leads_no_more() {
+    let power = Arc::new(Power::default());
+    let tune = Tune {
+        power: Some(Arc::clone(&power)),
+        ..Tune::default()
+    };
+    let cluster = Cluster::started(3, tune).await;
+    accepted(&cluster.printer(0, "before").await.unwrap());
+    let leader = cluster.leader().await;
+    power.hold(Some(cluster.slots[leader].dir.clone()));
+    accepted(&cluster.printer(leader, "hanging").await.unwrap());
+    wait_for("an alarm", || {
+        alarm(&cluster, leader).is_some_and(|said| said.contains("hangs"))
+    })
+    .await;
+    let waited = cluster.node(leader).status().disk.oldest_unsynced_ms;
+    assert!(waited > 2_000, "{waited} ms");
+    wait_for("another leader", || {
+        let others = (0..3).find(|at| *at != leader).unwrap();
+        let leads = cluster.node(others).status().leader;
+        leads.is_some_and(|id| id != cluster.node(leader).id())
+    })
+    .await;
+    power.hold(None);
+    wait_for("the disk to be sound", || alarm(&cluster, leader).is_none()).await;
+    tokio::time::timeout(Duration::from_secs(20), cluster.settle())
+        .await
+        .unwrap();
+}

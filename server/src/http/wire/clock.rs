@@ -1,0 +1,53 @@
+//! A node's clock beside the log's, in JSON.
+
+use raft3d_engine::raft::api::ClockStatus;
+use serde::Serialize;
+
+use super::time::TimeOut;
+use crate::http::fields::{Door, Fields};
+use crate::http::problem::Problem;
+
+/// A node's clock beside the log's.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClockV1<'a> {
+    /// Log index of the last adjustment; 0 before the first one.
+    revision: u64,
+    offset_ms: u64,
+    log_time: TimeOut,
+    clock: TimeOut,
+    /// By how much log time is ahead of clock and offset; 0 if it is behind.
+    log_time_ahead_ms: u64,
+    evidence: &'static str,
+    /// Why the node stamps no entries.
+    waits: Option<&'a str>,
+}
+
+impl<'a> From<&'a ClockStatus> for ClockV1<'a> {
+    fn from(status: &'a ClockStatus) -> Self {
+        Self {
+            revision: status.adjusted_at.0,
+            offset_ms: status.offset_ms,
+            log_time: TimeOut(status.log_time_ms),
+            clock: TimeOut(status.clock_ms),
+            log_time_ahead_ms: status.log_time_ahead_ms(),
+            evidence: status.evidence.name(),
+            waits: status.waits.as_deref(),
+        }
+    }
+}
+
+/// How an operator wants the clock adjusted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Adjustment {
+    /// The offset; left out, log time is to go on from where it stands.
+    pub(crate) offset_ms: Option<u64>,
+    pub(crate) reason: Option<String>,
+}
+
+/// Reads the body that adjusts the clock.
+pub(crate) fn read_adjustment(mut body: Fields<'_>) -> Result<Adjustment, Problem> {
+    let offset_ms = body.integer("offset_ms", "(milliseconds, 0 or more)")?;
+    let reason = body.text("reason")?;
+    body.finish(Door::V1)?;
+    Ok(Adjustment { offset_ms, reason })
+}
