@@ -1,8 +1,10 @@
 //! Bad input to every endpoint: a 4xx that names the field, nothing changed, nothing logged above
 //! `warn` (the cluster's end checks that), no node affected.
 
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use raft3d_cluster_tests::{Answer, Client, Cluster, Options};
@@ -461,6 +463,44 @@ fn every_endpoint_refuses_bad_input_and_nothing_changes() {
             .create_printer(&format!("after-{node}"))
             .expect(201);
     }
+}
+
+/// Connections that say nothing, as many as come, shut no member out: the leader is killed
+/// meanwhile, and the others find one another.
+#[test]
+fn silent_strangers_shut_no_member_out() {
+    let mut cluster = Cluster::start("silent-strangers", Options::nodes(3));
+    cluster.client(0).create_printer("before").expect(201);
+    let addrs: Vec<_> = (0..3).map(|node| cluster.peer_addr(node)).collect();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut held = VecDeque::new();
+            while !is_over.load(Ordering::Relaxed) {
+                for addr in &addrs {
+                    // A node that was killed takes none.
+                    held.extend(TcpStream::connect(addr));
+                }
+                while held.len() > 1_200 {
+                    held.pop_front();
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        // Each node has been dialled more often than it has places by now.
+        std::thread::sleep(Duration::from_secs(2));
+        let leader = cluster.leader();
+        cluster.kill9(leader);
+        let follower = (leader + 1) % 3;
+        cluster
+            .client(follower)
+            .create_printer("during")
+            .expect(201);
+        cluster.restart(leader);
+        cluster.client(leader).create_printer("again").expect(201);
+        is_over.store(true, Ordering::Relaxed);
+    });
+    cluster.wait_converged(0);
 }
 
 /// Not HTTP at all, on the clients' port and on the peers'.

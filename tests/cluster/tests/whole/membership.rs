@@ -88,6 +88,37 @@ fn join_promote_transfer_and_remove_under_load() {
         .expect(404);
 }
 
+/// A container without a volume that joins at each start once made a log that its own reader
+/// refused, with the advice to delete it.
+#[test]
+fn learners_are_bounded_the_refusal_says_what_to_do_and_the_log_is_read_again() {
+    let mut cluster = Cluster::start("learners", Options::nodes(1));
+    let client = cluster.client(0);
+    let join = |folder: u8| {
+        let body = json!({
+            "peer_address": format!("nowhere-{folder}.invalid:9000"),
+            "http_address": format!("nowhere-{folder}.invalid:8000"),
+            "incarnation": format!("{folder:032x}"),
+        });
+        client.post("/api/v1/cluster/members", &body)
+    };
+    let ids: Vec<String> = (1..=16)
+        .map(|folder| join(folder).expect(201).json()["id"].to_string())
+        .collect();
+    let refused = join(17).expect(409);
+    assert_eq!(refused.codes(), ["membership-refused"], "{refused}");
+    assert!(refused.text().contains("has 16 learners"), "{refused}");
+    assert!(refused.text().contains("remove one"), "{refused}");
+    let answer = client.delete(&format!("/api/v1/cluster/members/{}", ids[0]));
+    assert!((200..300).contains(&answer.status), "{answer}");
+    join(17).expect(201);
+    cluster.kill9(0);
+    cluster.restart(0);
+    cluster.client(0).create_printer("after").expect(201);
+    let nodes = cluster.client(0).cluster()["nodes"].clone();
+    assert_eq!(nodes.as_array().map(Vec::len), Some(17), "{nodes}");
+}
+
 #[test]
 fn a_wiped_node_is_refused_under_its_old_id_and_welcome_under_a_new_one() {
     let mut cluster = Cluster::start("wiped", Options::nodes(3));
