@@ -136,6 +136,19 @@ impl Command {
             | Self::AdjustClock(_) => false,
         }
     }
+
+    /// Whether operators give it, rather than the shop's clients: it is never refused because too many
+    /// keys are remembered.
+    #[must_use]
+    pub const fn is_operators(&self) -> bool {
+        !matches!(
+            self,
+            Self::CreatePrinter(_)
+                | Self::CreateFilament(_)
+                | Self::CreateJob(_)
+                | Self::SetJobStatus(_)
+        )
+    }
 }
 
 /// An entry that the operators denied (`--deny-at`): its place in the log, and what stands there.

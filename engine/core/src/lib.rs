@@ -10,6 +10,7 @@ pub mod epoch;
 pub mod error;
 pub mod event;
 pub mod ids;
+pub mod key_time;
 pub mod limits;
 pub mod outcome;
 pub mod policy;

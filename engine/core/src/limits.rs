@@ -29,10 +29,37 @@ pub const PRINTERS_MAX: u64 = 1_000_000;
 pub const FILAMENTS_MAX: u64 = 1_000_000;
 /// Most print jobs.
 pub const JOBS_MAX: u64 = 100_000_000;
-/// Most exactly-once records kept at once.
-pub const REQUEST_RECORDS_MAX: u64 = 1_000_000;
-/// How long an id given by a client is remembered, in milliseconds of log time (24 h).
+/// Answers to clients' keys that are kept at once, for verified actors and as many for others. Those
+/// that every share is guaranteed ([`KEYED_RECORDS_GUARANTEED`]) come on top.
+pub const KEYED_RECORDS_MAX: u64 = 2_000_000;
+/// The bytes of these, keys included.
+pub const KEYED_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Answers that every share may keep, however full everything is.
+pub const KEYED_RECORDS_GUARANTEED: u64 = 64;
+/// The bytes of these; the last of them may go beyond.
+pub const KEYED_BYTES_GUARANTEED: u64 = 64 * 1024;
+/// Most actors with a share of their own, verified ones and others each.
+pub const KEYED_ACTORS_MAX: u64 = 4_096;
+/// Shares that all further actors have together, by the hash of their names.
+pub const KEYED_CROWDS: u8 = 64;
+/// How long the answer to a client's key is remembered, in milliseconds of record time (24 h).
 pub const CLIENT_REQUEST_KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
+/// For how long it is remembered at least, however many keys its actor uses, in milliseconds of record
+/// time (15 minutes).
+pub const CLIENT_REQUEST_KEPT_MS_MIN: u64 = 15 * 60 * 1_000;
+/// By how much record time goes on with one entry at most, in milliseconds: a clock that jumps ahead
+/// does not forget everything at once. Not less than what a refused client is told to wait.
+pub const RECORD_TIME_STEP_MS_MAX: u64 = CLIENT_REQUEST_KEPT_MS_MIN;
+/// By how much record time goes on with one entry at least, in microseconds: a clock that stands still
+/// keeps nothing for ever. No cluster applies entries faster than that, so it is never ahead.
+pub const RECORD_TIME_STEP_US_MIN: u64 = 50;
+/// A key's own time that is further ahead of log time tells nothing, in milliseconds.
+pub const KEY_AHEAD_MS_MAX: u64 = 60 * 60 * 1_000;
+/// Answers to ids that nodes minted are forgotten so many entries later, also if log time stands still.
+pub const MINTED_REQUEST_KEPT_ENTRIES_MAX: u64 = 1_000_000;
+/// For how long a client may ask again under an id that a node minted for it, in milliseconds: older
+/// ones of that form are taken for the client's own keys.
+pub const MINTED_REQUEST_TOLD_MS: u64 = 24 * 60 * 60 * 1_000;
 /// An id minted by a node is remembered this many times the request's time to its deadline, or
 /// longer ([`MINTED_REQUEST_KEPT_MS_MIN`]).
 pub const MINTED_REQUEST_KEPT_FACTOR: u64 = 2;
@@ -49,6 +76,8 @@ pub const EVENTS_KEPT_MAX: u64 = 10_000;
 pub const DECISIONS_KEPT_DEFAULT: u64 = 200_000;
 /// Most decision records that a ruleset may keep.
 pub const DECISIONS_KEPT_MAX: u64 = 1_000_000;
+/// Bytes of decision records that are kept, however many a ruleset keeps.
+pub const DECISIONS_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Days of log time for which decision records are kept where a ruleset does not say it.
 pub const DECISIONS_DAYS_DEFAULT: u64 = 30;
 /// Most days of log time for which a ruleset may keep decision records.

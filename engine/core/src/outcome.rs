@@ -22,6 +22,17 @@ pub enum Response {
     Rejected(#[n(0)] Rejection),
 }
 
+impl Response {
+    /// What is kept of it for retries under a client's key.
+    #[must_use]
+    pub(crate) fn remembered(&self) -> Self {
+        match self {
+            Self::Accepted(accepted) => Self::Accepted(accepted.clone()),
+            Self::Rejected(rejection) => Self::Rejected(rejection.remembered()),
+        }
+    }
+}
+
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Accepted {
@@ -59,4 +70,7 @@ pub struct Outcome {
     pub response: Response,
     /// For the event stream; none for a retry.
     pub events: Vec<Event>,
+    /// Since when this actor's keys are certain, log time in milliseconds: what was asked under one then
+    /// or later is remembered. 0 since ever; none if a node chose the request's id.
+    pub certain_since_ms: Option<u64>,
 }

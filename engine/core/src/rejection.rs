@@ -5,6 +5,11 @@ use raft3d_sdk::DenyClass;
 
 use crate::ids::{BindingId, ModuleDigest};
 
+/// What is kept of a refusal's message, in bytes of UTF-8.
+const REMEMBERED_MESSAGE_BYTES_MAX: usize = 200;
+/// What is kept of a module's name in it, in bytes of UTF-8.
+const REMEMBERED_NAME_BYTES_MAX: usize = 64;
+
 /// What kind of rejection it is. The numbers are replicated and never reused; the server maps each
 /// to one problem type and status in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -56,7 +61,7 @@ pub enum RejectionKind {
     /// A cap of the state is reached (409).
     #[n(14)]
     LimitReached,
-    /// The cap of exactly-once records is reached (429).
+    /// The actor's share of remembered keys is full, and none may be forgotten yet (429).
     #[n(15)]
     TooManyRequests,
     /// A kept ruleset revision names the module (409).
@@ -71,6 +76,9 @@ pub enum RejectionKind {
     /// The cluster is not bootstrapped yet (503).
     #[n(19)]
     NotBootstrapped,
+    /// The key may have been used before, and its answer be forgotten (409).
+    #[n(20)]
+    KeyTooOld,
 }
 
 /// Which policy said no.
@@ -117,6 +125,9 @@ pub struct Rejection {
     #[n(4)]
     #[cbor(default)]
     pub details: Vec<String>,
+    /// After so many milliseconds another try is of use, if that is known.
+    #[n(40)]
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Rejection {
@@ -129,6 +140,24 @@ impl Rejection {
             field: None,
             policy: None,
             details: Vec::new(),
+            retry_after_ms: None,
+        }
+    }
+
+    /// What is kept of it for retries under a client's key: it did nothing, so it may not cost much. The
+    /// kind, the field and who said no are the same; the message may be cut, and `details` are told
+    /// once.
+    #[must_use]
+    pub fn remembered(&self) -> Self {
+        let policy = self.policy.clone().map(|policy| PolicyRefusal {
+            module_name: cut(&policy.module_name, REMEMBERED_NAME_BYTES_MAX),
+            ..policy
+        });
+        Self {
+            message: cut(&self.message, REMEMBERED_MESSAGE_BYTES_MAX),
+            policy,
+            details: Vec::new(),
+            ..self.clone()
         }
     }
 
@@ -138,4 +167,15 @@ impl Rejection {
         self.field = Some(field.into());
         self
     }
+}
+
+/// The beginning of a text that is longer than `bytes_max`, with a mark.
+fn cut(text: &str, bytes_max: usize) -> String {
+    const MARK: &str = "\u{2026}";
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let room = bytes_max.saturating_sub(MARK.len());
+    let end = text.floor_char_boundary(room);
+    format!("{}{MARK}", text.get(..end).unwrap_or_default())
 }

@@ -6,11 +6,13 @@
 //! binary; anything less (a damaged file, one copied from another node, one put there by somebody
 //! with write access to a backup) is compiled anew.
 
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use raft3d_core::ModuleDigest;
@@ -18,10 +20,13 @@ use wasmtime::{Engine, Module};
 
 use super::gas::GAS_TABLE_VERSION;
 use super::instrument::INSTRUMENTATION_VERSION;
+use super::runtime::lock;
 
-/// Files kept; beyond it the ones written longest ago go when the cache is opened. Twice the
-/// modules that a cluster may hold, for an upgrade in between.
+/// Files kept; beyond it those go that were used longest ago, and none of the cluster's modules while
+/// the node runs. Twice the modules that a cluster may hold, for an upgrade in between.
 const FILES_MAX: usize = 512;
+/// Bytes kept in them, in the same way: a refused or repeated upload leaves its code behind.
+const BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Largest file read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Length of the key and of a MAC, in bytes.
@@ -34,6 +39,9 @@ const TEMPORARY_EXTENSION: &str = "tmp";
 pub(crate) struct CodeCache {
     dir: PathBuf,
     secret: [u8; KEY_BYTES],
+    bytes_max: u64,
+    /// What the cluster's modules are kept under, those that were asked for last at the end.
+    wanted: Mutex<VecDeque<CodeKey>>,
 }
 
 /// Under what a module's native code is kept.
@@ -94,6 +102,8 @@ impl CodeCache {
         let cache = Self {
             dir: dir.to_owned(),
             secret,
+            bytes_max: BYTES_MAX,
+            wanted: Mutex::default(),
         };
         cache.clear()?;
         Ok(cache)
@@ -107,29 +117,61 @@ impl CodeCache {
         Ok(Self {
             dir: dir.to_owned(),
             secret: read_secret(&dir.join(KEY_FILE))?.unwrap_or(unknown),
+            bytes_max: BYTES_MAX,
+            wanted: Mutex::default(),
         })
     }
 
     fn clear(&self) -> io::Result<()> {
-        let mut kept = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            let extension = path.extension().and_then(|text| text.to_str());
-            if extension == Some(TEMPORARY_EXTENSION) {
+            if path.extension().and_then(|text| text.to_str()) == Some(TEMPORARY_EXTENSION) {
                 fs::remove_file(&path)?;
-            } else if extension == Some(CODE_EXTENSION) {
-                let written = path
-                    .metadata()?
-                    .modified()
-                    .unwrap_or(SystemTime::UNIX_EPOCH);
-                kept.push((written, path));
             }
         }
-        kept.sort();
-        let excess = kept.len().saturating_sub(FILES_MAX);
-        kept.iter()
-            .take(excess)
-            .try_for_each(|(_, path)| fs::remove_file(path))
+        self.trim()
+    }
+
+    /// Notes that the cluster has the module: its code stays, whatever is compiled meanwhile.
+    pub(crate) fn want(&self, key: CodeKey) {
+        let mut wanted = lock(&self.wanted);
+        wanted.retain(|other| *other != key);
+        wanted.push_back(key);
+        if wanted.len() > FILES_MAX {
+            wanted.pop_front();
+        }
+    }
+
+    /// Deletes what was used longest ago, until the rest is within the limits.
+    fn trim(&self) -> io::Result<()> {
+        let wanted: HashSet<PathBuf> = {
+            let wanted = lock(&self.wanted);
+            wanted.iter().map(|key| self.path(*key)).collect()
+        };
+        let (mut files, mut bytes, mut unwanted) = (0_usize, 0_u64, Vec::new());
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().and_then(|text| text.to_str()) != Some(CODE_EXTENSION) {
+                continue;
+            }
+            let about = path.metadata()?;
+            files += 1;
+            bytes = bytes.saturating_add(about.len());
+            if !wanted.contains(&path) {
+                let used = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                unwanted.push((used, path, about.len()));
+            }
+        }
+        unwanted.sort();
+        for (_, path, len) in unwanted {
+            if files <= FILES_MAX && bytes <= self.bytes_max {
+                break;
+            }
+            fs::remove_file(&path)?;
+            files = files.saturating_sub(1);
+            bytes = bytes.saturating_sub(len);
+        }
+        Ok(())
     }
 
     fn path(&self, key: CodeKey) -> PathBuf {
@@ -147,6 +189,8 @@ impl CodeCache {
     /// The module kept under `key`; none where there is none that is sound.
     pub(crate) fn load(&self, key: CodeKey, engine: &Engine) -> Option<Module> {
         let file = File::open(self.path(key)).ok()?;
+        // It was used now. If that cannot be noted, it only looks older than it is.
+        let _ = file.set_modified(SystemTime::now());
         let mut bytes = Vec::new();
         file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
         let (mac, code) = bytes.split_first_chunk::<KEY_BYTES>()?;
@@ -167,7 +211,8 @@ impl CodeCache {
         file.write_all(code)?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
-        File::open(&self.dir)?.sync_all()
+        File::open(&self.dir)?.sync_all()?;
+        self.trim()
     }
 }
 
@@ -301,6 +346,39 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert_ne!(CodeCache::open(dir.path()).unwrap().secret, first);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    /// Uploads that are refused in the end, or sent again and again in another form, leave code behind.
+    #[test]
+    fn the_cache_is_bounded_while_it_runs_and_keeps_the_cluster_s_modules() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cache = CodeCache::open(dir.path()).unwrap();
+        let code = vec![7; 1_000];
+        cache.bytes_max = 5 * (1_000 + KEY_BYTES as u64);
+        let key = |n: u8| CodeKey([n; 32]);
+        let there = |cache: &CodeCache, n: u8| cache.path(key(n)).exists();
+        let written = |cache: &CodeCache, n: u8, second: u64| {
+            let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
+            let file = File::open(cache.path(key(n))).unwrap();
+            file.set_modified(at).unwrap();
+        };
+        for n in 0..2 {
+            cache.want(key(n));
+            cache.store(key(n), &code).unwrap();
+            written(&cache, n, 0);
+        }
+        for n in 2..40 {
+            cache.store(key(n), &code).unwrap();
+            written(&cache, n, u64::from(n));
+            let kept = (0..=n).filter(|n| there(&cache, *n)).count();
+            assert!(kept <= 5, "{kept} files after {n}");
+            assert!(there(&cache, 0) && there(&cache, 1) && there(&cache, n));
+        }
+        assert_eq!((2..40).filter(|n| there(&cache, *n)).count(), 3);
+        // The one that was used last stays.
+        cache.load(key(37), &Engine::default());
+        cache.store(key(50), &code).unwrap();
+        assert!(there(&cache, 37) && !there(&cache, 38));
     }
 
     #[test]

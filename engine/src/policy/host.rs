@@ -187,6 +187,7 @@ impl WasmHost {
     /// [`LocalFault::Compile`] where this node cannot compile it; a module that breaks a static
     /// limit is no error, its evaluations deny.
     pub fn prefetch(&self, module: ModuleDigest, bytes: &[u8]) -> Result<(), LocalFault> {
+        self.cache.want(CodeKey::new(module, self.runtime.engine()));
         self.load(module, || Ok(Some(bytes.to_vec()))).map(|_| ())
     }
 
@@ -221,6 +222,7 @@ impl WasmHost {
             module: module.to_string(),
             detail,
         };
+        self.cache.want(CodeKey::new(module, self.runtime.engine()));
         if let Some(ready) = self.ready_from_disk(module) {
             return Ok(Some(ready));
         }

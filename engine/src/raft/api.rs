@@ -39,6 +39,9 @@ pub struct WriteOutcome {
     /// For the client.
     #[n(2)]
     pub response: Response,
+    /// As in [`Outcome`](raft3d_core::Outcome).
+    #[n(40)]
+    pub certain_since_ms: Option<u64>,
 }
 
 /// Why a write has no outcome.

@@ -524,6 +524,7 @@ mod tests {
                 revision: Revision(1),
                 replayed: false,
                 response: Response::Accepted(Accepted::Done),
+                certain_since_ms: None,
             })
         };
         let bytes = encoding::encoded_bytes(&done());

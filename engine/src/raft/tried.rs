@@ -90,6 +90,7 @@ fn is_of_this_try_alone(outcome: &WriteOutcome) -> bool {
     match rejection.kind {
         RejectionKind::DeadlineExceeded
         | RejectionKind::TooManyRequests
+        | RejectionKind::KeyTooOld
         | RejectionKind::NotBootstrapped => !outcome.replayed,
         // Remembered, or the same for every copy whenever its turn comes.
         RejectionKind::InvalidField
@@ -123,6 +124,7 @@ mod tests {
             revision: Revision(7),
             replayed,
             response,
+            certain_since_ms: None,
         }
     }
 
@@ -143,6 +145,7 @@ mod tests {
             (rejected(RejectionKind::RequestMismatch), true),
             (rejected(RejectionKind::DeadlineExceeded), false),
             (rejected(RejectionKind::TooManyRequests), false),
+            (rejected(RejectionKind::KeyTooOld), false),
             (rejected(RejectionKind::NotBootstrapped), false),
             (Try::NotProposed, false),
             (Try::Overloaded, false),

@@ -264,6 +264,7 @@ impl Tries {
                     revision: outcome.revision,
                     replayed: outcome.replayed,
                     response: outcome.response,
+                    certain_since_ms: outcome.certain_since_ms,
                 }),
                 // Invariant: every command has an outcome (`every_write_has_an_outcome`).
                 None => Try::Unknown,

@@ -83,7 +83,10 @@ pub(super) async fn set_job_status(
 fn refusal(problem: Problem) -> Response {
     let status = match problem.status() {
         status if status == StatusCode::NOT_FOUND => status,
-        status if status.is_client_error() && problem.kind() != Kind::Overloaded => {
+        status
+            if status.is_client_error()
+                && !matches!(problem.kind(), Kind::Overloaded | Kind::TooManyKeys) =>
+        {
             StatusCode::BAD_REQUEST
         }
         _ => return problem.into_response(),

@@ -2,6 +2,8 @@
 //!
 //! What a policy is asked on this replica is counted here, by replica: each evaluates every entry.
 
+mod fill;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -23,6 +25,7 @@ use raft3d_engine::raft::api::{Consistency, NodeStatus, ReadOptions, Role};
 use super::limits::READ_TIME_MAX;
 use super::problem::Problem;
 use super::{App, reply};
+use fill::Fill;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const NS_PER_S: f64 = 1e9;
@@ -31,11 +34,12 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
     let status = app.backend.status();
     let tallies = app.backend.policy_tallies();
     let applied = status.applied;
-    let names = names_of(&app, &tallies).await;
+    let (names, fill) = of_state(&app, &tallies).await;
     let figures = Figures {
         status,
         tallies,
         names,
+        fill,
     };
     let mut registry = Registry::with_prefix("raft3d");
     registry.register_collector(Box::new(figures));
@@ -44,8 +48,12 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
     Ok(reply::of_now(CONTENT_TYPE, applied, Body::from(text)))
 }
 
-/// The names that modules give themselves. A node that cannot say them has metrics all the same.
-async fn names_of(app: &App, tallies: &PolicyTallies) -> BTreeMap<ModuleDigest, String> {
+/// The names that modules give themselves, and how full the state is. A node that cannot say it has
+/// metrics all the same.
+async fn of_state(
+    app: &App,
+    tallies: &PolicyTallies,
+) -> (BTreeMap<ModuleDigest, String>, Option<Fill>) {
     let digests: Vec<_> = tallies
         .costs
         .iter()
@@ -56,8 +64,10 @@ async fn names_of(app: &App, tallies: &PolicyTallies) -> BTreeMap<ModuleDigest, 
         min_revision: None,
         timeout: READ_TIME_MAX,
     };
-    let read = app.read(options, move |rows| Ok(look_up(rows, &digests)));
-    read.await.map(|(_, names)| names).unwrap_or_default()
+    let read = app.read(options, move |rows| {
+        Ok((look_up(rows, &digests), Some(Fill::read(rows)?)))
+    });
+    read.await.map(|(_, both)| both).unwrap_or_default()
 }
 
 fn look_up(rows: &dyn ReadRows, digests: &[ModuleDigest]) -> BTreeMap<ModuleDigest, String> {
@@ -73,6 +83,8 @@ struct Figures {
     status: NodeStatus,
     tallies: PolicyTallies,
     names: BTreeMap<ModuleDigest, String>,
+    /// None where it could not be read.
+    fill: Option<Fill>,
 }
 
 impl fmt::Debug for Figures {
@@ -87,6 +99,9 @@ impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.node(&mut encoder)?;
         self.times(&mut encoder)?;
+        if let Some(fill) = &self.fill {
+            fill.encode(&mut encoder)?;
+        }
         self.verdicts(&mut encoder)?;
         self.denials(&mut encoder)?;
         self.failures(&mut encoder)?;

@@ -238,14 +238,17 @@ pub(crate) struct Written {
     pub(crate) revision: Revision,
     pub(crate) replayed: bool,
     pub(crate) accepted: Accepted,
+    certain_since_ms: Option<u64>,
 }
 
 impl Written {
-    /// `response` with the mark of a stored answer, where it is one.
+    /// `response` with the mark of a stored answer, if it is one, and what the client is to know of its
+    /// keys.
     pub(crate) fn mark(&self, mut response: Response) -> Response {
         if self.replayed {
             reply::mark_replayed(response.headers_mut());
         }
+        reply::insert_certain_since(response.headers_mut(), self.certain_since_ms);
         response
     }
 
@@ -271,15 +274,18 @@ impl App {
         let outcome = self.backend.write(request).await;
         let outcome = outcome.map_err(|error| Problem::from_write(error, client_key))?;
         let (revision, replayed) = (outcome.revision, outcome.replayed);
+        let certain_since_ms = outcome.certain_since_ms;
         match outcome.response {
             Answer::Accepted(accepted) => Ok(Written {
                 revision,
                 replayed,
                 accepted,
+                certain_since_ms,
             }),
             Answer::Rejected(rejection) => Err(Problem::from(rejection)
                 .revision(revision)
-                .replayed(replayed)),
+                .replayed(replayed)
+                .certain_since(certain_since_ms)),
         }
     }
 

@@ -4,6 +4,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use raft3d_engine::core::state::window::ResumeError;
 use raft3d_engine::core::{LocalFault, Rejection, RejectionKind, Revision};
 use raft3d_engine::policy::ModuleProblem;
 use raft3d_engine::raft::api::{MembershipError, ReadError, WriteError};
@@ -11,7 +12,7 @@ use raft3d_engine::raft::readiness::NotCompiled;
 use raft3d_engine::sdk::DenyClass;
 use serde_json::{Map, Value};
 
-use super::reply::{insert_revision, mark_replayed};
+use super::reply::{insert_certain_since, insert_revision, mark_replayed};
 
 mod kinds;
 
@@ -30,6 +31,8 @@ pub(crate) struct Problem {
     revision: Option<Revision>,
     replayed: bool,
     members: Map<String, Value>,
+    retry_after_s: u64,
+    certain_since_ms: Option<u64>,
 }
 
 impl Problem {
@@ -41,6 +44,8 @@ impl Problem {
             revision: None,
             replayed: false,
             members: Map::new(),
+            retry_after_s: RETRY_AFTER_S,
+            certain_since_ms: None,
         }
     }
 
@@ -112,6 +117,12 @@ impl Problem {
         self.replayed
     }
 
+    /// The same, with the time since when the client's keys are certain, log time in milliseconds.
+    pub(crate) fn certain_since(mut self, certain_since_ms: Option<u64>) -> Self {
+        self.certain_since_ms = certain_since_ms;
+        self
+    }
+
     /// What kind of problem it is.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
@@ -159,7 +170,7 @@ impl IntoResponse for Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s));
         }
         if let Some(revision) = self.revision {
             insert_revision(headers, revision);
@@ -167,6 +178,7 @@ impl IntoResponse for Problem {
         if self.replayed {
             mark_replayed(headers);
         }
+        insert_certain_since(headers, self.certain_since_ms);
         response
     }
 }
@@ -190,6 +202,9 @@ impl From<Rejection> for Problem {
                 .with("hook", policy.hook)
                 .with("code", policy.code)
                 .with("message", rejection.message);
+        }
+        if let Some(ms) = rejection.retry_after_ms {
+            problem.retry_after_s = ms.div_ceil(1_000).max(RETRY_AFTER_S);
         }
         if !rejection.details.is_empty() {
             problem = problem.with("details", rejection.details);
@@ -217,7 +232,8 @@ fn rejection_kind(kind: RejectionKind, illegal: bool) -> Kind {
         RejectionKind::RequestMismatch => Kind::RequestMismatch,
         RejectionKind::DeadlineExceeded => Kind::DeadlineExceeded,
         RejectionKind::LimitReached => Kind::LimitReached,
-        RejectionKind::TooManyRequests => Kind::Overloaded,
+        RejectionKind::TooManyRequests => Kind::TooManyKeys,
+        RejectionKind::KeyTooOld => Kind::KeyTooOld,
         RejectionKind::ModuleInUse => Kind::ModuleInUse,
         RejectionKind::ActivationBlocked => Kind::ActivationBlocked,
         RejectionKind::AlreadyBootstrapped => Kind::AlreadyBootstrapped,
@@ -295,6 +311,17 @@ impl From<ModuleProblem> for Problem {
                 .with("max", used.max);
         }
         out
+    }
+}
+
+impl From<ResumeError> for Problem {
+    fn from(error: ResumeError) -> Self {
+        match error {
+            ResumeError::Gone(gone) => Self::new(Kind::Gone, gone.to_string())
+                .with("oldest", gone.oldest.map(|oldest| oldest.0))
+                .with("deleted_to", gone.deleted_to.0),
+            ResumeError::Fault(fault) => fault.into(),
+        }
     }
 }
 

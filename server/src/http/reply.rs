@@ -7,11 +7,24 @@ use raft3d_engine::core::Revision;
 use serde::Serialize;
 
 use super::problem::Problem;
+use super::wire::time::TimeOut;
 
 /// The revision of the state that an answer speaks of.
 pub(crate) const REVISION: HeaderName = HeaderName::from_static("raft3d-revision");
 /// There and `true` where the answer is the stored one of an earlier try.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Since when the keys of the actor who asks are certain (RFC 3339): what was asked under one then or
+/// later is remembered.
+pub(crate) const CERTAIN_SINCE: HeaderName = HeaderName::from_static("raft3d-keys-certain-since");
+
+/// Puts that time into `headers`, log time in milliseconds; nothing if the client chose no key.
+pub(crate) fn insert_certain_since(headers: &mut HeaderMap, certain_since_ms: Option<u64>) {
+    let shown = certain_since_ms.map(|ms| TimeOut(ms).to_string());
+    if let Some(value) = shown.and_then(|text| HeaderValue::try_from(text).ok()) {
+        headers.insert(CERTAIN_SINCE, value);
+    }
+}
 
 /// Puts the revision into `headers`.
 pub(crate) fn insert_revision(headers: &mut HeaderMap, revision: Revision) {

@@ -146,6 +146,7 @@ impl From<&RejectionKind> for Refusal {
             RejectionKind::RequestMismatch => Self::RequestMismatch,
             RejectionKind::DeadlineExceeded => Self::DeadlineExceeded,
             RejectionKind::TooManyRequests => Self::TooManyRequests,
+            RejectionKind::KeyTooOld => Self::KeyTooOld,
             RejectionKind::NotBootstrapped => Self::NotBootstrapped,
             other => Self::Other(format!("{other:?}")),
         }

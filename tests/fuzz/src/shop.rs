@@ -274,6 +274,7 @@ impl ShopNode {
             revision: outcome.revision,
             replayed: outcome.replayed,
             response: outcome.response,
+            certain_since_ms: outcome.certain_since_ms,
         }
     }
 

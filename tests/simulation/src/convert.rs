@@ -8,6 +8,7 @@ use raft3d_core::event::Event;
 use raft3d_core::ids::EventId;
 use raft3d_core::state::jobs::{self, JobFilter};
 use raft3d_core::state::rulesets::{self, RulesetRevision};
+use raft3d_core::state::window::ResumeError;
 use raft3d_core::state::{decisions, events, filaments, ledger, printers, rows::ReadRows};
 use raft3d_core::{Accepted, FilamentId, JobId, PrinterId, Response, Revision};
 use raft3d_engine::raft::api::{WriteError, WriteOutcome};
@@ -41,7 +42,14 @@ pub(crate) fn answer(rows: &dyn ReadRows, query: &Query) -> Facts {
                 revision: Revision(revision),
                 sequence,
             });
-            let events = events::list(rows, after, EVENTS_READ_MAX).expect("events are readable");
+            let events = match events::list(rows, after, EVENTS_READ_MAX) {
+                Ok(events) => events,
+                // A reader that is too late begins anew with the oldest that is kept.
+                Err(ResumeError::Gone(_)) => {
+                    events::list(rows, None, EVENTS_READ_MAX).expect("events are readable")
+                }
+                Err(ResumeError::Fault(fault)) => panic!("events are readable: {fault}"),
+            };
             Some(Facts::Events(events.iter().map(EventFacts::from).collect()))
         }
     };
@@ -80,6 +88,7 @@ pub(crate) fn write_answer(written: Result<WriteOutcome, WriteError>) -> Answer 
             revision,
             replayed,
             response,
+            ..
         }) => {
             let active = match &response {
                 Response::Accepted(Accepted::Ruleset(active)) => ruleset_name(active),

@@ -15,6 +15,7 @@ mod delete_module;
 pub mod dry_run;
 mod entry_gas;
 mod lifecycle;
+mod once;
 mod policies;
 mod raise_epoch;
 mod record_denied;
@@ -32,9 +33,6 @@ use crate::epoch::Epochs;
 use crate::error::LocalFault;
 use crate::event::EventKind;
 use crate::ids::Revision;
-use crate::limits::{
-    CLIENT_REQUEST_KEPT_MS, DEADLINE_MS_MAX, MINTED_REQUEST_KEPT_FACTOR, REQUEST_RECORDS_MAX,
-};
 use crate::outcome::{Accepted, Outcome, Response};
 use crate::policy::PolicyHost;
 use crate::rejection::{Rejection, RejectionKind};
@@ -42,9 +40,10 @@ use crate::state::digest::Digest;
 use crate::state::entries::{EntryHead, EntryParts, EntryRecord};
 use crate::state::meta::{self, Totals};
 use crate::state::overlay::{Changes, Overlay};
-use crate::state::requests::{Answer, KeptMs, Request};
+use crate::state::requests::{Answer, Request};
 use crate::state::rows::{ReadRows, Rows};
 use crate::state::rulesets::DecodedRuleset;
+use crate::state::shares::Held;
 use crate::state::{decisions, entries, events, requests};
 use recorder::Asked;
 use tx::{Done, Stop, Tx};
@@ -168,17 +167,19 @@ fn apply_with(
         });
     }
     epochs.check(totals.epoch)?;
-    totals.log_time_ms = totals.log_time_ms.max(envelope.proposed_at_ms);
-    if matches!(envelope.command, Command::Checkpoint) {
+    let is_checkpoint = matches!(envelope.command, Command::Checkpoint);
+    totals.go_on(envelope.proposed_at_ms, is_checkpoint);
+    if is_checkpoint {
         // Digests are compared here: nothing but log time changes, and nothing is remembered.
         return Ok(Outcome {
             revision: index,
             replayed: false,
             response: Response::Accepted(Accepted::Done),
             events: Vec::new(),
+            certain_since_ms: None,
         });
     }
-    requests::delete_expired(rows, totals)?;
+    requests::delete_expired(rows, totals, index)?;
     apply_request(rows, totals, index, envelope, ruleset, run)
 }
 
@@ -193,83 +194,33 @@ fn apply_request(
 ) -> Result<Outcome, LocalFault> {
     // Before anything is looked for under them.
     if let Err(rejection) = check::request(&envelope.actor, &envelope.request_id) {
-        return Ok(rejected(index, *rejection));
+        return Ok(once::rejected(index, *rejection));
     }
-    let request = requests::look_up(rows, &envelope.actor, &envelope.request_id)?;
-    if let Some(outcome) = answer_without_running(rows, totals, index, envelope, &request)? {
+    let outcome = apply_sound(rows, totals, index, envelope, ruleset, run)?;
+    once::with_certainty(rows, totals, envelope, outcome)
+}
+
+fn apply_sound(
+    rows: &mut dyn Rows,
+    totals: &mut Totals,
+    index: Revision,
+    envelope: &Envelope,
+    ruleset: &mut DecodedRuleset,
+    run: impl FnOnce(&mut Tx<'_>) -> Done,
+) -> Result<Outcome, LocalFault> {
+    let mut request = requests::look_up(rows, &envelope.actor, &envelope.request_id)?;
+    if let Some(outcome) = once::answer_without_running(rows, totals, index, envelope, &request)? {
         return Ok(outcome);
     }
+    requests::forget_expired(rows, totals, &envelope.actor, &mut request)?;
+    let share = match once::make_room(rows, totals, index, envelope)? {
+        Ok(share) => share,
+        Err(refused) => return Ok(refused),
+    };
     let tx = Tx::new(rows, totals.clone(), index, &envelope.actor, ruleset);
     let (ran, changes) = run_once(tx, totals, run)?;
     write(rows, changes);
-    remember(rows, totals, envelope, request, ran)
-}
-
-/// The outcome of an entry that did nothing, and of which nothing is remembered.
-fn rejected(revision: Revision, rejection: Rejection) -> Outcome {
-    Outcome {
-        revision,
-        replayed: false,
-        response: Response::Rejected(rejection),
-        events: Vec::new(),
-    }
-}
-
-/// The answer to an entry whose command is not to run: a retry, a late one, one too many.
-///
-/// None of these rejections is remembered. Nothing was done, and a copy of the entry that comes
-/// later cannot run either: its deadline is the same one. So a client may try again under the same
-/// key with a new deadline.
-fn answer_without_running(
-    rows: &dyn ReadRows,
-    totals: &Totals,
-    index: Revision,
-    envelope: &Envelope,
-    request: &Request,
-) -> Result<Option<Outcome>, LocalFault> {
-    let rejected = |rejection| Some(rejected(index, rejection));
-    let now_ms = totals.log_time_ms;
-    if let Some(record) = request.unexpired(now_ms) {
-        if record.hash == envelope.request_hash {
-            return Ok(Some(Outcome {
-                revision: record.revision,
-                replayed: true,
-                response: record.response.clone(),
-                events: Vec::new(),
-            }));
-        }
-        let message = "this request id was used for another request; use a new one";
-        return Ok(rejected(Rejection::new(
-            RejectionKind::RequestMismatch,
-            message,
-        )));
-    }
-    if now_ms > deadline_ms(envelope) {
-        let message = "the request was older than its deadline when its turn came; nothing was \
-                       done, try again";
-        return Ok(rejected(Rejection::new(
-            RejectionKind::DeadlineExceeded,
-            message,
-        )));
-    }
-    if totals.requests >= REQUEST_RECORDS_MAX {
-        let message = format!(
-            "{REQUEST_RECORDS_MAX} requests are remembered already; try again when some expired"
-        );
-        return Ok(rejected(Rejection::new(
-            RejectionKind::TooManyRequests,
-            message,
-        )));
-    }
-    let bootstraps = matches!(envelope.command, Command::Bootstrap(_));
-    if !bootstraps && meta::cluster_id(rows)?.is_none() {
-        let message = "the cluster is not bootstrapped yet; try again";
-        return Ok(rejected(Rejection::new(
-            RejectionKind::NotBootstrapped,
-            message,
-        )));
-    }
-    Ok(None)
+    remember(rows, totals, envelope, (request, share), ran)
 }
 
 /// What a command came to.
@@ -326,7 +277,7 @@ fn remember(
     rows: &mut dyn Rows,
     totals: &mut Totals,
     envelope: &Envelope,
-    request: Request,
+    (request, share): (Request, Option<Held>),
     ran: Ran,
 ) -> Result<Outcome, LocalFault> {
     let (revision, at_ms) = (ran.revision, totals.log_time_ms);
@@ -336,12 +287,13 @@ fn remember(
         hash: envelope.request_hash,
         revision,
         response: &ran.response,
-        kept: kept_ms(envelope),
+        kept_ms: once::kept_ms(envelope),
     };
     let epoch = totals.epoch;
     let is_creation = ran.creates_job();
     let asked = ran.asked.map(|asked| asked.into_parts(epoch));
-    let (asker, answered) = requests::put(rows, totals, request, &answer)?.unzip();
+    let decision_bytes = asked.as_ref().map_or(0, |(_, said, _)| said.bytes());
+    let (asker, answered) = requests::put(rows, totals, request, share, &answer)?.unzip();
     let record = EntryRecord {
         head: EntryHead {
             at_ms,
@@ -349,6 +301,7 @@ fn remember(
             job: asked.as_ref().map(|(job, ..)| job),
             asker,
             is_creation,
+            decision_bytes,
         },
         parts: EntryParts {
             events: ran.events.as_slice(),
@@ -360,7 +313,12 @@ fn remember(
     events::count(rows, totals, ran.events.len())?;
     if let Some((job, _, kept)) = &asked {
         let asked_about = (!is_creation).then_some(job);
-        decisions::count(rows, totals, revision, asked_about, *kept)?;
+        let record = decisions::Counted {
+            revision,
+            bytes: decision_bytes,
+            job: asked_about,
+        };
+        decisions::count(rows, totals, &record, *kept)?;
     }
     let events = events::identified(revision, at_ms, ran.events);
     Ok(Outcome {
@@ -368,25 +326,7 @@ fn remember(
         replayed: false,
         response: ran.response,
         events,
-    })
-}
-
-/// The log time after which the entry no longer runs.
-fn deadline_ms(envelope: &Envelope) -> u64 {
-    envelope
-        .deadline_ms
-        .min(envelope.proposed_at_ms.saturating_add(DEADLINE_MS_MAX))
-}
-
-/// For how long the answer is remembered: never shorter than a copy of the entry may still run.
-fn kept_ms(envelope: &Envelope) -> KeptMs {
-    use crate::command::RequestOrigin;
-    KeptMs::at_least_usual(match envelope.request_origin {
-        RequestOrigin::Client => CLIENT_REQUEST_KEPT_MS,
-        RequestOrigin::Node => {
-            let span_ms = deadline_ms(envelope).saturating_sub(envelope.proposed_at_ms);
-            span_ms.saturating_mul(MINTED_REQUEST_KEPT_FACTOR)
-        }
+        certain_since_ms: None,
     })
 }
 

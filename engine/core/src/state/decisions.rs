@@ -13,11 +13,18 @@ use super::entries::{self, EntryWith, Skipped};
 use super::meta::{self, Totals};
 use super::rows::{ReadRows, Rows};
 use super::rulesets::{DecisionsKept, Mode};
+use super::window::{self, ResumeError};
 use super::{codec, jobs, keys};
 use crate::error::LocalFault;
 use crate::ids::{BindingId, JobId, ModuleDigest, Revision};
-use crate::limits::DECISIONS_DELETED_PER_APPLY_MAX;
+use crate::limits::{DECISIONS_BYTES_MAX, DECISIONS_DELETED_PER_APPLY_MAX};
 use crate::policy::PolicyError;
+
+/// Bytes by which records go below their limit when they are above it, so that not every entry looks
+/// for the oldest.
+const DECISIONS_BYTES_AHEAD: u64 = 64 * 1024;
+/// Bytes of an evaluation beside its texts, about: digests, numbers, and what a store adds.
+const EVALUATION_BYTES: usize = 128;
 
 /// What a policy said.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -173,6 +180,24 @@ pub(crate) struct Evaluations {
     pub(crate) decisions: Vec<Decision>,
 }
 
+impl Evaluations {
+    /// How many bytes they take in their entry's row, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let said = |decision: &Decision| {
+            let words = match &decision.verdict {
+                Verdict::Deny { code, message, .. } => code.len() + message.len(),
+                Verdict::Take { reason, .. } => reason.len(),
+                Verdict::Allow | Verdict::Pass | Verdict::Failed(_) => 0,
+            };
+            let remarks = decision.warnings.iter();
+            let remarks: usize = remarks.map(|it| it.code.len() + it.message.len()).sum();
+            EVALUATION_BYTES + decision.binding.as_str().len() + words + remarks
+        };
+        let said: usize = self.decisions.iter().map(said).sum();
+        u64::try_from(self.input.len() + said).unwrap_or(u64::MAX)
+    }
+}
+
 /// The evaluations of an entry, and nothing else of what it came to.
 type OfEntry = EntryWith<Skipped, Evaluations, Skipped>;
 
@@ -237,24 +262,55 @@ impl<C> Encode<C> for Encoded<'_> {
 
 /// Up to `limit` records after the revision `after`, oldest first.
 ///
-/// A reader that resumes asks [`deleted_to`] too: records after `after` are missing where that is
-/// the later one. Entries that asked no policy are passed over, however many there are.
+/// Entries that asked no policy are passed over, however many there are.
 ///
 /// # Errors
-/// A fault of this replica's store.
+/// Some of the records after `after` are no longer kept, or a fault of this replica's store.
 pub fn list(
     rows: &dyn ReadRows,
     after: Option<Revision>,
     limit: usize,
-) -> Result<Vec<DecisionRecord>, LocalFault> {
-    entries::list(rows, after.max(deleted_to(rows)?), limit, record)
+) -> Result<Vec<DecisionRecord>, ResumeError> {
+    let deleted_to = deleted_to(rows)?;
+    let sees_all = window::one_for_each_entry;
+    window::check(after, deleted_to, sees_all, || oldest(rows, deleted_to))?;
+    Ok(entries::list(rows, after.max(deleted_to), limit, record)?)
+}
+
+/// The oldest entry whose record is kept.
+fn oldest(
+    rows: &dyn ReadRows,
+    deleted_to: Option<Revision>,
+) -> Result<Option<Revision>, LocalFault> {
+    let first = entries::list(rows, deleted_to, 1, record)?;
+    Ok(first.first().map(|record| record.revision))
 }
 
 /// Up to `limit` records about `job` after the revision `after`, oldest first.
 ///
 /// # Errors
-/// A fault of this replica's store.
+/// Some of the records after `after` may no longer be kept, or a fault of this replica's store.
 pub fn of_job(
+    rows: &dyn ReadRows,
+    job: &JobId,
+    after: Option<Revision>,
+    limit: usize,
+) -> Result<Vec<DecisionRecord>, ResumeError> {
+    let records = kept_of_job(rows, job, after, limit)?;
+    let deleted_to = deleted_to(rows)?;
+    // Of a job that is younger than all that was forgotten, nothing was.
+    let created = jobs::get(rows, job)?.map(|job| job.created_revision);
+    if created.is_none_or(|created| Some(created) <= deleted_to) {
+        let sees_all = window::one_for_each_entry;
+        window::check(after, deleted_to, sees_all, || {
+            let first = kept_of_job(rows, job, None, 1)?;
+            Ok(first.first().map(|record| record.revision))
+        })?;
+    }
+    Ok(records)
+}
+
+fn kept_of_job(
     rows: &dyn ReadRows,
     job: &JobId,
     after: Option<Revision>,
@@ -310,26 +366,35 @@ pub fn deleted_to(rows: &dyn ReadRows) -> Result<Option<Revision>, LocalFault> {
     Ok(meta::totals(rows)?.decisions_deleted_to)
 }
 
-/// Counts an entry that asked policies, and forgets the oldest where there are then too many or too
-/// old ones, at most [`DECISIONS_DELETED_PER_APPLY_MAX`]. `job` is the one that they were asked about,
-/// unless the entry created it.
+/// An entry that asked policies.
+pub(crate) struct Counted<'a> {
+    pub(crate) revision: Revision,
+    /// [`Evaluations::bytes`].
+    pub(crate) bytes: u64,
+    /// The job that they were asked about, unless the entry created it.
+    pub(crate) job: Option<&'a JobId>,
+}
+
+/// Counts an entry that asked policies, and forgets the oldest where there are then too many, too
+/// large or too old ones, at most [`DECISIONS_DELETED_PER_APPLY_MAX`].
 pub(crate) fn count(
     rows: &mut dyn Rows,
     totals: &mut Totals,
-    revision: Revision,
-    job: Option<&JobId>,
+    record: &Counted<'_>,
     kept: DecisionsKept,
 ) -> Result<(), LocalFault> {
-    if let Some(job) = job {
-        rows.put(keys::decision_of_job(job, revision), Vec::new());
+    if let Some(job) = record.job {
+        rows.put(keys::decision_of_job(job, record.revision), Vec::new());
     }
     let now_ms = totals.log_time_ms;
     if totals.decisions == 0 {
         totals.decisions_oldest_ms = now_ms;
     }
     totals.decisions += 1;
+    totals.decisions_bytes = totals.decisions_bytes.saturating_add(record.bytes);
     let oldest_ms = now_ms.saturating_sub(kept.span_ms());
-    if totals.decisions <= kept.count && totals.decisions_oldest_ms >= oldest_ms {
+    let is_large = totals.decisions_bytes > DECISIONS_BYTES_MAX;
+    if totals.decisions <= kept.count && !is_large && totals.decisions_oldest_ms >= oldest_ms {
         return Ok(());
     }
     // Where there is one too many, more go at once, so that not every entry looks for the oldest.
@@ -337,14 +402,20 @@ pub(crate) fn count(
         0 => 0,
         excess => excess + kept.deleted_ahead(),
     };
+    let bytes_kept = if is_large {
+        DECISIONS_BYTES_MAX - DECISIONS_BYTES_AHEAD
+    } else {
+        DECISIONS_BYTES_MAX
+    };
     let limit = DECISIONS_DELETED_PER_APPLY_MAX;
     let after = totals.decisions_deleted_to;
     for oldest in entries::page::<JobId, Skipped, Skipped>(rows, after, limit)? {
         if let Some(job) = &oldest.head.job {
             totals.decisions_oldest_ms = oldest.head.at_ms;
             // What was just written stays, however few are to be kept.
-            let is_young = excess == 0 && oldest.head.at_ms >= oldest_ms;
-            if is_young || oldest.revision == revision {
+            let fits = excess == 0 && totals.decisions_bytes <= bytes_kept;
+            let is_young = fits && oldest.head.at_ms >= oldest_ms;
+            if is_young || oldest.revision == record.revision {
                 break;
             }
             excess = excess.saturating_sub(1);
@@ -353,6 +424,8 @@ pub(crate) fn count(
                 rows.delete_known(&key, &[]);
             }
             totals.decisions -= 1;
+            let bytes = oldest.head.decision_bytes;
+            totals.decisions_bytes = totals.decisions_bytes.saturating_sub(bytes);
         }
         totals.decisions_deleted_to = Some(oldest.revision);
         oldest.delete_if_spent(rows, totals);

@@ -59,6 +59,9 @@ pub(crate) struct EntryHead<J = JobId, A = Actor, I = RequestId> {
     /// Whether it created that job: then the job's own row leads here, and no row of an index.
     #[n(4)]
     pub(crate) is_creation: bool,
+    /// Bytes of what policies were asked and said, about; 0 if none was asked.
+    #[n(5)]
+    pub(crate) decision_bytes: u64,
 }
 
 /// The parts of a record, or those of them that are wanted.

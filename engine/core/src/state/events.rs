@@ -3,6 +3,7 @@
 use super::entries::{self, EntryWith, Skipped};
 use super::meta::{self, Totals};
 use super::rows::{ReadRows, Rows};
+use super::window::{self, ResumeError};
 use crate::error::LocalFault;
 use crate::event::{Event, EventKind};
 use crate::ids::{EventId, Revision};
@@ -28,23 +29,49 @@ pub(crate) fn identified(revision: Revision, at_ms: u64, events: Vec<EventKind>)
 
 /// Up to `limit` events after `after`, oldest first.
 ///
-/// A reader that resumes asks [`deleted_to`] too: events after `after` are missing where that is
-/// the later one. Entries without events are passed over, however many there are.
+/// Entries without events are passed over, however many there are. A reader may stop in the middle
+/// of an entry's events, and goes on with the rest of them.
 ///
 /// # Errors
-/// A fault of this replica's store.
+/// Some of the events after `after` are no longer kept, or a fault of this replica's store.
 pub fn list(
     rows: &dyn ReadRows,
     after: Option<EventId>,
     limit: usize,
-) -> Result<Vec<Event>, LocalFault> {
+) -> Result<Vec<Event>, ResumeError> {
+    let totals = meta::totals(rows)?;
+    let deleted_to = totals.events_deleted_to;
+    let seen = after.map_or(0, |id| u64::from(id.sequence).saturating_add(1));
+    // Who saw the last event of the newest entry that was forgotten has missed none.
+    let sees_all = |after: Revision, deleted_to: Revision| {
+        after > deleted_to || (after == deleted_to && seen >= totals.events_deleted_last)
+    };
+    let entry = after.map(|id| id.revision);
+    window::check(entry, deleted_to, sees_all, || oldest(rows, deleted_to))?;
+    let resumed = entry.and_then(|entry| entry.0.checked_sub(1).map(Revision));
     // Of the entry in which the reader stopped, there may be more.
-    let resumed = after.and_then(|id| id.revision.0.checked_sub(1).map(Revision));
-    let passed = resumed.max(deleted_to(rows)?);
+    Ok(after_event(rows, after, resumed.max(deleted_to), limit)?)
+}
+
+fn after_event(
+    rows: &dyn ReadRows,
+    after: Option<EventId>,
+    passed: Option<Revision>,
+    limit: usize,
+) -> Result<Vec<Event>, LocalFault> {
     entries::list(rows, passed, limit, |revision, entry: Emitted| {
         let events = identified(revision, entry.head.at_ms, entry.parts.events).into_iter();
         events.filter(move |event| Some(event.id) > after)
     })
+}
+
+/// The oldest entry whose events are kept.
+fn oldest(
+    rows: &dyn ReadRows,
+    deleted_to: Option<Revision>,
+) -> Result<Option<Revision>, LocalFault> {
+    let first = after_event(rows, None, deleted_to, 1)?;
+    Ok(first.first().map(|event| event.id.revision))
 }
 
 /// The newest entry whose events have left the window; none while it holds every event there was.
@@ -73,6 +100,7 @@ pub(crate) fn count(
         }
         totals.events = totals.events.saturating_sub(entry.head.events);
         totals.events_deleted_to = Some(entry.revision);
+        totals.events_deleted_last = entry.head.events;
         entry.delete_if_spent(rows, totals);
     }
     Ok(())

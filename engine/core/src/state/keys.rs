@@ -16,7 +16,10 @@
 //! | `50` | modules | 32 bytes SHA-256 | CBOR `ModuleInfo` |
 //! | `51` | bytes of modules | 32 bytes SHA-256 | the original bytes |
 //! | `60` | exactly-once records | actor, text request id | CBOR `RequestRow` |
-//! | `61` | expiry of those with an answer | expiry in ms, then as `60` | empty |
+//! | `61` | the answers in a share | share, revision | CBOR `KeyedRow` |
+//! | `62` | shares of remembered keys | share | CBOR `KeyShare` |
+//! | `63` | shares by their oldest answer | its revision, share | empty |
+//! | `64` | large shares, the largest first | verified or not, complement of the class, share | empty |
 //! | `70` | what entries came to | revision | CBOR `EntryRecord` |
 //! | `71` | entries that asked policies about a job, but the one that created it | text job id, revision | empty |
 //! | `80` | entries that are recorded as denied | revision of the denied entry | CBOR `DeniedEntry` |
@@ -24,7 +27,8 @@
 //! Numbers are big-endian, so that they sort as numbers. A text may hold any byte: `00` becomes
 //! `00 ff` and the end is `00 01`, so that keys sort as the texts do and no text's key is a prefix
 //! of another's (the tuple layer of FoundationDB escapes so). A state is its name in ASCII lower
-//! case, as text; an actor is one byte (verified or not) and its name as text.
+//! case, as text; an actor is one byte (verified or not) and its name as text. A share is an actor, or
+//! one byte (2 and verified or not) and its place in the crowd.
 
 use crate::command::Actor;
 use crate::ids::{FilamentId, JobId, ModuleDigest, PrinterId, RequestId, Revision};
@@ -36,7 +40,7 @@ pub(crate) const JOBS: u8 = 0x30;
 pub(crate) const OPEN_BY_STATE: u8 = 0x31;
 pub(crate) const RULESETS: u8 = 0x40;
 pub(crate) const MODULES: u8 = 0x50;
-pub(crate) const REQUEST_EXPIRY: u8 = 0x61;
+pub(crate) const OLDEST_SHARES: u8 = 0x63;
 pub(crate) const ENTRIES: u8 = 0x70;
 pub(crate) const DENIED: u8 = 0x80;
 
@@ -48,6 +52,11 @@ const LEDGER: u8 = 0x22;
 const ACTOR_LOAD: u8 = 0x32;
 const MODULE_BYTES: u8 = 0x51;
 const REQUESTS: u8 = 0x60;
+const KEYED: u8 = 0x61;
+const SHARES: u8 = 0x62;
+const LARGE_SHARES: u8 = 0x64;
+/// First byte of a share that is a place in the crowd, or one more if its actors are verified.
+const CROWD: u8 = 2;
 const DECISIONS_OF_JOB: u8 = 0x71;
 
 pub(crate) const TOTALS: [u8; 2] = [SINGLE, 0];
@@ -170,21 +179,78 @@ pub(crate) fn request(actor: &Actor, id: &RequestId) -> Vec<u8> {
     Key::table(REQUESTS).actor(actor).text(id.as_str()).0
 }
 
-/// The expiry row of the record under `request` (a key made by [`request`]).
-pub(crate) fn request_expiry(expires_at_ms: u64, request: &[u8]) -> Vec<u8> {
-    Key::table(REQUEST_EXPIRY)
-        .number(expires_at_ms)
-        .bytes(request.get(1..).unwrap_or_default())
+/// The share of an actor, as a part of keys.
+pub(crate) fn actor_share(actor: &Actor) -> Vec<u8> {
+    Key(Vec::with_capacity(USUAL_BYTES)).actor(actor).0
+}
+
+/// A place in the crowd, as a part of keys.
+pub(crate) fn crowd_share(verified: bool, place: u8) -> Vec<u8> {
+    vec![CROWD | u8::from(verified), place]
+}
+
+/// Whether its actors are verified, and its place in the crowd if it is one.
+pub(crate) fn share_of(share: &[u8]) -> (bool, Option<u8>) {
+    let kind = share.first().copied().unwrap_or_default();
+    let place = share.get(1).copied().filter(|_| kind & CROWD != 0);
+    (kind & 1 != 0, place)
+}
+
+/// The actor whose share it is; none for a place in the crowd.
+pub(crate) fn actor_of_share(share: &[u8]) -> Option<Actor> {
+    let (verified, crowd) = share_of(share);
+    let text = share.get(1..)?.strip_suffix(&TEXT_END)?;
+    // `00 ff` stands for a zero byte, and no other one is in a name.
+    let mut name = Vec::with_capacity(text.len());
+    let mut after_zero = false;
+    for byte in text {
+        if !(after_zero && *byte == 0xff) {
+            name.push(*byte);
+        }
+        after_zero = *byte == 0;
+    }
+    let name = String::from_utf8(name).ok().filter(|_| crowd.is_none())?;
+    Some(Actor { name, verified })
+}
+
+pub(crate) fn share(share: &[u8]) -> Vec<u8> {
+    Key::table(SHARES).bytes(share).0
+}
+
+/// Prefix of the answers in a share.
+pub(crate) fn keyed_prefix(share: &[u8]) -> Vec<u8> {
+    Key::table(KEYED).bytes(share).0
+}
+
+pub(crate) fn keyed(share: &[u8], revision: Revision) -> Vec<u8> {
+    Key(keyed_prefix(share)).number(revision.0).0
+}
+
+pub(crate) fn oldest_share(revision: Revision, share: &[u8]) -> Vec<u8> {
+    Key::table(OLDEST_SHARES).number(revision.0).bytes(share).0
+}
+
+/// The revision and the share in a key made by [`oldest_share`]; none if it is not one.
+pub(crate) fn split_oldest_share(key: &[u8]) -> Option<(Revision, &[u8])> {
+    let (revision, share) = key.strip_prefix(&[OLDEST_SHARES])?.split_first_chunk()?;
+    Some((Revision(u64::from_be_bytes(*revision)), share))
+}
+
+/// Prefix of the large shares of verified actors, or of all others, the largest first.
+pub(crate) fn large_shares_prefix(verified: bool) -> Vec<u8> {
+    Key::table(LARGE_SHARES).bytes(&[u8::from(verified)]).0
+}
+
+pub(crate) fn large_share(verified: bool, class: u8, share: &[u8]) -> Vec<u8> {
+    Key(large_shares_prefix(verified))
+        .bytes(&[!class])
+        .bytes(share)
         .0
 }
 
-/// The time of an expiry row's key and the key of its record; none where it is not one.
-pub(crate) fn split_expiry(key: &[u8]) -> Option<(u64, Vec<u8>)> {
-    let (time, rest) = key.strip_prefix(&[REQUEST_EXPIRY])?.split_first_chunk()?;
-    Some((
-        u64::from_be_bytes(*time),
-        Key::table(REQUESTS).bytes(rest).0,
-    ))
+/// The share in a key made by [`large_share`].
+pub(crate) fn unit_of_large_share(key: &[u8]) -> &[u8] {
+    key.get(3..).unwrap_or_default()
 }
 
 pub(crate) fn entry(revision: Revision) -> Vec<u8> {
@@ -215,7 +281,10 @@ pub(crate) fn revision_at_end(key: &[u8]) -> Option<Revision> {
 #[must_use]
 pub fn is_of_later_entry(key: &[u8], revision: Revision) -> bool {
     let written = match key.split_first() {
-        Some((&(PRINTER_QUEUE | LEDGER | ENTRIES | DECISIONS_OF_JOB), rest)) => rest.last_chunk(),
+        Some((&(PRINTER_QUEUE | LEDGER | ENTRIES | DECISIONS_OF_JOB | KEYED), rest)) => {
+            rest.last_chunk()
+        }
+        Some((&OLDEST_SHARES, rest)) => rest.first_chunk(),
         Some((&JOBS, rest)) => return generated_by(rest).is_some_and(|entry| entry > revision.0),
         _ => None,
     };
@@ -245,13 +314,6 @@ pub fn request_minted_at_ms(key: &[u8]) -> Option<u64> {
     let id_at = actor_and_id.len().checked_sub(RequestId::MINTED_DIGITS)?;
     let (actor, id) = actor_and_id.split_at_checked(id_at)?;
     RequestId::minted_at_ms(id).filter(|_| actor.ends_with(&TEXT_END))
-}
-
-/// The key of the exactly-once record to which the expiry row under `key` belongs; none where it
-/// is the key of another table. Without that record there is no such row.
-#[must_use]
-pub fn record_of_expiry(key: &[u8]) -> Option<Vec<u8>> {
-    split_expiry(key).map(|(_, request)| request)
 }
 
 #[cfg(test)]
@@ -343,13 +405,35 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_key_leads_back_to_its_record() {
-        let actor = Actor {
-            name: "a\0b".to_owned(),
-            verified: true,
-        };
-        let key = request(&actor, &RequestId::new("r1"));
-        assert_eq!(split_expiry(&request_expiry(77, &key)), Some((77, key)));
-        assert_eq!(split_expiry(b"short"), None);
+    fn the_keys_of_shares_lead_back_to_them() {
+        for name in ["a\0b", "\0", "ann", "\u{ff}\0\u{1}"] {
+            for verified in [false, true] {
+                let actor = Actor {
+                    name: name.to_owned(),
+                    verified,
+                };
+                let own = actor_share(&actor);
+                assert_eq!(share_of(&own), (verified, None));
+                assert_eq!(actor_of_share(&own), Some(actor));
+                for unit in [own, crowd_share(verified, 63)] {
+                    let oldest = oldest_share(Revision(7), &unit);
+                    assert_eq!(split_oldest_share(&oldest), Some((Revision(7), &*unit)));
+                    let large = large_share(verified, 9, &unit);
+                    assert_eq!(unit_of_large_share(&large), unit);
+                    assert!(
+                        large_share(verified, 10, &unit) < large,
+                        "the largest first"
+                    );
+                    let answer = keyed(&unit, Revision(8));
+                    assert!(is_of_later_entry(&answer, Revision(7)));
+                    assert!(!is_of_later_entry(&answer, Revision(8)));
+                    assert!(is_of_later_entry(&oldest, Revision(6)));
+                    assert!(!is_of_later_entry(&oldest, Revision(7)));
+                }
+                assert_eq!(share_of(&crowd_share(verified, 63)), (verified, Some(63)));
+                assert_eq!(actor_of_share(&crowd_share(verified, 1)), None);
+            }
+        }
+        assert_eq!(split_oldest_share(b"short"), None);
     }
 }

@@ -6,6 +6,7 @@ use super::rows::{ReadRows, Rows};
 use super::{codec, keys};
 use crate::error::LocalFault;
 use crate::ids::{ClusterId, Revision};
+use crate::limits::{RECORD_TIME_STEP_MS_MAX, RECORD_TIME_STEP_US_MIN};
 
 /// Log time, how many rows the large tables hold, and how far their oldest rows were deleted.
 ///
@@ -42,13 +43,6 @@ pub struct Totals {
     /// The newest entry whose events were forgotten.
     #[n(8)]
     pub events_deleted_to: Option<Revision>,
-    /// Every exactly-once record with an expiry row that expired before this time was deleted.
-    #[n(9)]
-    pub requests_deleted_to_ms: u64,
-    /// Until this time no expired one of those is looked for: none expires before, or the last look
-    /// was just made.
-    #[n(10)]
-    pub requests_expire_from_ms: u64,
     /// Decision records kept.
     #[n(11)]
     pub decisions: u64,
@@ -67,6 +61,34 @@ pub struct Totals {
     /// Until this time no expired one of those is looked for.
     #[n(16)]
     pub answers_expire_from_ms: u64,
+    /// Record time, microseconds: what answers to clients' keys are forgotten by (`shares.rs`).
+    #[n(20)]
+    pub record_time_us: u64,
+    /// Until this record time no expired one of those is looked for: none expires before, or the last
+    /// look was just made.
+    #[n(21)]
+    pub keys_expire_from_us: u64,
+    /// The entry of the oldest of them, or an earlier one.
+    #[n(22)]
+    pub keys_oldest: Revision,
+    /// Those of verified actors.
+    #[n(23)]
+    pub keys_verified: KeyPool,
+    /// Those of all others.
+    #[n(24)]
+    pub keys_unverified: KeyPool,
+    /// Ids that nodes minted before this time may be forgotten, milliseconds since the Unix epoch.
+    #[n(25)]
+    pub minted_from_ms: u64,
+    /// Those that were minted before this time may be forgotten although log time stood still.
+    #[n(27)]
+    pub minted_dropped_ms: u64,
+    /// Bytes of the decision records kept, about.
+    #[n(28)]
+    pub decisions_bytes: u64,
+    /// How many events [`events_deleted_to`](Self::events_deleted_to) had emitted.
+    #[n(26)]
+    pub events_deleted_last: u64,
     /// The last adjustment of the clock; none before the first one.
     #[n(30)]
     pub clock: Option<ClockOffset>,
@@ -93,6 +115,48 @@ pub struct LogTime {
     pub offset: ClockOffset,
 }
 
+
+/// Remembered answers to the keys of all verified actors, or of all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct KeyPool {
+    /// Answers.
+    #[n(0)]
+    pub records: u64,
+    /// Their bytes.
+    #[n(1)]
+    pub bytes: u64,
+    /// Actors with a share of their own.
+    #[n(2)]
+    pub actors: u64,
+    /// Places in the crowd that were ever used.
+    #[n(3)]
+    pub crowds: u64,
+    /// What was forgotten of actors that have no share now.
+    #[n(4)]
+    pub forgotten: Forgotten,
+}
+
+/// What is known of answers that were forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Forgotten {
+    /// No key that carries this time or a later one was forgotten, milliseconds since the Unix epoch.
+    #[n(0)]
+    pub keys_from_ms: u64,
+    /// No answer that was made at this log time or later was forgotten, milliseconds.
+    #[n(1)]
+    pub certain_since_ms: u64,
+}
+
+impl Forgotten {
+    /// Both were forgotten.
+    pub(crate) fn also(&mut self, other: Self) {
+        self.keys_from_ms = self.keys_from_ms.max(other.keys_from_ms);
+        self.certain_since_ms = self.certain_since_ms.max(other.certain_since_ms);
+    }
+}
+
 impl Totals {
     /// Log time, and how it is to go on.
     #[must_use]
@@ -100,6 +164,39 @@ impl Totals {
         LogTime {
             now_ms: self.log_time_ms,
             offset: self.clock.unwrap_or_default(),
+        }
+    }
+
+    /// Log time and record time go on with an entry that was stamped with `proposed_at_ms`.
+    /// `is_checkpoint`: with one that shall change nothing else.
+    pub(crate) fn go_on(&mut self, proposed_at_ms: u64, is_checkpoint: bool) {
+        let before_ms = self.log_time_ms;
+        self.log_time_ms = before_ms.max(proposed_at_ms);
+        let step_ms = (self.log_time_ms - before_ms).min(RECORD_TIME_STEP_MS_MAX);
+        let least_us = if is_checkpoint {
+            0
+        } else {
+            RECORD_TIME_STEP_US_MIN
+        };
+        let step_us = step_ms.saturating_mul(1_000).max(least_us);
+        self.record_time_us = self.record_time_us.saturating_add(step_us);
+    }
+
+    /// The pool of verified actors' keys, or of all others'.
+    #[must_use]
+    pub const fn key_pool(&self, verified: bool) -> &KeyPool {
+        if verified {
+            &self.keys_verified
+        } else {
+            &self.keys_unverified
+        }
+    }
+
+    pub(crate) const fn key_pool_mut(&mut self, verified: bool) -> &mut KeyPool {
+        if verified {
+            &mut self.keys_verified
+        } else {
+            &mut self.keys_unverified
         }
     }
 }

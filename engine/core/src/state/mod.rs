@@ -18,7 +18,9 @@ pub mod printers;
 pub mod requests;
 pub mod rows;
 pub mod rulesets;
+pub mod shares;
 mod sums;
+pub mod window;
 
 pub(crate) use codec::{decode_exactly, encode};
-pub use keys::{is_job_of_chosen_id, is_of_later_entry, record_of_expiry, request_minted_at_ms};
+pub use keys::{is_job_of_chosen_id, is_of_later_entry, request_minted_at_ms};

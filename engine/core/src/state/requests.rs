@@ -2,19 +2,23 @@
 //! remembered.
 //!
 //! Most ids are minted by a node and remembered equally long. Their answers expire in the order of
-//! the entries, and lie in the [entries' records](super::entries). The others, a client's above
-//! all, are kept under the id and found by expiry rows when it is time.
+//! the entries, and lie in the [entries' records](super::entries). The answers to clients' keys lie
+//! under the key; [shares](super::shares) say for how long.
 
 use minicbor::{Decode, Encode};
 
 use super::entries::{self, EntryWith, Skipped};
-use super::meta::Totals;
+use super::meta::{self, Totals};
 use super::rows::{ReadRows, Rows};
+use super::shares::{self, Held};
 use super::{codec, keys};
 use crate::command::Actor;
 use crate::error::LocalFault;
 use crate::ids::{RequestId, Revision};
-use crate::limits::{EXPIRED_ROWS_PER_APPLY_MAX, MINTED_REQUEST_KEPT_MS_MIN};
+use crate::key_time;
+use crate::limits::{
+    EXPIRED_ROWS_PER_APPLY_MAX, MINTED_REQUEST_KEPT_ENTRIES_MAX, MINTED_REQUEST_TOLD_MS,
+};
 use crate::outcome::Response;
 
 /// What a request came to, kept for its retries.
@@ -30,9 +34,36 @@ pub struct RequestRecord {
     /// What the client was told.
     #[n(2)]
     pub response: Response,
-    /// Log time after which it counts as absent, milliseconds since the Unix epoch.
+    /// For how long it is remembered.
     #[n(3)]
-    pub expires_at_ms: u64,
+    pub kept: Kept,
+}
+
+/// For how long an answer is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Kept {
+    /// It counts as absent after this log time, milliseconds since the Unix epoch.
+    #[n(0)]
+    Until(#[n(0)] u64),
+    /// In a share.
+    #[n(1)]
+    InShare {
+        /// Record time of the entry, microseconds.
+        #[n(0)]
+        at_us: u64,
+        /// The share's place in the crowd; none for the actor's own.
+        #[n(1)]
+        crowd: Option<u8>,
+    },
+}
+
+impl RequestRecord {
+    fn has_expired(&self, totals: &Totals) -> bool {
+        match self.kept {
+            Kept::Until(expires_at_ms) => expires_at_ms < totals.log_time_ms,
+            Kept::InShare { at_us, .. } => shares::has_expired(at_us, totals),
+        }
+    }
 }
 
 /// What stands under a request's id.
@@ -45,7 +76,7 @@ enum RequestRow {
     /// The record of this entry has the answer.
     #[n(0)]
     InEntry(#[n(0)] Revision),
-    /// The answer, with an expiry row of its own.
+    /// The answer.
     #[n(1)]
     Here(#[n(0)] RequestRecord),
 }
@@ -58,7 +89,7 @@ pub(crate) struct Asker<A = Actor, I = RequestId> {
     pub(crate) actor: A,
     #[n(1)]
     pub(crate) id: I,
-    /// As [`RequestRecord::expires_at_ms`].
+    /// As in [`Kept::Until`].
     #[n(2)]
     pub(crate) expires_at_ms: u64,
 }
@@ -80,23 +111,7 @@ type AnsweredRef<'a> = Answered<&'a Response>;
 /// The answer of an entry, and nothing else of what it came to.
 type OfEntry = EntryWith<Skipped, Skipped, Answered>;
 
-/// How long an answer is remembered, in milliseconds of log time.
-#[derive(Clone, Copy)]
-pub(crate) struct KeptMs(u64);
-
-impl KeptMs {
-    /// As long as most answers are, or longer.
-    pub(crate) fn at_least_usual(kept_ms: u64) -> Self {
-        Self(kept_ms.max(MINTED_REQUEST_KEPT_MS_MIN))
-    }
-
-    /// Whether these answers expire in the order of their entries.
-    fn is_usual(self) -> bool {
-        self.0 == MINTED_REQUEST_KEPT_MS_MIN
-    }
-}
-
-/// The record of that request that has not expired at `now_ms`.
+/// The record of that request that has not expired.
 ///
 /// # Errors
 /// A fault of this replica's store.
@@ -104,25 +119,28 @@ pub fn get(
     rows: &dyn ReadRows,
     actor: &Actor,
     id: &RequestId,
-    now_ms: u64,
 ) -> Result<Option<RequestRecord>, LocalFault> {
+    let totals = meta::totals(rows)?;
     let request = look_up(rows, actor, id)?;
-    Ok(request.unexpired(now_ms).cloned())
+    Ok(request.unexpired(&totals).cloned())
 }
 
 /// What is known of a request: its key, and its record if it has one, expired or not.
 pub(crate) struct Request {
     key: Vec<u8>,
     record: Option<RequestRecord>,
-    is_in_entry: bool,
 }
 
 impl Request {
-    /// Its record, unless that has expired at `now_ms`.
-    pub(crate) fn unexpired(&self, now_ms: u64) -> Option<&RequestRecord> {
-        self.record
-            .as_ref()
-            .filter(|record| record.expires_at_ms >= now_ms)
+    /// Its record, unless that has expired.
+    pub(crate) fn unexpired(&self, totals: &Totals) -> Option<&RequestRecord> {
+        let record = self.record.as_ref();
+        record.filter(|record| !record.has_expired(totals))
+    }
+
+    /// Whether it was answered, and the answer has expired.
+    pub(crate) fn is_expired(&self, totals: &Totals) -> bool {
+        self.record.is_some() && self.unexpired(totals).is_none()
     }
 }
 
@@ -133,18 +151,12 @@ pub(crate) fn look_up(
     id: &RequestId,
 ) -> Result<Request, LocalFault> {
     let key = keys::request(actor, id);
-    let row = codec::get(rows, "requests", &key)?;
-    let is_in_entry = matches!(row, Some(RequestRow::InEntry(_)));
-    let record = match row {
+    let record = match codec::get(rows, "requests", &key)? {
         None => None,
         Some(RequestRow::Here(record)) => Some(record),
         Some(RequestRow::InEntry(revision)) => Some(in_entry(rows, revision)?),
     };
-    Ok(Request {
-        key,
-        record,
-        is_in_entry,
-    })
+    Ok(Request { key, record })
 }
 
 fn in_entry(rows: &dyn ReadRows, revision: Revision) -> Result<RequestRecord, LocalFault> {
@@ -158,8 +170,31 @@ fn in_entry(rows: &dyn ReadRows, revision: Revision) -> Result<RequestRecord, Lo
         hash: answered.hash,
         revision,
         response: answered.response,
-        expires_at_ms: asker.expires_at_ms,
+        kept: Kept::Until(asker.expires_at_ms),
     })
+}
+
+/// Forgets the answer of a request that is to run again, because it has expired.
+pub(crate) fn forget_expired(
+    rows: &mut dyn Rows,
+    totals: &mut Totals,
+    actor: &Actor,
+    request: &mut Request,
+) -> Result<(), LocalFault> {
+    let Some(record) = request.record.take() else {
+        return Ok(());
+    };
+    match record.kept {
+        Kept::Until(_) => {
+            totals.requests = totals.requests.saturating_sub(1);
+            entries::forget_answer(rows, totals, record.revision)
+        }
+        Kept::InShare { crowd, .. } => {
+            let mut share = Held::of(rows, totals, actor)?;
+            share.forget(rows, totals, actor, crowd, record.revision)?;
+            share.close(rows, totals)
+        }
+    }
 }
 
 /// An answer to be remembered.
@@ -169,52 +204,64 @@ pub(crate) struct Answer<'a> {
     pub(crate) hash: [u8; 32],
     pub(crate) revision: Revision,
     pub(crate) response: &'a Response,
-    pub(crate) kept: KeptMs,
+    /// How long it is remembered if no share takes it, in milliseconds of log time.
+    pub(crate) kept_ms: u64,
 }
 
-/// Remembers the answer to a request that was just looked up and has none, or an expired one:
-/// under its id, or by what is returned, which is to become a part of the entry's record.
+/// Remembers the answer to a request that was just looked up and has none: in `share`, or by what is
+/// returned, which is to become a part of the entry's record.
 pub(crate) fn put<'a>(
     rows: &mut dyn Rows,
     totals: &mut Totals,
     request: Request,
+    share: Option<Held>,
     answer: &Answer<'a>,
 ) -> Result<Option<(AskerRef<'a>, AnsweredRef<'a>)>, LocalFault> {
-    let key = request.key;
-    match request.record {
-        None => totals.requests += 1,
-        Some(expired) if request.is_in_entry => {
-            entries::forget_answer(rows, totals, expired.revision)?;
-        }
-        Some(expired) => rows.delete(&keys::request_expiry(expired.expires_at_ms, &key)),
-    }
     let (hash, revision) = (answer.hash, answer.revision);
-    let expires_at_ms = totals.log_time_ms.saturating_add(answer.kept.0);
-    let look_at_ms = look_again_ms(totals, expires_at_ms);
-    if answer.kept.is_usual() {
-        totals.answers_expire_from_ms = totals.answers_expire_from_ms.min(look_at_ms);
-        rows.put(key, codec::encode(&RequestRow::InEntry(revision))?);
-        let asker = Asker {
-            actor: answer.actor,
-            id: answer.id,
-            expires_at_ms,
+    if let Some(share) = share {
+        let at_us = totals.record_time_us;
+        let record = RequestRecord {
+            hash,
+            revision,
+            response: answer.response.remembered(),
+            kept: Kept::InShare {
+                at_us,
+                crowd: share.crowd(),
+            },
         };
-        let response = answer.response;
-        return Ok(Some((asker, Answered { hash, response })));
+        let row = (request.key, codec::encode(&RequestRow::Here(record))?);
+        share.add(rows, totals, answer.id, revision, row)?;
+        return Ok(None);
     }
-    totals.requests_expire_from_ms = totals.requests_expire_from_ms.min(look_at_ms);
-    rows.put(keys::request_expiry(expires_at_ms, &key), Vec::new());
-    let record = RequestRecord {
-        hash,
-        revision,
-        response: answer.response.clone(),
+    totals.requests += 1;
+    let expires_at_ms = totals.log_time_ms.saturating_add(answer.kept_ms);
+    let look_at_ms = look_again_ms(totals, expires_at_ms);
+    totals.answers_expire_from_ms = totals.answers_expire_from_ms.min(look_at_ms);
+    rows.put(request.key, codec::encode(&RequestRow::InEntry(revision))?);
+    let asker = Asker {
+        actor: answer.actor,
+        id: answer.id,
         expires_at_ms,
     };
-    rows.put(key, codec::encode(&RequestRow::Here(record))?);
-    Ok(None)
+    let response = answer.response;
+    Ok(Some((asker, Answered { hash, response })))
 }
 
-/// Log time between two looks for expired records, in milliseconds, where the last one left none:
+/// Whether a client asks under an id that a node minted, of which the answer may be forgotten: it was
+/// told to do so for as long as that is remembered.
+pub(crate) fn may_have_forgotten_minted(totals: &Totals, id: &RequestId) -> bool {
+    let told_ms = totals.minted_from_ms.saturating_sub(MINTED_REQUEST_TOLD_MS);
+    key_time::of_minted(id)
+        .is_some_and(|minted_ms| (told_ms..totals.minted_from_ms).contains(&minted_ms))
+}
+
+/// Whether the entry under an id that a node minted may be a copy of one whose answer was forgotten by
+/// the log's index, while log time stood still: its deadline does not tell.
+pub(crate) fn may_be_old_copy(totals: &Totals, id: &RequestId) -> bool {
+    key_time::of_minted(id).is_some_and(|minted_ms| minted_ms < totals.minted_dropped_ms)
+}
+
+/// Log time between two looks for expired records, in milliseconds, if the last one left none:
 /// otherwise every entry would look for the one record that expired since the entry before.
 const EXPIRY_PAUSE_MS: u64 = 1_000;
 
@@ -223,51 +270,31 @@ const EXPIRY_PAUSE_MS: u64 = 1_000;
 const PAGES_PER_APPLY_MAX: usize = 8;
 
 /// Deletes the oldest expired records, at most [`EXPIRED_ROWS_PER_APPLY_MAX`] in entries' records
-/// and as many under their ids.
-pub(crate) fn delete_expired(rows: &mut dyn Rows, totals: &mut Totals) -> Result<(), LocalFault> {
-    if totals.requests_expire_from_ms < totals.log_time_ms {
-        delete_expired_here(rows, totals)?;
-    }
-    if totals.answers_expire_from_ms < totals.log_time_ms {
-        delete_expired_in_entries(rows, totals)?;
+/// and as many in shares. `index` is that of the entry that is applied.
+pub(crate) fn delete_expired(
+    rows: &mut dyn Rows,
+    totals: &mut Totals,
+    index: Revision,
+) -> Result<(), LocalFault> {
+    shares::delete_expired(rows, totals)?;
+    let looked_to = totals.answers_deleted_to.unwrap_or(Revision(0));
+    let are_many = index.0.saturating_sub(looked_to.0) > MINTED_REQUEST_KEPT_ENTRIES_MAX;
+    if are_many || totals.answers_expire_from_ms < totals.log_time_ms {
+        delete_expired_in_entries(rows, totals, index)?;
     }
     Ok(())
 }
 
-/// When to look again, where the oldest record that is left expires then.
+/// When to look again, if the oldest record that is left expires then.
 fn look_again_ms(totals: &Totals, expires_at_ms: u64) -> u64 {
     expires_at_ms.max(totals.log_time_ms.saturating_add(EXPIRY_PAUSE_MS))
 }
 
-fn delete_expired_here(rows: &mut dyn Rows, totals: &mut Totals) -> Result<(), LocalFault> {
-    // Everything before this mark is gone, and every new record expires after it.
-    let after = keys::request_expiry(totals.requests_deleted_to_ms, &[]);
-    let prefix = [keys::REQUEST_EXPIRY];
-    let oldest = rows.scan(&prefix, Some(&after), EXPIRED_ROWS_PER_APPLY_MAX)?;
-    if oldest.len() < EXPIRED_ROWS_PER_APPLY_MAX {
-        totals.requests_expire_from_ms = u64::MAX;
-    }
-    for (key, value) in oldest {
-        let (expires_at_ms, request) = keys::split_expiry(&key).ok_or_else(|| {
-            let detail = "a key is too short".to_owned();
-            LocalFault::CorruptRow {
-                table: "request expiry",
-                detail,
-            }
-        })?;
-        if expires_at_ms >= totals.log_time_ms {
-            totals.requests_expire_from_ms = look_again_ms(totals, expires_at_ms);
-            break;
-        }
-        rows.delete_known(&key, &value);
-        rows.delete(&request);
-        totals.requests = totals.requests.saturating_sub(1);
-        totals.requests_deleted_to_ms = expires_at_ms;
-    }
-    Ok(())
-}
-
-fn delete_expired_in_entries(rows: &mut dyn Rows, totals: &mut Totals) -> Result<(), LocalFault> {
+fn delete_expired_in_entries(
+    rows: &mut dyn Rows,
+    totals: &mut Totals,
+    index: Revision,
+) -> Result<(), LocalFault> {
     let limit = EXPIRED_ROWS_PER_APPLY_MAX;
     let mut left = limit;
     for _ in 0..PAGES_PER_APPLY_MAX {
@@ -279,11 +306,15 @@ fn delete_expired_in_entries(rows: &mut dyn Rows, totals: &mut Totals) -> Result
                 if left == 0 {
                     return Ok(());
                 }
-                if asker.expires_at_ms >= totals.log_time_ms {
+                let later = index.0.saturating_sub(entry.revision.0);
+                let is_too_many = later > MINTED_REQUEST_KEPT_ENTRIES_MAX;
+                let in_time = asker.expires_at_ms >= totals.log_time_ms;
+                if in_time && !is_too_many {
                     totals.answers_expire_from_ms = look_again_ms(totals, asker.expires_at_ms);
                     return Ok(());
                 }
                 left -= 1;
+                forget_minted(totals, &asker.id, in_time);
                 let row = codec::encode(&RequestRow::InEntry(entry.revision))?;
                 rows.delete_known(&keys::request(&asker.actor, &asker.id), &row);
                 totals.requests = totals.requests.saturating_sub(1);
@@ -296,8 +327,23 @@ fn delete_expired_in_entries(rows: &mut dyn Rows, totals: &mut Totals) -> Result
         }
         if at_end {
             totals.answers_expire_from_ms = u64::MAX;
+            // Nothing lies before this entry any more.
+            let passed = index.0.saturating_sub(1);
+            totals.answers_deleted_to = totals.answers_deleted_to.max(Some(Revision(passed)));
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Notes that the answer to an id that a node minted is forgotten; `in_time` before its time.
+fn forget_minted(totals: &mut Totals, id: &RequestId, in_time: bool) {
+    let Some(minted_ms) = key_time::of_minted(id) else {
+        return;
+    };
+    let from_ms = minted_ms.saturating_add(1);
+    totals.minted_from_ms = totals.minted_from_ms.max(from_ms);
+    if in_time {
+        totals.minted_dropped_ms = totals.minted_dropped_ms.max(from_ms);
+    }
 }

@@ -81,8 +81,9 @@ pub(crate) struct Record {
     index: u64,
     verdict: Verdict,
     pub(crate) response: Response,
-    expires_ms: u64,
-    /// Whether it lies in its entry's row: those expire in the order of the entries.
+    /// Log time in milliseconds where it lies in its entry's row, otherwise record time in
+    /// microseconds.
+    expires: u64,
     in_entry: bool,
 }
 
@@ -100,6 +101,7 @@ struct Asked {
 #[derive(Clone, Debug)]
 pub(crate) struct Shop {
     now_ms: u64,
+    record_us: u64,
     epoch: u32,
     printers: Vec<String>,
     spools: BTreeMap<String, Spool>,
@@ -110,9 +112,9 @@ pub(crate) struct Shop {
     /// Entries that asked policies, as far as they are kept.
     decisions: Vec<Asked>,
     pub(crate) records: BTreeMap<(String, String), Record>,
-    /// Until this log time nobody looks for expired records: those under their ids, and those in
-    /// entries' rows.
-    look_from_ms: [u64; 2],
+    /// Until then nobody looks for expired records: those under their ids (record time), and those in
+    /// entries' rows (log time).
+    look_from: [u64; 2],
     events: usize,
     /// Entries that emitted any.
     eventful: BTreeSet<u64>,
@@ -129,11 +131,12 @@ impl Shop {
             index: 1,
             verdict: Verdict::Accepted("ruleset"),
             response: Response::Accepted(Accepted::Done),
-            expires_ms: START_MS + 20_000,
+            expires: START_MS + 20_000,
             in_entry: true,
         };
         Self {
             now_ms: START_MS,
+            record_us: 15 * 60 * 1_000 * 1_000,
             epoch: 1,
             printers: Vec::new(),
             spools: BTreeMap::new(),
@@ -142,32 +145,52 @@ impl Shop {
             rulesets: vec![(1, false, KEPT_DEFAULT)],
             decisions: Vec::new(),
             records: [(("ann".to_owned(), "auto-1".to_owned()), bootstrapped)].into(),
-            look_from_ms: [0, START_MS + 20_000],
+            look_from: [u64::MAX, START_MS + 20_000],
             events: 4,
             eventful: [1].into(),
         }
     }
 
+    /// Log time and record time go on.
+    fn go_on(&mut self, proposed_ms: u64, is_checkpoint: bool) {
+        let before_ms = self.now_ms;
+        self.now_ms = self.now_ms.max(proposed_ms);
+        let step_us = (self.now_ms - before_ms).min(15 * 60 * 1_000) * 1_000;
+        let least_us = if is_checkpoint { 0 } else { 50 };
+        self.record_us += step_us.max(least_us);
+    }
+
+    fn has_expired(&self, record: &Record) -> bool {
+        if record.in_entry {
+            record.expires < self.now_ms
+        } else {
+            record.expires < self.record_us
+        }
+    }
+
     /// So many of either kind at once at most, and then a second's pause where that was all.
     fn clean_up(&mut self) {
-        for (in_entry, look_from_ms) in [false, true].into_iter().zip(&mut self.look_from_ms) {
-            if *look_from_ms >= self.now_ms {
+        for in_entry in [false, true] {
+            let (now, pause) = if in_entry {
+                (self.now_ms, 1_000)
+            } else {
+                (self.record_us, 1_000_000)
+            };
+            let look_from = self.look_from[usize::from(in_entry)];
+            if look_from >= now {
                 continue;
             }
             let of_kind = self.records.iter().filter(|(_, r)| r.in_entry == in_entry);
-            // Those in entries' rows go in the order of the entries.
-            let by_expiry = of_kind.map(|(key, record)| {
-                let entry = in_entry.then_some(record.index);
-                (record.expires_ms, entry, key.clone())
-            });
-            let mut oldest: Vec<_> = by_expiry.collect();
+            // They go in the order of the entries.
+            let by_entry = of_kind.map(|(key, record)| (record.index, record.expires, key.clone()));
+            let mut oldest: Vec<_> = by_entry.collect();
             oldest.sort();
-            let expired = oldest.iter().take_while(|(ms, ..)| *ms < self.now_ms);
+            let expired = oldest.iter().take_while(|(_, expires, _)| *expires < now);
             let gone: Vec<_> = expired.take(EXPIRED_ROWS_PER_APPLY_MAX).cloned().collect();
-            *look_from_ms = match oldest.get(gone.len()) {
+            self.look_from[usize::from(in_entry)] = match oldest.get(gone.len()) {
                 // Where that many went, the next look comes at once.
-                _ if gone.len() == EXPIRED_ROWS_PER_APPLY_MAX => *look_from_ms,
-                Some((expires_ms, ..)) => (*expires_ms).max(self.now_ms + 1_000),
+                _ if gone.len() == EXPIRED_ROWS_PER_APPLY_MAX => look_from,
+                Some((_, expires, _)) => (*expires).max(now + pause),
                 None => u64::MAX,
             };
             for (.., key) in gone {
@@ -195,14 +218,14 @@ impl Shop {
         envelope: &Envelope,
         ask: &Ask,
     ) -> (Verdict, u64, bool) {
-        self.now_ms = self.now_ms.max(envelope.proposed_at_ms);
+        self.go_on(envelope.proposed_at_ms, matches!(ask, Ask::Checkpoint));
         if matches!(ask, Ask::Checkpoint) {
             return (Verdict::Accepted("done"), index, false);
         }
         let now_ms = self.now_ms;
         self.clean_up();
         let key = (envelope.actor.name.clone(), envelope.request_id.to_string());
-        if let Some(record) = self.records.get(&key).filter(|r| r.expires_ms >= now_ms) {
+        if let Some(record) = self.records.get(&key).filter(|r| !self.has_expired(r)) {
             if record.hash == envelope.request_hash {
                 return (record.verdict.clone(), record.index, true);
             }
@@ -248,25 +271,32 @@ impl Shop {
         verdict: &Verdict,
         told: &Response,
     ) {
-        let kept_ms = match envelope.request_origin {
-            RequestOrigin::Client => DAY_MS.unsigned_abs(),
-            RequestOrigin::Node => {
-                let span_ms = envelope.deadline_ms.saturating_sub(envelope.proposed_at_ms);
-                (2 * span_ms.min(60_000)).max(20_000)
+        let in_entry = envelope.request_origin == RequestOrigin::Node;
+        let (now, expires, pause) = if in_entry {
+            let span_ms = envelope.deadline_ms.saturating_sub(envelope.proposed_at_ms);
+            let kept_ms = (2 * span_ms.min(60_000)).max(20_000);
+            (self.now_ms, self.now_ms + kept_ms, 1_000)
+        } else {
+            let kept_us = DAY_MS.unsigned_abs() * 1_000;
+            (self.record_us, self.record_us + kept_us, 1_000_000)
+        };
+        let response = match told {
+            Response::Rejected(rejection) if !in_entry => {
+                Response::Rejected(rejection.remembered())
             }
+            told => told.clone(),
         };
         let record = Record {
             hash: envelope.request_hash,
             index,
             verdict: verdict.clone(),
-            response: told.clone(),
-            expires_ms: self.now_ms + kept_ms,
-            in_entry: kept_ms == 20_000,
+            response,
+            expires,
+            in_entry,
         };
         let key = (envelope.actor.name.clone(), envelope.request_id.to_string());
-        let look_ms = record.expires_ms.max(self.now_ms + 1_000);
-        let look_from_ms = &mut self.look_from_ms[usize::from(record.in_entry)];
-        *look_from_ms = look_ms.min(*look_from_ms);
+        let look_from = &mut self.look_from[usize::from(in_entry)];
+        *look_from = expires.max(now + pause).min(*look_from);
         self.records.insert(key, record);
     }
 

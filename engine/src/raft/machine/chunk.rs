@@ -262,5 +262,6 @@ fn denied_unread(index: Revision) -> Outcome {
         replayed: false,
         response: Response::Rejected(Rejection::new(RejectionKind::PolicyFailed, message)),
         events: Vec::new(),
+        certain_since_ms: None,
     }
 }

@@ -13,9 +13,9 @@ use std::cell::RefCell;
 use foldhash::HashMap;
 use raft3d_core::LocalFault;
 use raft3d_core::state::digest::Digest;
+use raft3d_core::state::is_of_later_entry;
 use raft3d_core::state::overlay::Overlay;
 use raft3d_core::state::rows::{ReadRows, Row, Rows};
-use raft3d_core::state::{is_of_later_entry, record_of_expiry};
 
 use crate::raft::types::LogId;
 use crate::storage::state::{Change, Head, StateView};
@@ -63,15 +63,6 @@ impl KnownRow {
     fn change(&mut self, value: Option<Vec<u8>>) {
         let before = std::mem::replace(&mut self.value, value);
         self.changed_from.get_or_insert(Stored::Value(before));
-    }
-
-    /// Whether the store is known not to hold it.
-    fn is_absent(&self) -> bool {
-        match &self.changed_from {
-            None => self.value.is_none(),
-            Some(Stored::Value(stored)) => stored.is_none(),
-            Some(Stored::Unknown) => false,
-        }
     }
 }
 
@@ -159,7 +150,7 @@ impl ChunkRows<'_> {
             match &row.changed_from {
                 None => {}
                 Some(Stored::Value(stored)) => digest.replace(key, stored.as_deref(), new),
-                Some(Stored::Unknown) if self.cannot_hold(key, &known) => {
+                Some(Stored::Unknown) if self.cannot_hold(key) => {
                     digest.replace(key, None, new);
                 }
                 Some(Stored::Unknown) => self
@@ -172,10 +163,8 @@ impl ChunkRows<'_> {
 
     /// Whether the key itself says that the view cannot hold it. Most rows that an entry writes
     /// are new, and each would be looked for in every table file.
-    fn cannot_hold(&self, key: &[u8], known: &Known) -> bool {
+    fn cannot_hold(&self, key: &[u8]) -> bool {
         is_of_later_entry(key, self.view.revision())
-            || record_of_expiry(key)
-                .is_some_and(|record| known.0.get(&record).is_some_and(KnownRow::is_absent))
     }
 
     /// Changes a row, of which the store holds `stored` if the chunk did not meet it yet.
@@ -203,7 +192,7 @@ impl ReadRows for ChunkRows<'_> {
             see(row.value.as_deref());
             return Ok(());
         }
-        if self.cannot_hold(key, &known) {
+        if self.cannot_hold(key) {
             see(None);
             return Ok(());
         }

@@ -13,7 +13,8 @@ use crate::raft::types::{LogId, StoredMembership};
 /// Format of the state database. An earlier one is rebuilt from snapshot and log; a later one is
 /// left as it is, and the node does not start.
 ///
-/// 5: a table of denied entries. 4: no row of an index leads to the record of the entry that created a job. 3: a shorter digest,
+/// 5: a table of denied entries; answers to clients' keys lie in shares. 4: no row of an index leads to
+/// the record of the entry that created a job. 3: a shorter digest,
 /// entries' records with what is looked at first in front, and the latest time in the id of a stored
 /// request. 2: the record stands among the rows, because they are written to table files together; 1
 /// had it in a keyspace of its own, written with the rows through a journal.

@@ -94,10 +94,22 @@ kinds! {
     AlreadyBootstrapped: CONFLICT, "already-bootstrapped",
         "The cluster is bootstrapped already",
         "Nothing needs to be done: the cluster exists.";
+    KeyTooOld: CONFLICT, "key-too-old",
+        "The idempotency key is too old",
+        "The key carries its time (a UUID of version 7, or a ULID), and answers to keys of that age \
+         are no longer remembered: the request may have been done before, so it was not run. Read \
+         whether it was; if it was not, send it with a new key. Raft3d-Keys-Certain-Since says since \
+         when this actor's keys are certain.";
     MembershipRefused: CONFLICT, "membership-refused",
         "The membership cannot change so now",
         "Read GET /api/v1/cluster; the detail says what stands in the way. Another change may \
          have to end first.";
+    Gone: GONE, "gone",
+        "Part of what was asked for is no longer kept",
+        "Only the newest records of a stream are kept. Go on after deleted_to, or leave after \
+         out to begin with the oldest that is kept (oldest; null if there is none), and know \
+         that what came before is missed. The ruleset's decisions_kept says how many decision \
+         records are kept and for how long.";
     RevisionMismatch: PRECONDITION_FAILED, "revision-mismatch",
         "If-Match did not match",
         "Somebody else was faster. Read again, look at what has changed, and send the new \
@@ -146,6 +158,11 @@ kinds! {
     Overloaded: TOO_MANY_REQUESTS, "overloaded",
         "Too many requests are waiting",
         "Wait as long as Retry-After says and send it again; nothing has happened.";
+    TooManyKeys: TOO_MANY_REQUESTS, "too-many-keys",
+        "Too many keys of this actor are remembered",
+        "The answers to an actor's keys are remembered for 15 minutes at least, and there is no room \
+         for more of this one's. Nothing has happened: wait as long as Retry-After says. Writes \
+         without an Idempotency-Key, other actors and operators are not concerned.";
     NoLeader: SERVICE_UNAVAILABLE, "no-leader",
         "No leader was reachable",
         "Nothing has happened. Wait as long as Retry-After says and send it again, also to \

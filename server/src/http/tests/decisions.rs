@@ -1,5 +1,6 @@
 //! `/api/v1/decisions`, those of a job, and how many of them a ruleset keeps.
 
+use axum::http::StatusCode;
 use raft3d_engine::sdk::AdmissionInput;
 use serde_json::{Value, json};
 
@@ -151,4 +152,31 @@ async fn a_ruleset_says_how_many_records_are_kept() {
     let kept = shop.get("/api/v1/decisions").await.json();
     assert_eq!(kept.as_array().unwrap().len(), 2);
     assert_eq!(kept[0]["job_id"], "b");
+    // A reader that stopped before what is kept is told so, with what is kept.
+    let oldest = kept[0]["revision"].as_u64().unwrap();
+    for query in ["after=0", "after=1"] {
+        let gone = shop.get(&format!("/api/v1/decisions?{query}")).await;
+        assert_eq!(gone.problem().0, "gone", "{query}: {gone:?}");
+        assert_eq!(
+            (gone.status, &gone.json()["oldest"]),
+            (StatusCode::GONE, &json!(oldest))
+        );
+        let deleted_to = gone.json()["deleted_to"].as_u64().unwrap();
+        assert!(deleted_to < oldest, "{gone:?}");
+        let goes_on = shop
+            .get(&format!("/api/v1/decisions?after={deleted_to}"))
+            .await;
+        assert_eq!(goes_on.json().as_array().unwrap().len(), 2, "{goes_on:?}");
+    }
+    let gone = shop.get(&format!("{JOBS}/a/decisions?after=1")).await;
+    assert_eq!(
+        (gone.problem().0.as_str(), &gone.json()["oldest"]),
+        ("gone", &Value::Null)
+    );
+    assert_eq!(
+        shop.get(&format!("{JOBS}/c/decisions?after=1"))
+            .await
+            .status,
+        200
+    );
 }

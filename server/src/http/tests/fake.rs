@@ -12,9 +12,10 @@ use http_body_util::BodyExt;
 use raft3d_engine::core::apply::apply_alone;
 use raft3d_engine::core::command::{Actor, ENVELOPE_VERSION, RequestOrigin};
 use raft3d_engine::core::epoch::EPOCHS;
-use raft3d_engine::core::state::digest::Digest;
+use raft3d_engine::core::limits::KEYED_RECORDS_MAX;
+use raft3d_engine::core::state::digest::{self, Digest};
 use raft3d_engine::core::state::memory::MemoryRows;
-use raft3d_engine::core::state::meta;
+use raft3d_engine::core::state::meta::{self, Forgotten, Totals};
 use raft3d_engine::core::state::rulesets::DecodedRuleset;
 use raft3d_engine::core::{
     ClusterId, Command, Envelope, Evaluation, Judge, LocalFault, ModuleDigest, ModuleSource,
@@ -245,6 +246,7 @@ impl Fake {
             revision: applied.revision,
             replayed: applied.replayed,
             response: applied.response,
+            certain_since_ms: applied.certain_since_ms,
         }
     }
 }
@@ -594,6 +596,29 @@ impl Shop {
     /// Takes the place of one dry run for as long as the answer lives; none where all are taken.
     pub(crate) fn occupy_dry_run(&self) -> Option<OwnedSemaphorePermit> {
         self.node.dry_run().map(|leave| leave.permit)
+    }
+
+    /// From now on there are so many others with keys that each share is the guaranteed part.
+    pub(crate) fn crowd_the_keys(&self) {
+        self.change_totals(|totals| totals.keys_unverified.crowds = KEYED_RECORDS_MAX);
+    }
+
+    /// Keys up to that time were forgotten, and answers up to that log time, milliseconds.
+    pub(crate) fn forget_keys_up_to(&self, keys_ms: u64, certain_since_ms: u64) {
+        self.change_totals(|totals| {
+            totals.keys_unverified.forgotten = Forgotten {
+                keys_from_ms: keys_ms,
+                certain_since_ms,
+            };
+        });
+    }
+
+    fn change_totals(&self, change: impl FnOnce(&mut Totals)) {
+        let mut inner = self.node.inner.lock().unwrap();
+        let mut totals = meta::totals(&inner.rows).unwrap();
+        change(&mut totals);
+        meta::put_totals(&mut inner.rows, &totals).unwrap();
+        inner.digest = digest::recompute(&inner.rows).unwrap();
     }
 
     /// The digest of all rows.

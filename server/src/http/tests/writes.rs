@@ -181,3 +181,82 @@ async fn a_stored_answer_is_marked_on_every_call() {
         assert_eq!(again.header("idempotent-replayed"), Some("true"), "{uri}");
     }
 }
+
+/// The one who fills its share is told how long to wait; everybody else writes on, and whoever used a
+/// key is told since when keys are certain.
+#[tokio::test]
+async fn an_actor_with_too_many_keys_is_told_to_wait_and_nobody_else() {
+    let shop = Shop::new();
+    shop.crowd_the_keys();
+    let body = r#"{"company":"a","model":"b"}"#;
+    let json = ("content-type", "application/json");
+    let write = async |actor: &str, key: &str| {
+        let headers = [json, ("raft3d-actor", actor), ("idempotency-key", key)];
+        shop.call("POST", PRINTERS, &headers, body).await
+    };
+    for n in 0..64 {
+        let done = write("greedy", &format!("k{n}")).await;
+        assert_eq!(done.status, 201);
+        let since = done.header("raft3d-keys-certain-since");
+        assert_eq!(
+            since,
+            Some("1970-01-01T00:00:00.000Z"),
+            "nothing was forgotten"
+        );
+    }
+    let refused = write("greedy", "k64").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.problem().0.as_str()),
+        (429, "too-many-keys")
+    );
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((890..=900).contains(&wait), "{wait}");
+    let classic = [json, ("raft3d-actor", "greedy"), ("idempotency-key", "k65")];
+    let classic = shop
+        .call("POST", "/printjobs/x/status?status=Done", &classic, "")
+        .await;
+    assert_eq!(
+        classic.problem().0,
+        "too-many-keys",
+        "no refusal in plain text"
+    );
+    assert!(classic.header("retry-after").is_some());
+    assert_eq!(write("modest", "k64").await.status, 201);
+    assert_eq!(shop.post(PRINTERS, body).await.status, 201, "without a key");
+    let unkeyed = shop.post(PRINTERS, body).await;
+    assert_eq!(unkeyed.header("raft3d-keys-certain-since"), None);
+    let metrics = shop.get("/metrics").await.text;
+    for line in [
+        "raft3d_state_rows{table=\"keys_unverified\"} 65",
+        "raft3d_state_rows_max{table=\"keys_unverified\"} 2000000",
+        "raft3d_keys_share_records{actors=\"unverified\",actor=\"greedy\"} 64",
+        "raft3d_keys_share_records_max{actors=\"unverified\"} 64",
+        "raft3d_keys_certain_since_seconds{actors=\"unverified\",actor=\"greedy\"} 0",
+        "raft3d_state_bytes_max{table=\"decisions\"} 536870912",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_too_old_is_refused_with_the_time_since_when_keys_are_certain() {
+    let shop = Shop::new();
+    shop.forget_keys_up_to(1_600_000_000_000, 1_650_000_000_000);
+    let body = r#"{"company":"a","model":"b"}"#;
+    let json = ("content-type", "application/json");
+    // Made in September 2020, and in May 2022.
+    for (key, status) in [
+        ("01748730-2000-7000-8000-000000000001", 409),
+        ("01808000-0000-7000-8000-000000000001", 201),
+        ("of-no-time", 201),
+    ] {
+        let headers = [json, ("idempotency-key", key)];
+        let answer = shop.call("POST", PRINTERS, &headers, body).await;
+        assert_eq!(answer.status.as_u16(), status, "{key}: {answer:?}");
+        let since = answer.header("raft3d-keys-certain-since");
+        assert_eq!(since, Some("2022-04-15T05:20:00.000Z"));
+        if status == 409 {
+            assert_eq!(answer.problem().0, "key-too-old");
+        }
+    }
+}

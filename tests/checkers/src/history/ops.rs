@@ -327,6 +327,9 @@ pub enum Refusal {
     DeadlineExceeded,
     /// Too many requests are remembered or wait. Not remembered.
     TooManyRequests,
+    /// The key may have been used before, and its answer be forgotten. Not remembered, and not run: it
+    /// says nothing of earlier attempts.
+    KeyTooOld,
     /// The cluster has no rules yet. Not remembered.
     NotBootstrapped,
     /// Another refusal, by its name.
@@ -352,7 +355,8 @@ impl Refusal {
             "revision-mismatch" => Self::RevisionMismatch,
             "request-mismatch" => Self::RequestMismatch,
             "deadline-exceeded" => Self::DeadlineExceeded,
-            "overloaded" => Self::TooManyRequests,
+            "overloaded" | "too-many-keys" => Self::TooManyRequests,
+            "key-too-old" => Self::KeyTooOld,
             "not-bootstrapped" => Self::NotBootstrapped,
             other => Self::Other(other.to_owned()),
         }
@@ -366,6 +370,7 @@ impl Refusal {
             Self::RequestMismatch
                 | Self::DeadlineExceeded
                 | Self::TooManyRequests
+                | Self::KeyTooOld
                 | Self::NotBootstrapped
         )
     }

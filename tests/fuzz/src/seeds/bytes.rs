@@ -394,6 +394,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         revision: Revision(9),
         replayed: true,
         response: Response::Rejected(rejection),
+        certain_since_ms: Some(1_700_000_000_000),
     };
     let partial = AppendAnswer::Partial {
         matching: Some(log_id()),

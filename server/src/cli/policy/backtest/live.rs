@@ -17,6 +17,10 @@ use crate::http::config_to_cbor;
 const PAGE_RECORDS: usize = 100;
 /// Where they are.
 const DECISIONS: &str = "/api/v1/decisions";
+/// What to do if a page is refused because its records were forgotten while others were read.
+const EXPIRED_MEANWHILE: &str = "the records could not be read to the end (if some are no longer \
+    kept: give a later --since, keep more of them by the ruleset's decisions_kept, or ask a backup \
+    by --backup)";
 
 /// A node, and the entry up to which its records are read: the log goes on meanwhile.
 pub(super) struct Live {
@@ -92,12 +96,13 @@ impl Live {
         since_ms: u64,
         take: &mut dyn FnMut(DecisionRecord) -> Next,
     ) -> Result<()> {
-        let after = self.last_before(since_ms)?;
-        let mut next = Some(format!(
-            "{DECISIONS}?input=cbor&limit={PAGE_RECORDS}&after={after}"
-        ));
+        let mut path = format!("{DECISIONS}?input=cbor&limit={PAGE_RECORDS}");
+        if let Some(after) = self.last_before(since_ms)? {
+            path += &format!("&after={after}");
+        }
+        let mut next = Some(path);
         while let Some(path) = next.take() {
-            let answer = self.node.read(&path)?;
+            let answer = self.node.read(&path).context(EXPIRED_MEANWHILE)?;
             next = answer.next;
             for value in answer.body.as_array().context("a node answered no list")? {
                 let record = record::read(value).with_context(|| format!("GET {path}"))?;
@@ -110,16 +115,26 @@ impl Live {
     }
 
     /// A revision up to which every record is older, found by halves: records are in the order of
-    /// log time.
-    fn last_before(&self, since_ms: u64) -> Result<u64> {
-        let (mut low, mut high) = (0, self.newest);
+    /// log time. None if the oldest record that is kept is to be read, too.
+    fn last_before(&self, since_ms: u64) -> Result<Option<u64>> {
         if since_ms == 0 {
-            return Ok(0);
+            return Ok(None);
         }
+        let path = format!("{DECISIONS}?input=none&limit=1");
+        let page = self.node.read(&path)?.body;
+        let Some(oldest) = page.get(0).filter(|oldest| {
+            // What cannot be read is told when it is read.
+            record::at_ms(oldest).is_ok_and(|at_ms| at_ms < since_ms)
+        }) else {
+            return Ok(None);
+        };
+        let oldest = oldest.get("revision").and_then(Value::as_u64);
+        let mut low = oldest.context("a record has no revision")?;
+        let mut high = self.newest;
         while high.saturating_sub(low) > PAGE_RECORDS as u64 {
             let middle = low + (high - low) / 2;
             let path = format!("{DECISIONS}?input=none&limit=1&after={middle}");
-            let page = self.node.read(&path)?.body;
+            let page = self.node.read(&path).context(EXPIRED_MEANWHILE)?.body;
             let first = page.get(0).map(record::at_ms).transpose()?;
             if first.is_some_and(|at_ms| at_ms < since_ms) {
                 low = middle;
@@ -127,6 +142,6 @@ impl Live {
                 high = middle;
             }
         }
-        Ok(low)
+        Ok(Some(low))
     }
 }
