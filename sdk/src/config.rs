@@ -33,14 +33,7 @@ impl ConfigError {
     #[must_use]
     pub fn under(self, key: &str) -> Self {
         let mut pointer = String::with_capacity(1 + key.len() + self.pointer.len());
-        pointer.push('/');
-        for c in key.chars() {
-            match c {
-                '~' => pointer.push_str("~0"),
-                '/' => pointer.push_str("~1"),
-                other => pointer.push(other),
-            }
-        }
+        push_token(&mut pointer, key);
         pointer.push_str(&self.pointer);
         Self {
             problem: self.problem,
@@ -54,6 +47,18 @@ impl ConfigError {
         let mut key = String::new();
         crate::text::push_integer(&mut key, index);
         self.under(&key)
+    }
+}
+
+/// Adds a step to a JSON Pointer: '/' and the key, with '~' and '/' escaped (RFC 6901, section 3).
+pub fn push_token(pointer: &mut String, key: &str) {
+    pointer.push('/');
+    for c in key.chars() {
+        match c {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            other => pointer.push(other),
+        }
     }
 }
 
@@ -76,6 +81,21 @@ pub trait ConfigValue: Sized + Described {
     /// # Errors
     /// The value is of another type or out of range.
     fn read(reader: &mut Reader<'_>) -> Result<Self, ConfigError>;
+
+    /// Natively: the pointer of the texts in a value that stands at `at`.
+    #[cfg(feature = "manifest")]
+    #[doc(hidden)]
+    #[must_use]
+    fn texts_at(at: String) -> String {
+        at
+    }
+
+    /// Natively: adds the fields within a value at `at` that are marked with `names`.
+    #[cfg(feature = "manifest")]
+    #[doc(hidden)]
+    fn names_within(at: &str, found: &mut Vec<crate::manifest::ConfigName>) {
+        let _ = (at, found);
+    }
 }
 
 /// A whole configuration.
@@ -200,6 +220,16 @@ impl<T: ConfigValue> ConfigValue for Option<T> {
             T::read(reader).map(Some)
         }
     }
+
+    #[cfg(feature = "manifest")]
+    fn texts_at(at: String) -> String {
+        T::texts_at(at)
+    }
+
+    #[cfg(feature = "manifest")]
+    fn names_within(at: &str, found: &mut Vec<crate::manifest::ConfigName>) {
+        T::names_within(at, found);
+    }
 }
 
 impl<T: ConfigValue> ConfigValue for Vec<T> {
@@ -211,6 +241,16 @@ impl<T: ConfigValue> ConfigValue for Vec<T> {
             list.push(T::read(reader).map_err(|error| error.under_index(index))?);
         }
         Ok(list)
+    }
+
+    #[cfg(feature = "manifest")]
+    fn texts_at(at: String) -> String {
+        T::texts_at(at + "/*")
+    }
+
+    #[cfg(feature = "manifest")]
+    fn names_within(at: &str, found: &mut Vec<crate::manifest::ConfigName>) {
+        T::names_within(&alloc::format!("{at}/*"), found);
     }
 }
 
@@ -226,6 +266,16 @@ impl<T: ConfigValue> ConfigValue for BTreeMap<String, T> {
         }
         Ok(map)
     }
+
+    #[cfg(feature = "manifest")]
+    fn texts_at(at: String) -> String {
+        T::texts_at(at + "/*")
+    }
+
+    #[cfg(feature = "manifest")]
+    fn names_within(at: &str, found: &mut Vec<crate::manifest::ConfigName>) {
+        T::names_within(&alloc::format!("{at}/*"), found);
+    }
 }
 
 /// Declares a configuration: the struct, its decoder and, with feature `manifest`, its JSON Schema.
@@ -233,6 +283,12 @@ impl<T: ConfigValue> ConfigValue for BTreeMap<String, T> {
 /// A field with `= default` may be left out; one without must be there. Field types are those that
 /// implement [`ConfigValue`](crate::config::ConfigValue): `bool`, integers, `String`, `Grams`
 /// (whole milligrams), `Option`, `Vec`, `BTreeMap<String, _>` and other `config!` structs.
+///
+/// After its comment a field may be marked with what its texts name: `#[names(state)]`, or
+/// `material`, `actor` or `label` (the key of one). `#[names(state, keys)]` means the keys of a map,
+/// and `decides` says that the deduction never passes at a move to a state that is named there.
+/// Activation then refuses a name that can match nothing, and hands a state's name to the policy
+/// where the configuration gives an alias.
 ///
 /// ```
 /// use raft3d_sdk::config::{PolicyConfig, texts};
@@ -252,7 +308,11 @@ macro_rules! config {
     (
         $(#[doc = $doc:literal])*
         $vis:vis struct $name:ident {
-            $($(#[doc = $field_doc:literal])* $field:ident : $type:ty $(= $default:expr)?),* $(,)?
+            $(
+                $(#[doc = $field_doc:literal])*
+                $(#[names($kind:ident $(, $flag:ident)*)])?
+                $field:ident : $type:ty $(= $default:expr)?
+            ),* $(,)?
         }
     ) => {
         $(#[doc = $doc])*
@@ -282,6 +342,10 @@ macro_rules! config {
                     },)*
                 })
             }
+
+            $crate::__config_names! {
+                $([$($kind $($flag)*)?] $field : $type [$($default)?]),*
+            }
         }
 
         impl $crate::config::PolicyConfig for $name {
@@ -309,6 +373,14 @@ macro_rules! __config_absent {
             $crate::config::ConfigError::here("is required").under(::core::stringify!($field)),
         )
     };
+}
+
+/// Without feature `manifest` a configuration does not say what it names.
+#[cfg(not(feature = "manifest"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __config_names {
+    ($($any:tt)*) => {};
 }
 
 /// Without feature `manifest` a configuration carries no schema.

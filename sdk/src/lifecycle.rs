@@ -56,6 +56,12 @@ pub struct Lifecycle {
     /// What claiming does, where it is possible.
     #[n(1)]
     pub claim: Option<Claim>,
+    /// Statuses that a client may give to a new job and that mean the initial state, though they
+    /// may name another one: `Queued` keeps clients that know the standard lifecycle alone. At most
+    /// [`ALIASES_MAX`](crate::limits::ALIASES_MAX).
+    #[n(2)]
+    #[cbor(default)]
+    pub created_as: Vec<String>,
 }
 
 impl Lifecycle {
@@ -63,6 +69,14 @@ impl Lifecycle {
     #[must_use]
     pub fn find(&self, text: &str) -> Option<&State> {
         self.states.iter().find(|state| state.is_named(text))
+    }
+
+    /// Whether a new job may be given the status `text`: the initial state, or what means it there
+    /// (`created_as`).
+    #[must_use]
+    pub fn starts_as(&self, text: &str) -> bool {
+        let alias = |alias: &String| alias.eq_ignore_ascii_case(text);
+        self.created_as.iter().any(alias) || self.find(text).is_some_and(|state| state.initial)
     }
 
     /// The state that jobs start in.

@@ -32,3 +32,7 @@ pub const ALIASES_MAX: usize = 8;
 pub const STATE_NAME_BYTES_MAX: usize = 32;
 /// Largest manifest, in bytes of CBOR.
 pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
+/// Most places of a configuration that a manifest says hold names.
+pub const CONFIG_NAMES_MAX: usize = 32;
+/// Most names that hold where a configuration leaves out their field.
+pub const DEFAULT_NAMES_MAX: usize = 32;

@@ -1,6 +1,7 @@
 //! A module's manifest: a custom section of the module, read without running anything.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
 
@@ -98,8 +99,115 @@ impl HookSet {
     }
 }
 
-/// What a module says about itself.
+/// What kind of thing a text in a configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum NameKind {
+    /// A state of the lifecycle. Activation puts the state's name in place of an alias.
+    #[n(0)]
+    State,
+    /// A filament type.
+    #[n(1)]
+    Material,
+    /// An actor.
+    #[n(2)]
+    Actor,
+    /// The key of a label.
+    #[n(3)]
+    Label,
+}
+
+impl NameKind {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Material => "material",
+            Self::Actor => "actor",
+            Self::Label => "label",
+        }
+    }
+}
+
+/// Which texts of a configuration are names. Activation compares them with what they name, so that a
+/// misspelt one is no rule that silently does nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ConfigName {
+    /// JSON Pointer (RFC 6901) within the configuration. A `*` stands for every item of a list or
+    /// every value of a map.
+    #[n(0)]
+    pub pointer: String,
+    /// What they name.
+    #[n(1)]
+    pub kind: NameKind,
+    /// The names are the keys of the map at `pointer`, not the texts there.
+    #[n(2)]
+    #[cbor(default)]
+    pub keys: bool,
+    /// For states: the deduction never passes at a move to a state that is named here.
+    #[n(3)]
+    #[cbor(default)]
+    pub decides: bool,
+    /// The names that hold if the configuration leaves out the field that `pointer` begins with.
+    #[n(4)]
+    #[cbor(default)]
+    pub default: Vec<String>,
+}
+
+impl ConfigName {
+    const fn new(kind: NameKind) -> Self {
+        Self {
+            pointer: String::new(),
+            kind,
+            keys: false,
+            decides: false,
+            default: Vec::new(),
+        }
+    }
+
+    /// Names of states; the pointer is empty.
+    #[must_use]
+    pub const fn state() -> Self {
+        Self::new(NameKind::State)
+    }
+
+    /// Names of filament types; the pointer is empty.
+    #[must_use]
+    pub const fn material() -> Self {
+        Self::new(NameKind::Material)
+    }
+
+    /// Names of actors; the pointer is empty.
+    #[must_use]
+    pub const fn actor() -> Self {
+        Self::new(NameKind::Actor)
+    }
+
+    /// Keys of labels; the pointer is empty.
+    #[must_use]
+    pub const fn label() -> Self {
+        Self::new(NameKind::Label)
+    }
+
+    /// The same, for the keys of a map.
+    #[must_use]
+    pub fn keys(mut self) -> Self {
+        self.keys = true;
+        self
+    }
+
+    /// The same, where the deduction never passes for the states that are named.
+    #[must_use]
+    pub fn decides(mut self) -> Self {
+        self.decides = true;
+        self
+    }
+}
+
+/// What a module says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Manifest {
     /// ABI version, [`ABI_VERSION`] today.
@@ -123,4 +231,18 @@ pub struct Manifest {
     /// The lifecycle that the module declares, if any.
     #[n(6)]
     pub lifecycle: Option<Lifecycle>,
+    /// Which texts of the configuration are names; at most
+    /// [`CONFIG_NAMES_MAX`](crate::limits::CONFIG_NAMES_MAX).
+    #[n(7)]
+    #[cbor(default)]
+    pub config_names: Vec<ConfigName>,
+    /// States at the move to which the deduction never passes, whatever the configuration; at most
+    /// [`STATES_MAX`](crate::limits::STATES_MAX).
+    #[n(8)]
+    #[cbor(default)]
+    pub decides: Vec<String>,
+    /// Its deduction is for what no other binding decides: nobody is warned if it is never asked.
+    #[n(9)]
+    #[cbor(default)]
+    pub fallback: bool,
 }

@@ -24,6 +24,13 @@ pub trait Policy {
     const DESCRIPTION: &'static str;
     /// The hooks that this policy answers; the list in [`export!`](crate::export) must equal it.
     const HOOKS: HookSet;
+    /// States at the move to which [`deduction`](Self::deduction) never passes, whatever the
+    /// configuration. Activation warns of a binding behind this one that is then never asked. For
+    /// states that the configuration names there is `#[names(state, decides)]`.
+    const DECIDES: &'static [&'static str] = &[];
+    /// Whether the deduction is for what no other binding decides: activation does not warn if it
+    /// is never asked.
+    const FALLBACK: bool = false;
 
     /// Its configuration: a [`config!`](crate::config!) struct, or
     /// [`NoConfig`](crate::config::NoConfig).

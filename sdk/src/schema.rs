@@ -10,8 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::config::PolicyConfig;
-use crate::manifest::{ABI_VERSION, Manifest};
+use crate::config::{ConfigValue, PolicyConfig};
+use crate::manifest::{ABI_VERSION, ConfigName, Manifest};
 use crate::policy::Policy;
 use crate::quantity::Grams;
 
@@ -26,6 +26,60 @@ pub fn manifest_of<P: Policy>() -> Manifest {
         hooks: P::HOOKS,
         config_schema: P::Config::HAS_FIELDS.then(config_schema::<P::Config>),
         lifecycle: P::lifecycle(),
+        config_names: config_names::<P::Config>(),
+        decides: P::DECIDES.iter().map(ToString::to_string).collect(),
+        fallback: P::FALLBACK,
+    }
+}
+
+/// What the texts of a configuration name, as its fields are marked.
+#[must_use]
+pub fn config_names<C: PolicyConfig>() -> Vec<ConfigName> {
+    let mut found = Vec::new();
+    C::names_within("", &mut found);
+    found
+}
+
+/// Adds what a field of type `T` names, and what the fields within it do. Used by `config!`.
+#[doc(hidden)]
+pub fn add_names<T: ConfigValue>(
+    at: &str,
+    field: &str,
+    mark: Option<ConfigName>,
+    default: Option<T>,
+    found: &mut Vec<ConfigName>,
+) {
+    // A struct inside has its defaults where it stands, which may be many places.
+    let default = default
+        .filter(|_| at.is_empty())
+        .map(|value| to_json(&value));
+    let at = format!("{at}/{field}");
+    if let Some(mut mark) = mark {
+        if let Some(value) = &default {
+            collect_names(value, mark.keys, &mut mark.default);
+        }
+        mark.pointer = if mark.keys {
+            at.clone()
+        } else {
+            T::texts_at(at.clone())
+        };
+        found.push(mark);
+    }
+    T::names_within(&at, found);
+}
+
+/// The names in a field's default.
+fn collect_names(value: &Value, keys: bool, names: &mut Vec<String>) {
+    match value {
+        Value::String(name) => names.push(name.clone()),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect_names(item, keys, names)),
+        Value::Object(fields) if keys => names.extend(fields.keys().cloned()),
+        Value::Object(fields) => fields
+            .values()
+            .for_each(|it| collect_names(it, keys, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -174,6 +228,38 @@ macro_rules! __config_schema {
                 ] as [(&str, $crate::schema::Json); $crate::__config_count!($($field)*)])
             }
         }
+    };
+}
+
+/// Emits what says which fields of a `config!` struct hold names.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __config_names {
+    ($([$($kind:ident $($flag:ident)*)?] $field:ident : $type:ty [$($default:expr)?]),*) => {
+        fn names_within(
+            at: &str,
+            found: &mut ::std::vec::Vec<$crate::manifest::ConfigName>,
+        ) {
+            let _ = (at, &found);
+            $($crate::schema::add_names::<$type>(
+                at,
+                ::core::stringify!($field),
+                $crate::__config_mark!($($kind $($flag)*)?),
+                $crate::__config_default!($($default)?),
+                found,
+            );)*
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __config_mark {
+    () => {
+        ::core::option::Option::None
+    };
+    ($kind:ident $($flag:ident)*) => {
+        ::core::option::Option::Some($crate::manifest::ConfigName::$kind()$(.$flag())*)
     };
 }
 

@@ -308,7 +308,8 @@ pub struct ActivateRuleset {
     /// Compare-and-set: the revision (log index) of the ruleset that is active now.
     #[n(1)]
     pub expected: Option<Revision>,
-    /// Strand open jobs in states that the new lifecycle does not know.
+    /// Strand open jobs in states that the new lifecycle does not know, and take names in
+    /// configurations that match nothing.
     #[n(2)]
     pub force: bool,
     /// Why, for the history.

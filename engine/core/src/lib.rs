@@ -15,6 +15,7 @@ pub mod limits;
 pub mod outcome;
 pub mod policy;
 pub mod rejection;
+pub mod review;
 pub mod state;
 
 pub use apply::{Judge, apply};

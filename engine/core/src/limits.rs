@@ -21,6 +21,8 @@ pub const MODULES_MAX: u64 = 256;
 pub const BINDINGS_ENFORCING_MAX: usize = 16;
 /// Most shadow bindings in one ruleset.
 pub const BINDINGS_SHADOW_MAX: usize = 4;
+/// Most findings about one ruleset that are told and kept, of each kind.
+pub const FINDINGS_MAX: usize = 32;
 /// Most ruleset revisions kept; older ones are dropped, the active one never.
 pub const RULESET_REVISIONS_MAX: u64 = 100;
 /// Most printers.

@@ -71,11 +71,11 @@ pub const EXPORTS: Limit = limit("exports", "too_many_exports", 64);
 /// Data segments.
 pub const DATA_SEGMENTS: Limit = limit("data_segments", "too_many_data_segments", 256);
 /// Bytes from the first to behind the last byte that active data segments fill: compiled code holds
-/// all that lies between. No module is longer.
+/// all that lies between. Twice the longest module: data of full size, with gaps before and behind.
 pub const DATA_SPAN: Limit = limit(
     "data_span_bytes",
     "data_span_too_large",
-    MODULE_BYTES_MAX as u64,
+    2 * MODULE_BYTES_MAX as u64,
 );
 /// Element segments.
 pub const ELEMENT_SEGMENTS: Limit = limit("element_segments", "too_many_element_segments", 64);

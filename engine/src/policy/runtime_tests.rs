@@ -198,8 +198,7 @@ fn forgetful(pages: u32) -> Vec<u8> {
         version: "1.0.0".into(),
         description: "A guest of the tests.".into(),
         hooks: raft3d_sdk::HookSet::of(&[Hook::Admission]),
-        config_schema: None,
-        lifecycle: None,
+        ..raft3d_sdk::Manifest::default()
     };
     let manifest = minicbor::to_vec(manifest).unwrap();
     use wasm_encoder::Section;

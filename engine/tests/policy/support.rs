@@ -54,6 +54,7 @@ pub fn manifest() -> Manifest {
         hooks: HookSet::of(&[Hook::Admission]),
         config_schema: None,
         lifecycle: None,
+        ..Manifest::default()
     }
 }
 

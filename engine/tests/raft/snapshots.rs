@@ -26,6 +26,8 @@ async fn a_node_that_is_far_behind_gets_a_snapshot() {
     // Read through a view, the rows may be there before the status says where they came from.
     let node = cluster.node(late);
     wait_for("the snapshot is told", || node.status().snapshot_index > 0).await;
+    // Whoever holds a node keeps its folder locked.
+    drop(node);
     cluster.settle().await;
     // What it got is durable.
     cluster.kill(late).await;

@@ -44,6 +44,7 @@ impl Policy for PausedAndFailed {
     const DESCRIPTION: &'static str =
         "The standard lifecycle with Paused and Failed; what failed takes a part of its weight.";
     const HOOKS: HookSet = HookSet::of(&[Hook::Transition, Hook::Deduction]);
+    const DECIDES: &'static [&'static str] = &["Failed"];
 
     type Config = Config;
 
@@ -106,6 +107,7 @@ impl Policy for PausedAndFailed {
                 from: "Queued".into(),
                 to: "Running".into(),
             }),
+            created_as: texts([]),
         })
     }
 }

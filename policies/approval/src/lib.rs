@@ -52,6 +52,7 @@ raft3d_sdk::config! {
     /// Configuration of `approval`.
     pub struct Config {
         /// The actors who may approve and reject jobs, spelt as they are known.
+        #[names(actor)]
         approvers: Vec<String>,
         /// Whether an approver may approve a job that they created themselves.
         own_jobs: bool = false,
@@ -113,6 +114,8 @@ impl Policy for Approval {
                 from: QUEUED.into(),
                 to: RUNNING.into(),
             }),
+            // Clients of the standard rules create jobs as Queued: they mean the state before.
+            created_as: texts([QUEUED]),
         })
     }
 }

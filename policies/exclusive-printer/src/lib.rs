@@ -23,6 +23,7 @@ raft3d_sdk::config! {
     /// Configuration of `exclusive-printer`.
     pub struct Config {
         /// States that need the printer for themselves: those that the lifecycle says occupy it.
+        #[names(state)]
         states: Vec<String> = texts(["Running"]),
     }
 }

@@ -27,10 +27,12 @@ raft3d_sdk::config! {
     pub struct Config {
         /// Key of the printer's label; its value is a list of filament types, with commas between,
         /// compared without regard to ASCII case.
+        #[names(label)]
         label: String = "materials".into(),
         /// Whether a printer without that label takes every material, or none.
         allow_unlabelled: bool = true,
         /// States that a job may enter only with a filament that matches; may be empty.
+        #[names(state)]
         states: Vec<String> = texts(["Running"]),
     }
 }

@@ -54,6 +54,7 @@ raft3d_sdk::config! {
         /// Local time less UTC, in minutes; from -840 to 840. There is no summer time.
         utc_offset_minutes: i32 = 0,
         /// States that no job enters during quiet hours.
+        #[names(state)]
         states: Vec<String> = texts(["Running"]),
         /// Least characters of the reason of an override, at least 1; without it none is taken.
         override_reason_chars_min: Option<u16> = None,

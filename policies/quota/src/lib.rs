@@ -39,8 +39,10 @@ raft3d_sdk::config! {
         /// Limits of an actor that `actors` does not name.
         default: Limits = Limits { open_jobs_max: None, reserved_mg_max: None },
         /// Limits by actor, spelt as they are known; they replace all of `default`.
+        #[names(actor, keys)]
         actors: BTreeMap<String, Limits> = BTreeMap::new(),
         /// States that a job may enter only within the limits of who created it.
+        #[names(state)]
         states: Vec<String> = Vec::new(),
     }
 }

@@ -29,8 +29,10 @@ raft3d_sdk::config! {
         /// What must rest on a spool whose type `materials` does not name, in milligrams.
         margin_mg: Grams,
         /// The same by filament type, compared without regard to ASCII case.
+        #[names(material, keys)]
         materials: BTreeMap<String, Grams> = BTreeMap::new(),
         /// States that a job may enter only if the margin rests; may be empty.
+        #[names(state)]
         states: Vec<String> = texts(["Running"]),
         /// Least characters of the reason of an override of a transition, at least 1; without it
         /// none is taken.

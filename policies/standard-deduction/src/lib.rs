@@ -21,6 +21,8 @@ impl Policy for StandardDeduction {
     const DESCRIPTION: &'static str = "Done takes the grams reported as used, or else \
          the print weight; Canceled only what is reported.";
     const HOOKS: HookSet = HookSet::of(&[Hook::Deduction]);
+    const DECIDES: &'static [&'static str] = &["Done", "Canceled"];
+    const FALLBACK: bool = true;
 
     type Config = NoConfig;
 

@@ -45,6 +45,7 @@ raft3d_sdk::config! {
     /// Configuration of `standard-lifecycle`.
     pub struct Config {
         /// Filament types that jobs may use, compared without regard to ASCII case.
+        #[names(material)]
         materials: Vec<String> = texts(["PLA", "PETG", "ABS", "TPU"]),
     }
 }
@@ -112,6 +113,7 @@ impl Policy for StandardLifecycle {
                 from: QUEUED.into(),
                 to: RUNNING.into(),
             }),
+            ..Lifecycle::default()
         })
     }
 }

@@ -46,11 +46,14 @@ raft3d_sdk::config! {
         /// Waste of a material that `materials` does not name.
         default: Waste = Waste { factor_per_mille: WHOLE, purge_mg: Grams::ZERO },
         /// Waste by filament type, compared without regard to ASCII case.
+        #[names(material, keys)]
         materials: BTreeMap<String, Waste> = BTreeMap::new(),
         /// States in which a print is finished: they take all of it.
+        #[names(state, decides)]
         done_states: Vec<String> = texts(["Done"]),
         /// States in which a print was given up: the share of the weight that they take, per mille,
         /// where the caller reports nothing; from 0 to 1000.
+        #[names(state, keys, decides)]
         partial_states: BTreeMap<String, u16> = BTreeMap::from([("Canceled".into(), 0)]),
     }
 }

@@ -101,6 +101,18 @@ impl Node {
         self.ask("GET", path, &[], ())
     }
 
+    /// Reads bytes that are no JSON; none if there is no such thing.
+    ///
+    /// # Errors
+    /// The node cannot be asked.
+    pub(super) fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let mut response = self.response("GET", path, &[], ())?;
+        if !response.status().is_success() {
+            return Ok(None);
+        }
+        bytes_of(&mut response).map(Some)
+    }
+
     /// Reads a list, page after page, up to `items_max` items.
     ///
     /// # Errors
@@ -156,6 +168,17 @@ impl Node {
         headers: &[(&str, &str)],
         body: impl ureq::AsSendBody,
     ) -> Result<Answer> {
+        let response = self.response(method, path, headers, body)?;
+        read(response).with_context(|| format!("{method} {path} at {}", self.url))
+    }
+
+    fn response(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl ureq::AsSendBody,
+    ) -> Result<Response<Body>> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url));
@@ -165,14 +188,18 @@ impl Node {
         let mut body = body;
         let body: SendBody<'_> = body.as_body();
         let request = request.body(body).context("--node is not a good URL")?;
-        let response = self.agent.run(request).with_context(|| {
+        self.agent.run(request).with_context(|| {
             format!(
                 "cannot ask {} (is a node running there? --node URL or RAFT3D_NODE names another)",
                 self.url
             )
-        })?;
-        read(response).with_context(|| format!("{method} {path} at {}", self.url))
+        })
     }
+}
+
+fn bytes_of(response: &mut Response<Body>) -> Result<Vec<u8>> {
+    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+    body.read_to_vec().context("the answer cannot be read")
 }
 
 fn read(mut response: Response<Body>) -> Result<Answer> {
@@ -184,12 +211,7 @@ fn read(mut response: Response<Body>) -> Result<Answer> {
         .and_then(next_page);
     let revision = response.headers().get("raft3d-revision");
     let revision = revision.and_then(|text| text.to_str().ok()?.parse().ok());
-    let bytes = response
-        .body_mut()
-        .with_config()
-        .limit(ANSWER_BYTES_MAX)
-        .read_to_vec()
-        .context("the answer cannot be read")?;
+    let bytes = bytes_of(&mut response)?;
     if !status.is_success() {
         bail!("{}", refusal(status.as_u16(), &bytes));
     }

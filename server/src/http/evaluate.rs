@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use raft3d_engine::core::apply::dry_run::{self, Answered};
 use raft3d_engine::core::command::Actor;
+use raft3d_engine::core::review::review;
 use raft3d_engine::core::state::rulesets::RulesetRevision;
 use raft3d_engine::core::state::rulesets::{self, Binding, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_engine::core::state::{decisions, meta, modules};
@@ -136,7 +137,6 @@ impl Desk<'_> {
             let why = format!("the module answers only: {}", known.join(", "));
             return Err(Problem::field("/hook", why));
         }
-        self.check_config(module, config)?;
         let binding = Binding {
             id: BindingId::new(ALONE),
             module,
@@ -147,13 +147,24 @@ impl Desk<'_> {
             lifecycle: false,
             config: config.to_vec(),
         };
+        let ruleset = Ruleset {
+            bindings: vec![binding],
+            ..Ruleset::default()
+        };
+        // A module that brings its states is asked about those.
+        let own = info.manifest.lifecycle.as_ref();
+        let lifecycle = own.unwrap_or(&active.lifecycle);
+        let reviewed = review(&ruleset, &[Some(&info.manifest)], lifecycle);
+        if let Some(finding) = reviewed.problems.first() {
+            let at = finding.pointer.trim_start_matches("/bindings/0");
+            return Err(Problem::field(at, &finding.message));
+        }
+        for binding in &reviewed.ruleset.bindings {
+            self.check_config(module, &binding.config)?;
+        }
         Ok(RulesetRevision {
-            ruleset: Ruleset {
-                bindings: vec![binding],
-                ..Ruleset::default()
-            },
-            // A module that brings its states is asked about those.
-            lifecycle: info.manifest.lifecycle.unwrap_or(active.lifecycle),
+            ruleset: reviewed.ruleset,
+            lifecycle: lifecycle.clone(),
             ..active
         })
     }

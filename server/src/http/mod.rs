@@ -55,6 +55,7 @@ pub(crate) use wire::config::{to_cbor as config_to_cbor, to_json as config_to_js
 pub(crate) use wire::decision::record_to_json;
 pub(crate) use wire::decision::verdict_to_json;
 pub(crate) use wire::hook_input::HookInput;
+pub(crate) use wire::ruleset::read_activate;
 pub(crate) use wire::time::{TimeOut, parse_time};
 
 /// What every handler gets: the node.

@@ -219,6 +219,7 @@ fn module(number: usize) -> Result<Vec<u8>> {
         hooks: HookSet::of(&[Hook::Admission]),
         config_schema: None,
         lifecycle: None,
+        ..Manifest::default()
     };
     let manifest = minicbor::to_vec(manifest).context("a manifest")?;
     custom_section(&mut bytes, SECTION, &manifest);

@@ -70,6 +70,7 @@ pub fn module() -> Vec<u8> {
         hooks: HookSet::of(&[Hook::Admission]),
         config_schema: None,
         lifecycle: None,
+        ..Manifest::default()
     };
     let manifest = minicbor::to_vec(manifest).expect("a manifest encodes");
     append_section(&mut bytes, SECTION, &manifest);

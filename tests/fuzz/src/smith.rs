@@ -117,6 +117,7 @@ static MANIFEST: LazyLock<Vec<u8>> = LazyLock::new(|| {
         hooks: HookSet::of(&Hook::ALL),
         config_schema: None,
         lifecycle: None,
+        ..Manifest::default()
     };
     minicbor::to_vec(manifest).expect("encoding into memory")
 });

@@ -163,7 +163,7 @@ impl File {
     fn close(&mut self, digest_xor: u8, trailer_xor: u8) {
         let rows = std::mem::take(&mut self.bytes);
         self.bytes.extend(b"R3DSNAP\0");
-        self.bytes.extend(4_u32.to_le_bytes());
+        self.bytes.extend(5_u32.to_le_bytes());
         let header = self.header(digest_xor);
         self.put_frame(KIND_HEADER, &header);
         self.bytes.extend(rows);

@@ -104,6 +104,7 @@ impl Guest {
             hooks: HookSet::of(&[self.hook]),
             config_schema: None,
             lifecycle: None,
+            ..Manifest::default()
         }
     }
 

@@ -1,6 +1,7 @@
 //! What stands in the way of a ruleset, and making it the active one.
 
 use std::collections::BTreeSet;
+use std::mem;
 
 use raft3d_sdk::{ConfigVerdict, Lifecycle};
 
@@ -16,17 +17,19 @@ use crate::limits::{
 };
 use crate::policy::PolicyHost;
 use crate::rejection::{Rejection, RejectionKind};
+use crate::review::{Review, bounded, review};
 use crate::state::modules::ModuleInfo;
 use crate::state::rows::ReadRows;
 use crate::state::rulesets::{
-    Binding, DecisionsKept, Mode, Ruleset, RulesetRevision, SHARE_ALL, Scope,
+    Binding, DecisionsKept, Finding, Mode, Ruleset, RulesetRevision, SHARE_ALL, Scope,
 };
 use crate::state::{jobs, modules, rulesets};
 
 /// One activation, however it was asked for.
 pub(super) struct Activation<'a> {
     pub(super) ruleset: &'a Ruleset,
-    /// Strands open jobs in states that the new lifecycle does not know.
+    /// Strands open jobs in states that the new lifecycle does not know, and takes names in
+    /// configurations that match nothing.
     pub(super) force: bool,
     pub(super) reason: Option<&'a str>,
     pub(super) rollback_of: Option<Revision>,
@@ -54,41 +57,102 @@ pub(super) fn activate(
     if !details.is_empty() {
         return Err(blocked(details).into());
     }
-    let mut provided = Vec::new();
-    let mut ids = BTreeSet::new();
-    for (place, binding) in ruleset.bindings.iter().enumerate() {
-        // What is stored is bounded: an id above the limit is not repeated.
-        let name = match binding.id.as_str() {
-            id if id.len() > ID_BYTES_MAX => String::new(),
-            id => format!(" ('{id}')"),
-        };
-        let line = |problem: String| format!("/bindings/{place}{name}: {problem}");
-        let known = modules::get(&tx.rows, binding.module)?;
-        let mut problems = binding_problems(binding, known.as_ref(), &mut ids);
-        if known.is_some() && problems.is_empty() {
-            problems.extend(config_problem(tx, binding, host)?);
-        }
-        details.extend(problems.into_iter().map(line));
-        if binding.lifecycle {
-            provided.push(known.and_then(|info| info.manifest.lifecycle));
+    let known = ruleset.bindings.iter();
+    let known = known.map(|binding| modules::get(&tx.rows, binding.module));
+    let known: Vec<Option<ModuleInfo>> = known.collect::<Result<_, _>>()?;
+    let unsound = bindings_problems(ruleset, &known);
+    details.extend(unsound.iter().flatten().cloned());
+    let lifecycle = provided(ruleset, &known).unwrap_or_else(|problem| {
+        details.push(problem);
+        None
+    });
+    let mut reviewed = reviewed(ruleset, &known, lifecycle.as_ref());
+    let unmatched = mem::take(&mut reviewed.problems);
+    let field = unmatched.first().map(|finding| finding.pointer.clone());
+    // A name must not close the way back: the earlier ruleset was active with it.
+    if activation.force || activation.rollback_of.is_some() {
+        reviewed.warnings.splice(0..0, unmatched);
+    } else {
+        details.extend(unmatched.iter().map(Finding::to_string));
+    }
+    for (place, binding) in reviewed.ruleset.bindings.iter().enumerate() {
+        if unsound.get(place).is_some_and(Vec::is_empty) {
+            let problem = config_problem(tx, binding, host)?;
+            details.extend(problem.map(|problem| line(place, binding, &problem)));
         }
     }
-    let lifecycle = match <[_; 1]>::try_from(provided) {
-        Ok([lifecycle]) => lifecycle,
-        Err(provided) => {
-            let many = provided.len();
-            details.push(format!(
-                "exactly one binding must provide the lifecycle, not {many}"
-            ));
-            None
+    if let Some(lifecycle) = &lifecycle {
+        let stranded = stranded(&tx.rows, lifecycle)?;
+        if activation.force {
+            let warn = |line| Finding::new("", format!("{line}: they are stranded"));
+            reviewed.warnings.extend(stranded.into_iter().map(warn));
+        } else {
+            details.extend(stranded);
         }
-    };
-    if let (Some(lifecycle), false) = (&lifecycle, activation.force) {
-        details.extend(stranded(&tx.rows, lifecycle)?);
     }
     match lifecycle {
-        Some(lifecycle) if details.is_empty() => write(tx, activation, lifecycle),
-        _ => Err(blocked(details).into()),
+        Some(lifecycle) if details.is_empty() => write(tx, activation, lifecycle, reviewed),
+        _ => {
+            let mut rejection = blocked(details);
+            rejection.field = field;
+            Err(rejection.into())
+        }
+    }
+}
+
+/// One line about a binding. What is stored is bounded: an id above the limit is not repeated.
+fn line(place: usize, binding: &Binding, problem: &str) -> String {
+    let name = match binding.id.as_str() {
+        id if id.len() > ID_BYTES_MAX => String::new(),
+        id => format!(" ('{id}')"),
+    };
+    format!("/bindings/{place}{name}: {problem}")
+}
+
+/// What stands against each binding by itself.
+fn bindings_problems(ruleset: &Ruleset, known: &[Option<ModuleInfo>]) -> Vec<Vec<String>> {
+    let mut ids = BTreeSet::new();
+    let bindings = ruleset.bindings.iter().zip(known).enumerate();
+    bindings
+        .map(|(place, (binding, known))| {
+            let problems = binding_problems(binding, known.as_ref(), &mut ids);
+            let lines = problems.iter();
+            lines.map(|problem| line(place, binding, problem)).collect()
+        })
+        .collect()
+}
+
+/// The review, as far as there is a lifecycle to compare with.
+fn reviewed(
+    ruleset: &Ruleset,
+    known: &[Option<ModuleInfo>],
+    lifecycle: Option<&Lifecycle>,
+) -> Review {
+    let manifests: Vec<_> = known
+        .iter()
+        .map(|known| known.as_ref().map(|info| &info.manifest))
+        .collect();
+    match lifecycle {
+        Some(lifecycle) => review(ruleset, &manifests, lifecycle),
+        None => Review {
+            ruleset: ruleset.clone(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        },
+    }
+}
+
+/// The lifecycle of the one binding that provides it; none if its module declares none, which is
+/// said of that binding.
+fn provided(ruleset: &Ruleset, known: &[Option<ModuleInfo>]) -> Result<Option<Lifecycle>, String> {
+    let bindings = ruleset.bindings.iter().zip(known);
+    let providers: Vec<_> = bindings.filter(|(binding, _)| binding.lifecycle).collect();
+    match providers.as_slice() {
+        [(_, known)] => Ok(known.as_ref().and_then(|it| it.manifest.lifecycle.clone())),
+        other => Err(format!(
+            "exactly one binding must provide the lifecycle, not {}",
+            other.len()
+        )),
     }
 }
 
@@ -96,15 +160,17 @@ fn write(
     tx: &mut Tx<'_>,
     activation: &Activation<'_>,
     lifecycle: Lifecycle,
+    reviewed: Review,
 ) -> Result<RulesetRevision, Stop> {
     let revision = RulesetRevision {
         revision: tx.revision,
-        ruleset: activation.ruleset.clone(),
+        ruleset: reviewed.ruleset,
         lifecycle,
         activated_by: tx.actor.clone(),
         activated_at_ms: tx.now_ms(),
         reason: activation.reason.map(str::to_owned),
         rollback_of: activation.rollback_of,
+        warnings: bounded(reviewed.warnings),
     };
     rulesets::activate(&mut tx.rows, &mut tx.totals, &revision)?;
     tx.emit(EventKind::RulesetActivated(tx.revision));

@@ -87,8 +87,10 @@ fn initial_state<'a>(lifecycle: &'a Lifecycle, sent: Option<&str>) -> Result<&'a
         )
     })?;
     let Some(sent) = sent else { return Ok(initial) };
+    if lifecycle.starts_as(sent) {
+        return Ok(initial);
+    }
     match lifecycle.find(sent) {
-        Some(state) if state.name == initial.name => Ok(initial),
         Some(state) => {
             let message = format!(
                 "a job starts as '{}'; it cannot be created as '{}'",

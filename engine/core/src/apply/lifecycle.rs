@@ -35,6 +35,15 @@ pub(super) fn problems(lifecycle: &Lifecycle) -> Vec<String> {
             }
         }
     }
+    let is_no_status =
+        |text: &String| text.is_empty() || is_too_long(text) || text.chars().any(char::is_control);
+    let created_as = &lifecycle.created_as;
+    if created_as.len() > ALIASES_MAX || created_as.iter().any(is_no_status) {
+        problems.push(format!(
+            "created_as has at most {ALIASES_MAX} statuses of 1 to {STATE_NAME_BYTES_MAX} bytes, \
+             without control characters"
+        ));
+    }
     if let Some(claim) = &lifecycle.claim {
         if [&claim.from, &claim.to]
             .iter()

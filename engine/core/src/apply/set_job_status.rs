@@ -7,7 +7,7 @@
 //! then not asked. Deduction policies are, and every other invariant holds. In all other cases
 //! `override` is only passed on to the policies, which decide what it means.
 
-use raft3d_sdk::{Grams, Hook, Reported, State, TransitionInput};
+use raft3d_sdk::{Grams, Hook, Lifecycle, Reported, State, TransitionInput};
 
 use super::create_job::{check_reservation, entered, unknown_state};
 use super::policies::Panel;
@@ -24,6 +24,7 @@ use crate::state::filaments::{self, Filament};
 use crate::state::jobs::{self, Job};
 use crate::state::ledger::{self, LedgerEntry, LedgerKind};
 use crate::state::printers;
+use crate::state::rulesets::RulesetRevision;
 
 pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost) -> Done {
     check::set_job_status(command)?;
@@ -38,26 +39,47 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost
         Rejection::new(RejectionKind::NotFound, message)
     })?;
     let active = tx.ruleset()?;
+    let stranded = !active
+        .lifecycle
+        .states
+        .iter()
+        .any(|state| is_same(state, &job));
+    match move_job(tx, command, &job, &active, stranded, host) {
+        Err(Stop::Rejected(rejection)) if stranded => {
+            Err(way_out(*rejection, &job, &active.lifecycle).into())
+        }
+        done => done,
+    }
+}
+
+fn move_job(
+    tx: &mut Tx<'_>,
+    command: &SetJobStatus,
+    job: &Job,
+    active: &RulesetRevision,
+    stranded: bool,
+    host: &dyn PolicyHost,
+) -> Done {
     let to = active.lifecycle.find(&command.status);
     let to = to.ok_or_else(|| unknown_state(&active.lifecycle, &command.status))?;
-    check_move(&job, to)?;
+    check_move(job, to)?;
     let (printer, filament) = tx.parts_of_job(&job.printer_id, &job.filament_id)?;
 
     let input = TransitionInput {
         now_ms: tx.now_ms(),
         actor: &tx.actor.name,
-        job: views::job(&job),
-        printer: views::printer(&printer, printers::load(&tx.rows, &printer.id)?, Some(&job)),
-        filament: views::filament(&filament, Some(&job)),
+        job: views::job(job),
+        printer: views::printer(&printer, printers::load(&tx.rows, &printer.id)?, Some(job)),
+        filament: views::filament(&filament, Some(job)),
         to: &to.name,
         reported: Reported {
             used: command.used,
             reason: command.reason.as_deref(),
             wants_override: command.wants_override,
         },
-        creator: views::actor(jobs::actor_load(&tx.rows, &job.created_by)?, Some(&job)),
+        creator: views::actor(jobs::actor_load(&tx.rows, &job.created_by)?, Some(job)),
     };
-    tx.recorder.question(&job.id, &active, &input)?;
+    tx.recorder.question(&job.id, active, &input)?;
     let panel = Panel {
         host,
         rows: &tx.rows,
@@ -68,17 +90,12 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost
         printer_labels: &printer.labels,
         material: &filament.material,
     };
-    let stranded = !active
-        .lifecycle
-        .states
-        .iter()
-        .any(|state| is_same(state, &job));
     let asks_rules = !(stranded && command.wants_override && to.terminal);
     if asks_rules && panel.rule(Hook::Transition)? == 0 {
         return Err(no_policy_bound().into());
     }
     let (taken, why) = panel.deduction()?.unwrap_or_default();
-    let (moved, left) = moved(tx, &job, to, &filament, taken)?;
+    let (moved, left) = moved(tx, job, to, &filament, taken)?;
     let mut verdicts = if asks_rules {
         panel.shadow_rule(Hook::Transition)?
     } else {
@@ -86,7 +103,7 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost
     };
     verdicts.extend(panel.shadow_deduction(taken)?);
 
-    jobs::put(&mut tx.rows, &moved, Some(&job))?;
+    jobs::put(&mut tx.rows, &moved, Some(job))?;
     tx.emit(EventKind::JobStatusChanged {
         id: job.id.clone(),
         from: job.state.name.clone(),
@@ -102,6 +119,33 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &SetJobStatus, host: &dyn PolicyHost
     }
     verdicts.into_iter().for_each(|verdict| tx.emit(verdict));
     Ok(Accepted::Job(moved))
+}
+
+/// The refusal with what frees a stranded job, if it is the rules that hold it: a deduction is asked
+/// whatever the caller may do.
+fn way_out(mut rejection: Rejection, job: &Job, lifecycle: &Lifecycle) -> Rejection {
+    let of_rules = matches!(
+        rejection.kind,
+        RejectionKind::PolicyDenied
+            | RejectionKind::PolicyFailed
+            | RejectionKind::NoPolicyBound
+            | RejectionKind::UnknownState
+    );
+    let of_deduction = rejection
+        .policy
+        .as_ref()
+        .is_some_and(|refusal| refusal.hook == Hook::Deduction.name());
+    let ends = lifecycle.states.iter().filter(|state| state.terminal);
+    let ends: Vec<_> = ends.map(|state| state.name.as_str()).collect();
+    if let (true, Some(last)) = (of_rules && !of_deduction, ends.last()) {
+        rejection.message += &format!(
+            "; the job is stranded in '{}', which the active ruleset does not know: the body \
+             {{\"status\":\"{last}\",\"override\":true}} ends it (with any of {})",
+            job.state.name,
+            ends.join(", ")
+        );
+    }
+    rejection
 }
 
 /// What nobody allows is denied.

@@ -11,6 +11,7 @@ use crate::event::EventKind;
 use crate::limits::{MANIFEST_BYTES_MAX, MANIFEST_TEXT_BYTES_MAX, MODULE_BYTES_MAX, MODULES_MAX};
 use crate::outcome::Accepted;
 use crate::rejection::{Rejection, RejectionKind};
+use crate::review::manifest_problem;
 use crate::state::encode;
 use crate::state::modules::{self, ModuleInfo};
 
@@ -75,6 +76,9 @@ fn check(command: &UploadModule) -> Result<(), Stop> {
     }
     if encode(manifest)?.len() > MANIFEST_BYTES_MAX {
         return invalid(format!("the manifest exceeds {MANIFEST_BYTES_MAX} bytes"));
+    }
+    if let Some(problem) = manifest_problem(manifest) {
+        return invalid(format!("the manifest: {problem}"));
     }
     match manifest
         .lifecycle

@@ -115,7 +115,6 @@ pub struct LogTime {
     pub offset: ClockOffset,
 }
 
-
 /// Remembered answers to the keys of all verified actors, or of all others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

@@ -1,5 +1,6 @@
 //! Rulesets: which modules decide what, as revisions.
 
+use core::fmt;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
@@ -133,6 +134,35 @@ pub struct Ruleset {
     pub decisions_kept: DecisionsKept,
 }
 
+/// Something about a ruleset that its author should know.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Finding {
+    /// JSON Pointer of the place in the ruleset; empty for the whole.
+    #[n(0)]
+    pub pointer: String,
+    /// What is to be said of it: the end of a sentence that begins with the place.
+    #[n(1)]
+    pub message: String,
+}
+
+impl Finding {
+    /// A finding at `pointer`.
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.pointer, self.message)
+    }
+}
+
 /// A ruleset as it was activated.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -158,6 +188,10 @@ pub struct RulesetRevision {
     /// The revision that a rollback returned to.
     #[n(6)]
     pub rollback_of: Option<Revision>,
+    /// What of it has no effect, or less than one may think.
+    #[n(7)]
+    #[cbor(default)]
+    pub warnings: Vec<Finding>,
 }
 
 /// The active ruleset; none before the bootstrap.

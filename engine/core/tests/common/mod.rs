@@ -27,6 +27,7 @@ use raft3d_core::{
     JobId, Judge, LocalFault, ModuleDigest, ModuleSource, Outcome, PolicyCall, PolicyError,
     PolicyHost, PrinterId, Rejection, RejectionKind, RequestId, Response, Revision,
 };
+use raft3d_sdk::manifest::ConfigName;
 use raft3d_sdk::wire::Call;
 use raft3d_sdk::{
     AdmissionInput, Claim, ConfigVerdict, DeductionOutput, Deny, DenyClass, Grams, Hook, HookSet,
@@ -36,6 +37,7 @@ use raft3d_sdk::{Policy as _, native::call_native};
 use sha2::{Digest as _, Sha256};
 use standard_deduction::StandardDeduction;
 use standard_lifecycle::StandardLifecycle;
+use waste_factor::WasteFactor;
 
 /// The first entry's log time.
 pub const START_MS: u64 = 1_000_000;
@@ -81,6 +83,7 @@ fn shipped(name: &str, call: &PolicyCall<'_>) -> Option<Vec<u8>> {
     let answer = match name {
         "standard-lifecycle" => call_native::<StandardLifecycle>(export, call.input),
         "standard-deduction" => call_native::<StandardDeduction>(export, call.input),
+        "waste-factor" => call_native::<WasteFactor>(export, call.input),
         _ => return None,
     };
     Some(answer.unwrap())
@@ -210,13 +213,14 @@ pub fn lifecycle(pausing: bool) -> Lifecycle {
     Lifecycle {
         states,
         claim: Some(claim),
+        ..Lifecycle::default()
     }
 }
 
 /// The test module of that name; those that rule declare a lifecycle.
 pub fn module(name: &str) -> UploadModule {
     let hooks: &[Hook] = match name {
-        "deduction" | "take-all" | "standard-deduction" => &[Hook::Deduction],
+        "deduction" | "take-all" | "standard-deduction" | "waste-factor" => &[Hook::Deduction],
         "standard" | "pausing" | "standard-lifecycle" => &[Hook::Admission, Hook::Transition],
         _ => &Hook::ALL,
     };
@@ -236,7 +240,41 @@ pub fn module(name: &str) -> UploadModule {
             hooks: HookSet::of(hooks),
             config_schema: None,
             lifecycle: declared,
+            config_names: config_names(name),
+            decides: match name {
+                "standard-deduction" => vec!["Done".to_owned(), "Canceled".to_owned()],
+                _ => Vec::new(),
+            },
+            fallback: name.ends_with("deduction"),
         },
+    }
+}
+
+/// What the configuration of the test module of that name names. Those of `named` are of every kind.
+fn config_names(name: &str) -> Vec<ConfigName> {
+    let at = |name: ConfigName, pointer: &str, default: &[&str]| ConfigName {
+        pointer: pointer.to_owned(),
+        default: default.iter().map(|&name| name.to_owned()).collect(),
+        ..name
+    };
+    match name {
+        "waste-factor" => vec![
+            at(ConfigName::material().keys(), "/materials", &[]),
+            at(ConfigName::state().decides(), "/done_states/*", &["Done"]),
+            at(
+                ConfigName::state().keys().decides(),
+                "/partial_states",
+                &["Canceled"],
+            ),
+        ],
+        "named" => vec![
+            at(ConfigName::state(), "/states/*", &["Running", "Printing"]),
+            at(ConfigName::state(), "/nested/*/*/state", &[]),
+            at(ConfigName::material(), "/material", &[]),
+            at(ConfigName::actor(), "/actors/*", &[]),
+            at(ConfigName::label(), "/label", &["materials"]),
+        ],
+        _ => Vec::new(),
     }
 }
 

@@ -142,10 +142,15 @@ fn force_strands_open_jobs_and_an_override_frees_them() {
     assert!(rejection.details[0].starts_with("1 open jobs are 'Paused'"));
     let rejection = machine.reject(Command::RollbackRuleset(rollback(None)));
     assert_eq!(rejection.kind, RejectionKind::ActivationBlocked);
-    machine.accept(Command::ActivateRuleset(ActivateRuleset {
+    let forced = ActivateRuleset {
         force: true,
         ..back
-    }));
+    };
+    let Accepted::Ruleset(active) = machine.accept(Command::ActivateRuleset(forced)) else {
+        panic!()
+    };
+    let warning = &active.warnings[0].message;
+    assert!(warning.ends_with("they are stranded"), "{warning}");
     // Without the override the rules decide; with it, only a terminal state is open.
     let moves = |status: &str, wants_override| {
         let command = SetJobStatus {
@@ -154,18 +159,19 @@ fn force_strands_open_jobs_and_an_override_frees_them() {
         };
         Command::SetJobStatus(command)
     };
-    assert_eq!(
-        machine.reject(moves("Canceled", false)).kind,
-        RejectionKind::PolicyDenied
-    );
-    assert_eq!(
-        machine.reject(moves("Running", true)).kind,
-        RejectionKind::PolicyDenied
-    );
-    assert_eq!(
-        machine.reject(moves("Paused", true)).kind,
-        RejectionKind::UnknownState
-    );
+    for (to, wants_override, kind) in [
+        ("Canceled", false, RejectionKind::PolicyDenied),
+        ("Running", true, RejectionKind::PolicyDenied),
+        ("Paused", true, RejectionKind::UnknownState),
+    ] {
+        let rejection = machine.reject(moves(to, wants_override));
+        assert_eq!(rejection.kind, kind);
+        // Whoever is refused is told the way out.
+        let way_out = "the job is stranded in 'Paused', which the active ruleset does not know: \
+                       the body {\"status\":\"Canceled\",\"override\":true} ends it (with any of \
+                       Done, Canceled)";
+        assert!(rejection.message.ends_with(way_out), "{rejection:?}");
+    }
     let Accepted::Job(freed) = machine.accept(moves("Canceled", true)) else {
         panic!()
     };

@@ -13,6 +13,7 @@ mod common;
 mod gas;
 mod largest;
 mod modules;
+mod names;
 
 use common::*;
 use raft3d_core::command::{ActivateRuleset, RollbackRuleset};

@@ -7,6 +7,8 @@ use raft3d_sdk::limits::{
 use raft3d_sdk::manifest::{ABI_VERSION, SECTION};
 use raft3d_sdk::{HookSet, Lifecycle, Manifest};
 
+use raft3d_core::review::manifest_problem;
+
 use super::ModuleProblem;
 use crate::policy::limits::{self, LimitUse};
 
@@ -87,6 +89,7 @@ fn check(manifest: &Manifest) -> Result<(), String> {
     if manifest.hooks != HookSet::of(&known) {
         return Err("it lists a hook that this engine does not know".into());
     }
+    manifest_problem(manifest).map_or(Ok(()), Err)?;
     manifest.lifecycle.as_ref().map_or(Ok(()), lifecycle)
 }
 
@@ -137,6 +140,15 @@ fn lifecycle(lifecycle: &Lifecycle) -> Result<(), String> {
     let initial = states.iter().filter(|state| state.initial).count();
     if initial != 1 {
         return Err(format!("{initial} states are initial; exactly one must be"));
+    }
+    if lifecycle.created_as.len() > ALIASES_MAX {
+        return Err(format!(
+            "created_as has {} statuses; 0 to {ALIASES_MAX}",
+            lifecycle.created_as.len()
+        ));
+    }
+    for status in &lifecycle.created_as {
+        text("a status in created_as", status, 1, STATE_NAME_BYTES_MAX)?;
     }
     let Some(claim) = &lifecycle.claim else {
         return Ok(());

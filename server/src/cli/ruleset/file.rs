@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use raft3d_engine::core::ModuleDigest;
 use raft3d_engine::core::limits::{BINDINGS_ENFORCING_MAX, BINDINGS_SHADOW_MAX, MODULES_MAX};
-use raft3d_engine::core::state::rulesets::DecisionsKept;
+use raft3d_engine::core::review::review;
+use raft3d_engine::core::state::rulesets::{DecisionsKept, Finding};
+use raft3d_engine::policy::ModuleReport;
+use raft3d_engine::sdk::{Lifecycle, Manifest};
 use serde_json::{Map, Value, json};
 
 use crate::cli::client::Node;
 use crate::cli::policy;
 use crate::config_schema::{ConfigSchema, FAILURES_MAX, Failure};
 use crate::distinct::{TWICE, field_given_twice};
+use crate::http::{Fields, config_to_json, read_activate};
 use crate::module::inspect;
 
 /// Largest ruleset file, in bytes: what a request's body may hold.
@@ -30,6 +34,18 @@ pub(super) struct RulesetFile {
     reason: Option<Value>,
     /// Modules that were given as files: digest, file, bytes.
     local: BTreeMap<String, (PathBuf, Vec<u8>)>,
+    /// The manifests of the modules that are here or on the node, by digest.
+    manifests: BTreeMap<String, Manifest>,
+}
+
+/// What activation says to a file.
+pub(super) struct Reviewed {
+    /// The bindings as they would be stored: states under their names.
+    pub(super) bindings: Vec<Value>,
+    /// Names that match nothing: reasons to refuse.
+    pub(super) problems: Vec<String>,
+    /// What would be warned of.
+    pub(super) warnings: Vec<String>,
 }
 
 /// A state of a lifecycle.
@@ -105,6 +121,7 @@ impl RulesetFile {
             force,
             reason,
             local: BTreeMap::new(),
+            manifests: BTreeMap::new(),
         })
     }
 
@@ -137,8 +154,10 @@ impl RulesetFile {
                 .extension()
                 .is_some_and(|end| end == "wasm")
             {
-                let (digest, file, bytes) = self.local_module(&name).with_context(about)?;
+                let (report, file, bytes) = self.local_module(&name).with_context(about)?;
+                let digest = report.digest.to_string();
                 self.local.insert(digest.clone(), (file, bytes));
+                self.manifests.insert(digest.clone(), report.manifest);
                 digest
             } else {
                 if uploaded.is_none() {
@@ -146,6 +165,13 @@ impl RulesetFile {
                 }
                 named(&name, uploaded.as_deref().unwrap_or_default()).with_context(about)?
             };
+            if !self.manifests.contains_key(&digest) {
+                // A module that is not there, or is none here, is left to `apply`.
+                let bytes = node.bytes(&format!("{POLICIES}/{digest}/module"))?;
+                let report = bytes.and_then(|bytes| inspect(&bytes).ok());
+                self.manifests
+                    .extend(report.map(|report| (digest.clone(), report.manifest)));
+            }
             if let Some(Value::Object(binding)) = self.bindings.get_mut(at) {
                 binding.insert("module".into(), digest.into());
             }
@@ -153,13 +179,13 @@ impl RulesetFile {
         Ok(self)
     }
 
-    fn local_module(&self, name: &str) -> Result<(String, PathBuf, Vec<u8>)> {
+    fn local_module(&self, name: &str) -> Result<(ModuleReport, PathBuf, Vec<u8>)> {
         let beside = self.path.parent().unwrap_or(Path::new("."));
         let file = beside.join(name);
         let bytes = policy::read_module(&file)?;
         let report = inspect(&bytes)
             .map_err(|problem| anyhow!("{}: {}: {problem}", file.display(), problem.code))?;
-        Ok((report.digest.to_string(), file, bytes))
+        Ok((report, file, bytes))
     }
 
     /// Uploads the modules that were given as files; those that are there already stay.
@@ -175,38 +201,53 @@ impl RulesetFile {
         Ok(())
     }
 
-    /// The lifecycle that the file's ruleset has; none where no binding provides one.
-    ///
-    /// # Errors
-    /// The node cannot be asked, or does not have the module.
-    pub(super) fn lifecycle(&self, node: &Node) -> Result<Option<Vec<StateOf>>> {
+    /// The lifecycle that the file's ruleset has; none if no binding provides one that is known.
+    pub(super) fn lifecycle(&self) -> Option<&Lifecycle> {
         let provides = |binding: &&Value| binding.get("lifecycle") == Some(&Value::Bool(true));
-        let Some(binding) = self.bindings.iter().find(provides) else {
-            return Ok(None);
-        };
-        let digest = binding
-            .get("module")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        if let Some((_, bytes)) = self.local.get(digest) {
-            let report = inspect(bytes).map_err(|problem| anyhow!("{problem}"))?;
-            let states = report.manifest.lifecycle.map(|lifecycle| lifecycle.states);
-            return Ok(states.map(|states| states.iter().map(state_of_manifest).collect()));
-        }
-        let module = node.get(&format!("{POLICIES}/{digest}"))?;
-        Ok(module
-            .get("lifecycle")
-            .filter(|it| !it.is_null())
-            .map(states_of))
+        let binding = self.bindings.iter().find(provides)?;
+        self.manifest_of(binding)?.lifecycle.as_ref()
     }
 
-    /// What the modules' schemas say against the configurations, a line each. A module that the node
-    /// does not have is left to `apply`.
-    pub(super) fn config_failures(&self, node: &Node) -> Vec<String> {
+    fn manifest_of(&self, binding: &Value) -> Option<&Manifest> {
+        let digest = binding.get("module").and_then(Value::as_str)?;
+        self.manifests.get(digest)
+    }
+
+    /// What activation makes of it and says to it, found here as there; none if it is not known
+    /// enough, or is no ruleset, which `apply` says better.
+    pub(super) fn reviewed(&self) -> Option<Reviewed> {
+        let body = self.body(false, None).to_string();
+        let fields = Fields::parse(body.as_bytes()).ok()?;
+        let ruleset = read_activate(fields, None).ok()?.ruleset;
+        let manifests = self
+            .bindings
+            .iter()
+            .map(|binding| self.manifest_of(binding));
+        let manifests: Vec<_> = manifests.collect();
+        let review = review(&ruleset, &manifests, self.lifecycle()?);
+        let mut bindings = self.bindings.clone();
+        for (shown, stored) in bindings.iter_mut().zip(&review.ruleset.bindings) {
+            if let Some(fields) = shown.as_object_mut() {
+                fields.insert("config".into(), config_to_json(&stored.config));
+            }
+        }
+        Some(Reviewed {
+            bindings,
+            problems: review.problems.iter().map(Finding::to_string).collect(),
+            warnings: review.warnings.iter().map(Finding::to_string).collect(),
+        })
+    }
+
+    /// What the modules' schemas say against the configurations, a line each. A module that is not
+    /// known is left to `apply`.
+    pub(super) fn config_failures(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (at, binding) in self.bindings.iter().enumerate() {
             let config = binding.get("config").unwrap_or(&Value::Null);
-            let Some(schema) = self.schema_of(binding, node) else {
+            let schema = self
+                .manifest_of(binding)
+                .and_then(|it| it.config_schema.as_deref());
+            let Some(schema) = schema.and_then(|text| ConfigSchema::parse(text).ok()) else {
                 continue;
             };
             for Failure { pointer, message } in schema.failures(config) {
@@ -215,19 +256,6 @@ impl RulesetFile {
         }
         lines.truncate(FAILURES_MAX);
         lines
-    }
-
-    fn schema_of(&self, binding: &Value, node: &Node) -> Option<ConfigSchema> {
-        let digest = binding.get("module").and_then(Value::as_str)?;
-        let text = match self.local.get(digest) {
-            Some((_, bytes)) => inspect(bytes).ok()?.manifest.config_schema?,
-            None => {
-                let module = node.get(&format!("{POLICIES}/{digest}")).ok()?;
-                let schema = module.get("config_schema");
-                schema.filter(|schema| !schema.is_null())?.to_string()
-            }
-        };
-        ConfigSchema::parse(&text).ok()
     }
 
     /// The body that activates it.
@@ -359,6 +387,11 @@ pub(super) fn states_of(lifecycle: &Value) -> Vec<StateOf> {
         }
     };
     states.into_iter().flatten().map(state).collect()
+}
+
+/// The states of a lifecycle as a manifest holds it.
+pub(super) fn states_of_manifest(lifecycle: &Lifecycle) -> Vec<StateOf> {
+    lifecycle.states.iter().map(state_of_manifest).collect()
 }
 
 fn state_of_manifest(state: &raft3d_engine::sdk::State) -> StateOf {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::client::{Node, NodeArgs, shown};
 use super::{print, succeed};
 use diff::{Change, StateChange};
-use file::{RulesetFile, StateOf};
+use file::{Reviewed, RulesetFile, StateOf};
 
 /// `diff`: the file would change something.
 const EXIT_CHANGES: u8 = 2;
@@ -49,7 +49,8 @@ enum Command {
     Apply {
         /// As for `diff`; modules that are given as files are uploaded
         file: PathBuf,
-        /// Also if open jobs are in states that the new lifecycle lacks
+        /// Also if open jobs are in states that the new lifecycle lacks, or a configuration names
+        /// what does not exist
         #[arg(long)]
         force: bool,
         /// Why, for the history
@@ -137,17 +138,23 @@ fn summary(ruleset: &Value) -> String {
     line
 }
 
-/// What a file changes, as lines for people; none where it changes nothing.
-fn changes(node: &Node, active: &Value, file: &RulesetFile) -> Result<Vec<String>> {
+/// What a file changes, as lines for people; none where it changes nothing. `reviewed` knows the
+/// bindings as they would be stored: an alias that means the same changes nothing.
+fn changes(
+    node: &Node,
+    active: &Value,
+    file: &RulesetFile,
+    reviewed: Option<&Reviewed>,
+) -> Result<Vec<String>> {
     let found = diff::bindings(
         active.get("bindings").unwrap_or(&Value::Null),
-        file.bindings(),
+        reviewed.map_or(file.bindings(), |it| &it.bindings),
     );
     let kept = diff::decisions_kept(active.get("decisions_kept"), file.decisions_kept());
     let mut lines: Vec<_> = found.iter().chain(&kept).map(Change::to_string).collect();
     let old = file::states_of(active.get("lifecycle").unwrap_or(&Value::Null));
     // A file without a lifecycle is refused by the server, which says so better.
-    if let Some(new) = file.lifecycle(node)? {
+    if let Some(new) = file.lifecycle().map(file::states_of_manifest) {
         for change in diff::states(&old, &new) {
             lines.push(change.to_string());
             if let StateChange::Lost(state) = &change
@@ -195,25 +202,41 @@ fn percent_encoded(text: &str) -> String {
 fn show_diff(node: &Node, file: &RulesetFile) -> Result<ExitCode> {
     let (active, revision) = active(node)?;
     let file = file.clone().resolved(node)?;
-    let lines = changes(node, &active, &file)?;
-    if lines.is_empty() {
+    let reviewed = file.reviewed();
+    let lines = changes(node, &active, &file, reviewed.as_ref())?;
+    let exit = if lines.is_empty() {
         print(&format!("no change to revision {revision}\n"))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    print(&format!(
-        "changes to revision {revision}:\n{}\n",
-        lines.join("\n")
-    ))?;
-    for failure in file.config_failures(node) {
+        ExitCode::SUCCESS
+    } else {
+        print(&format!(
+            "changes to revision {revision}:\n{}\n",
+            lines.join("\n")
+        ))?;
+        ExitCode::from(EXIT_CHANGES)
+    };
+    for failure in file.config_failures() {
         print(&format!("! apply would be refused: {failure}\n"))?;
     }
-    Ok(ExitCode::from(EXIT_CHANGES))
+    if let Some(Reviewed {
+        problems, warnings, ..
+    }) = reviewed
+    {
+        for problem in problems {
+            print(&format!(
+                "! apply would be refused (it needs --force): {problem}\n"
+            ))?;
+        }
+        for warning in warnings {
+            print(&format!("warning: {warning}\n"))?;
+        }
+    }
+    Ok(exit)
 }
 
 fn apply(node: &Node, file: RulesetFile, force: bool, reason: Option<&str>) -> Result<()> {
     let (active, revision) = active(node)?;
     let file = file.resolved(node)?;
-    let lines = changes(node, &active, &file)?;
+    let lines = changes(node, &active, &file, file.reviewed().as_ref())?;
     if lines.is_empty() {
         return print(&format!("no change: revision {revision} stays active\n"));
     }
@@ -226,7 +249,19 @@ fn apply(node: &Node, file: RulesetFile, force: bool, reason: Option<&str>) -> R
     let applied = node
         .send("PUT", RULESET, &body, Some(revision))
         .context("nothing was changed")?;
-    print(&format!("active: revision {}\n", revision_of(&applied)?))
+    print(&format!("active: revision {}\n", revision_of(&applied)?))?;
+    print_warnings(&applied)
+}
+
+/// What the node says to the ruleset that it made the active one.
+fn print_warnings(ruleset: &Value) -> Result<()> {
+    let warnings = ruleset.get("warnings").and_then(Value::as_array);
+    for warning in warnings.into_iter().flatten() {
+        let text = |name: &str| warning.get(name).map(shown).unwrap_or_default();
+        let (pointer, message) = (text("pointer"), text("message"));
+        print(&format!("warning: {pointer}: {message}\n"))?;
+    }
+    Ok(())
 }
 
 fn rollback(node: &Node, to: Option<u64>) -> Result<()> {
@@ -237,7 +272,8 @@ fn rollback(node: &Node, to: Option<u64>) -> Result<()> {
     let now = node
         .send("POST", &path, &body, Some(revision))
         .context("nothing was changed")?;
-    print(&format!("active: {}\n", summary(&now)))
+    print(&format!("active: {}\n", summary(&now)))?;
+    print_warnings(&now)
 }
 
 fn history(node: &Node) -> Result<()> {

@@ -89,8 +89,8 @@ kinds! {
          that revision is no longer kept.";
     ActivationBlocked: CONFLICT, "activation-blocked",
         "The ruleset cannot be activated",
-        "Settle each point that details lists. Open jobs in states that the new lifecycle \
-         lacks may be stranded with force.";
+        "Settle each point that details lists. With force, open jobs in states that the new \
+         lifecycle lacks are stranded, and names in configurations that match nothing pass.";
     AlreadyBootstrapped: CONFLICT, "already-bootstrapped",
         "The cluster is bootstrapped already",
         "Nothing needs to be done: the cluster exists.";

@@ -1,6 +1,7 @@
 //! The classic API: the transcript of its documentation, and what clients in the wild send.
 
 use raft3d_engine::raft::api::WriteError;
+use serde_json::json;
 
 use super::{Answer, Shop};
 
@@ -194,6 +195,41 @@ async fn an_overloaded_node_is_not_taken_for_a_refusal() {
         assert_eq!(answer.problem().0, "overloaded");
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
     }
+}
+
+/// Clients of this door know one state that a job begins in.
+#[tokio::test]
+async fn a_job_is_created_as_queued_under_every_lifecycle() {
+    let shop = Shop::stocked().await;
+    let wasm = [("content-type", "application/wasm")];
+    let bytes = "standard-lifecycle with a Draft";
+    let module = shop.call("POST", "/api/v1/policies", &wasm, bytes).await;
+    let mut bindings = shop.get("/api/v1/ruleset").await.json()["bindings"].clone();
+    bindings[0]["lifecycle"] = false.into();
+    bindings.as_array_mut().unwrap().push(json!({
+        "id": "drafts", "module": module.json()["sha256"], "hooks": [], "lifecycle": true,
+    }));
+    let headers = [("content-type", "application/json"), ("if-match", "*")];
+    let body = json!({ "bindings": bindings }).to_string();
+    let active = shop.call("PUT", "/api/v1/ruleset", &headers, body).await;
+    assert_eq!(active.status, 200, "{active:?}");
+    for (id, status) in [
+        ("j1", "Queued"),
+        ("j2", "queued"),
+        ("j3", "'QUEUED'"),
+        ("j4", "Draft"),
+    ] {
+        let body = job(id, "1").replace("Queued", status);
+        let answer = shop.post("/printjobs", &body).await;
+        assert_eq!(answer.status, 201, "{status}: {answer:?}");
+        assert_eq!(answer.json()["status"], "Draft");
+    }
+    let running = job("j5", "1").replace("Queued", "Running");
+    assert_eq!(shop.post("/printjobs", &running).await.status, 400);
+    // The other door says what there is.
+    let body = job("j6", "1");
+    let answer = shop.post("/api/v1/print_jobs", &body).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
 }
 
 #[tokio::test]

@@ -30,10 +30,10 @@ use raft3d_engine::raft::api::{
 };
 use raft3d_engine::raft::readiness::{LackingVoter, NotCompiled};
 use raft3d_engine::raft::{Incarnation, Member, NodeId};
-use raft3d_engine::sdk::Manifest;
-use raft3d_engine::sdk::manifest::ABI_VERSION;
+use raft3d_engine::sdk::manifest::{ABI_VERSION, ConfigName};
 use raft3d_engine::sdk::native::call_native;
 use raft3d_engine::sdk::policy::Policy;
+use raft3d_engine::sdk::{Manifest, State};
 use sha2::Digest as _;
 use standard_deduction::StandardDeduction;
 use standard_lifecycle::StandardLifecycle;
@@ -101,11 +101,18 @@ fn manifest<P: Policy>() -> Manifest {
         hooks: P::HOOKS,
         config_schema: Some("{\"type\":\"object\"}".to_owned()),
         lifecycle: P::lifecycle(),
+        config_names: vec![ConfigName {
+            pointer: "/materials/*".to_owned(),
+            ..ConfigName::material()
+        }],
+        decides: P::DECIDES.iter().map(|&state| state.to_owned()).collect(),
+        ..Manifest::default()
     }
 }
 
 /// Stands in for the static check. What begins with `bad` is refused; what holds the name of the
-/// standard lifecycle is one; what stands behind `schema:` is its schema.
+/// standard lifecycle is one, and its jobs begin as `Draft` if it holds that, too; what stands behind
+/// `schema:` is its schema.
 fn inspect(bytes: &[u8]) -> Result<ModuleReport, ModuleProblem> {
     if bytes.starts_with(b"bad") {
         let (code, message) = ("not_wasm", "it does not begin as a module does".to_owned());
@@ -123,6 +130,19 @@ fn inspect(bytes: &[u8]) -> Result<ModuleReport, ModuleProblem> {
     } else {
         manifest::<StandardDeduction>()
     };
+    if bytes.windows(5).any(|part| part == b"Draft")
+        && let Some(lifecycle) = &mut manifest.lifecycle
+    {
+        let draft = State {
+            name: "Draft".to_owned(),
+            initial: true,
+            ..State::default()
+        };
+        for state in &mut lifecycle.states {
+            state.initial = false;
+        }
+        lifecycle.states.insert(0, draft);
+    }
     let text = core::str::from_utf8(bytes).unwrap_or_default();
     if let Some((_, schema)) = text.split_once("schema:") {
         manifest.config_schema = Some(schema.to_owned());

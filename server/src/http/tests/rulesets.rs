@@ -343,3 +343,51 @@ async fn a_rollback_is_for_whoever_has_seen_the_ruleset() {
         .await;
     assert_eq!(back.status, 200, "{back:?}");
 }
+
+#[tokio::test]
+async fn a_name_that_matches_nothing_is_refused_or_warned_of() {
+    let shop = Shop::stocked().await;
+    let active = shop.get(RULESET).await.json();
+    assert_eq!(active["warnings"], json!([]));
+    let mut bindings = active["bindings"].clone();
+    bindings[0]["config"] = json!({"materials": ["PLA", "ASA "]});
+    let refused = put(&shop, "*", &json!({ "bindings": bindings })).await;
+    let field = "bindings/0/config/materials/1".to_owned();
+    assert_eq!(
+        (refused.status.as_u16(), refused.problem()),
+        (409, ("activation-blocked".to_owned(), Some(field)))
+    );
+    let forced = put(&shop, "*", &json!({ "bindings": bindings, "force": true })).await;
+    assert_eq!(forced.status, 200, "{forced:?}");
+    let warning = json!([{
+        "pointer": "/bindings/0/config/materials/1",
+        "message": "names the material 'ASA ', which begins or ends with white space: nothing \
+                    matches it",
+    }]);
+    assert_eq!(forced.json()["warnings"], warning);
+    assert_eq!(shop.get(RULESET).await.json()["warnings"], warning);
+    // A dry run says what an activation would.
+    let dry = json!({"hook": "admission", "module": bindings[0]["module"],
+        "config": {"materials": [" PLA"]}, "job": {"printer_id": "p1", "filament_id": "f1",
+        "filepath": "/a.stl", "print_weight_in_grams": 1}});
+    let dry = shop
+        .post("/api/v1/policies/evaluate", &dry.to_string())
+        .await;
+    assert_eq!(dry.status, 400, "{dry:?}");
+    assert_eq!(dry.problem().1.as_deref(), Some("config/materials/0"));
+}
+
+#[tokio::test]
+async fn a_binding_that_is_never_asked_is_warned_of() {
+    let shop = Shop::stocked().await;
+    let mut bindings = shop.get(RULESET).await.json()["bindings"].clone();
+    let mut second = bindings[1].clone();
+    second["id"] = json!("second");
+    bindings.as_array_mut().unwrap().push(second);
+    let done = put(&shop, "*", &json!({ "bindings": bindings })).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    let warnings = done.json()["warnings"].clone();
+    assert_eq!(warnings[0]["pointer"], "/bindings/2", "{done:?}");
+    let message = warnings[0]["message"].as_str().unwrap();
+    assert!(message.contains("is never asked"), "{message}");
+}

@@ -10,6 +10,9 @@ use super::time::TimeOut;
 use crate::http::fields::{Door, Fields};
 use crate::http::problem::Problem;
 
+/// What clients of the classic API call the state in which a job begins.
+const CLASSIC_INITIAL: &str = "Queued";
+
 /// A print job, as `/api/v1` shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct JobV1<'a> {
@@ -84,6 +87,11 @@ pub(crate) fn read_create(mut body: Fields<'_>, door: Door) -> Result<CreateJob,
         labels: Labels::new(),
         status: body.status("status")?,
     };
+    // Clients of this door know one state that a job can begin in, whatever the lifecycle calls it.
+    let begins = |status: &str| status.eq_ignore_ascii_case(CLASSIC_INITIAL);
+    if door == Door::Classic && create.status.as_deref().is_some_and(begins) {
+        create.status = None;
+    }
     if door == Door::V1 {
         let range = "from -2147483648 to 2147483647";
         create.priority = body.integer("priority", range)?.unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Modules in JSON.
 
 use raft3d_engine::core::state::modules::ModuleInfo;
+use raft3d_engine::sdk::manifest::ConfigName;
 use raft3d_engine::sdk::{HookSet, Lifecycle};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -48,6 +49,31 @@ pub(crate) struct ModuleDetail<'a> {
     /// JSON Schema of the configuration, as the author wrote it.
     config_schema: Option<Box<RawValue>>,
     lifecycle: Option<LifecycleOut<'a>>,
+    config_names: Vec<ConfigNameOut<'a>>,
+    decides: &'a [String],
+    fallback: bool,
+}
+
+/// Which texts of a configuration are names.
+#[derive(Debug, Serialize)]
+struct ConfigNameOut<'a> {
+    pointer: &'a str,
+    kind: &'static str,
+    keys: bool,
+    decides: bool,
+    default: &'a [String],
+}
+
+impl<'a> From<&'a ConfigName> for ConfigNameOut<'a> {
+    fn from(name: &'a ConfigName) -> Self {
+        Self {
+            pointer: &name.pointer,
+            kind: name.kind.name(),
+            keys: name.keys,
+            decides: name.decides,
+            default: &name.default,
+        }
+    }
 }
 
 impl<'a> ModuleDetail<'a> {
@@ -62,6 +88,14 @@ impl<'a> ModuleDetail<'a> {
             // Checked at upload (`crate::module`): text that is not JSON would break the body.
             config_schema: schema.transpose().map_err(Problem::internal)?,
             lifecycle: row.manifest.lifecycle.as_ref().map(LifecycleOut::from),
+            config_names: row
+                .manifest
+                .config_names
+                .iter()
+                .map(ConfigNameOut::from)
+                .collect(),
+            decides: &row.manifest.decides,
+            fallback: row.manifest.fallback,
         })
     }
 }
@@ -76,6 +110,7 @@ pub(crate) fn hook_names(hooks: HookSet) -> Vec<&'static str> {
 pub(crate) struct LifecycleOut<'a> {
     states: Vec<StateOut<'a>>,
     claim: Option<ClaimOut<'a>>,
+    created_as: &'a [String],
 }
 
 #[derive(Debug, Serialize)]
@@ -111,6 +146,7 @@ impl<'a> From<&'a Lifecycle> for LifecycleOut<'a> {
                 from: &claim.from,
                 to: &claim.to,
             }),
+            created_as: &lifecycle.created_as,
         }
     }
 }

@@ -4,7 +4,7 @@ use core::str::FromStr;
 
 use raft3d_engine::core::command::{ActivateRuleset, RollbackRuleset};
 use raft3d_engine::core::state::rulesets::{
-    Binding, DecisionsKept, Mode, Ruleset, RulesetRevision, SHARE_ALL, Scope,
+    Binding, DecisionsKept, Finding, Mode, Ruleset, RulesetRevision, SHARE_ALL, Scope,
 };
 use raft3d_engine::core::{BindingId, ModuleDigest, Revision};
 use raft3d_engine::sdk::{Hook, HookSet};
@@ -30,6 +30,14 @@ pub(crate) struct RulesetV1<'a> {
     activated_at: TimeOut,
     reason: Option<&'a str>,
     rollback_of: Option<u64>,
+    warnings: Vec<FindingOut<'a>>,
+}
+
+/// Something about a ruleset that its author should know.
+#[derive(Debug, Serialize)]
+struct FindingOut<'a> {
+    pointer: &'a str,
+    message: &'a str,
 }
 
 impl<'a> From<&'a RulesetRevision> for RulesetV1<'a> {
@@ -46,6 +54,16 @@ impl<'a> From<&'a RulesetRevision> for RulesetV1<'a> {
             activated_at: TimeOut(row.activated_at_ms),
             reason: row.reason.as_deref(),
             rollback_of: row.rollback_of.map(|revision| revision.0),
+            warnings: row.warnings.iter().map(FindingOut::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a Finding> for FindingOut<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        Self {
+            pointer: &finding.pointer,
+            message: &finding.message,
         }
     }
 }

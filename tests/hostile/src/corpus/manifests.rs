@@ -167,6 +167,7 @@ fn lifecycle(name: &str, does: &'static str, change: impl FnOnce(&mut Lifecycle)
             },
         ],
         claim: None,
+        ..Lifecycle::default()
     };
     change(&mut lifecycle);
     with(name, does, |m| m.lifecycle = Some(lifecycle), BAD)
