@@ -12,13 +12,21 @@ use std::process::Command;
 
 /// A bug must be found within so many seeds.
 const SEEDS_MAX: &str = "40";
+/// One that needs a power cut just after an election, and the elected one back at the right moment,
+/// within so many. Who was refused as a second process with one folder has no part for a while,
+/// which hides most of its cases.
+const RARE_SEEDS_MAX: &str = "120";
+
+fn is_caught(bugs: &str, judges: &[&str]) {
+    is_caught_within(SEEDS_MAX, bugs, judges);
+}
 
 /// Puts bugs back and runs seeds until one of `judges` blames one.
-fn is_caught(bugs: &str, judges: &[&str]) {
+fn is_caught_within(seeds_max: &str, bugs: &str, judges: &[&str]) {
     let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(bugs);
     let output = Command::new(env!("CARGO_BIN_EXE_raft3d-simulate"))
         .env("RAFT3D_SABOTAGE", bugs)
-        .args(["--seeds", SEEDS_MAX, "--jobs", "1"])
+        .args(["--seeds", seeds_max, "--jobs", "1"])
         .args(["--until", &judges.join(",")])
         .args(["--target".as_ref(), target.as_os_str()])
         .output()
@@ -32,7 +40,7 @@ fn is_caught(bugs: &str, judges: &[&str]) {
     let replay = said.lines().find(|line| line.starts_with("replay:"));
     match found {
         Some(found) => println!("{bugs} is caught\n{found}\n{replay:?}"),
-        None => panic!("{bugs} is not caught in {SEEDS_MAX} seeds:\n{said}"),
+        None => panic!("{bugs} is not caught in {seeds_max} seeds:\n{said}"),
     }
 }
 
@@ -47,7 +55,7 @@ fn a_reply_before_its_sync_is_caught() {
 #[test]
 fn a_vote_before_its_sync_is_caught() {
     // Raft's own assertion that nothing committed is cut off ends nodes; or the writes are missed.
-    is_caught("vote-before-sync", &["fault", "lost"]);
+    is_caught_within(RARE_SEEDS_MAX, "vote-before-sync", &["fault", "lost"]);
 }
 
 #[test]

@@ -32,8 +32,9 @@ const ELECTION_CUT_MS_MAX: u64 = 80;
 
 /// How long one is down that was elected and then killed, in milliseconds.
 const ELECTION_DOWN_MS: u64 = 300;
-/// How long one who was elected is cut off from those who lost their power, in milliseconds.
-const ELECTION_CUT_OFF_MS: (u64, u64) = (700, 1_500);
+/// How long one who was elected is cut off from those who lost their power, in milliseconds: longer
+/// than it takes their former processes for living, and than they need to elect another one.
+const ELECTION_CUT_OFF_MS: (u64, u64) = (2_200, 3_300);
 
 /// Faults under way.
 pub(super) struct Faults {
@@ -161,6 +162,10 @@ impl Faults {
     }
 
     fn network(&mut self, sim: &Sim<'static>, action: Action) {
+        // Whoever was elected stays cut off for its time.
+        if self.repair_at.is_some() {
+            return;
+        }
         match action {
             Action::Partition(target, count) => {
                 let slots = self.slots(target);
