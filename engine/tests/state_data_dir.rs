@@ -139,6 +139,30 @@ fn a_fence_that_is_newer_or_damaged_is_still_a_fence() {
     assert!(error.is_of_other_version(), "{error}");
 }
 
+/// A removed node that took a later version's word for none would dial the members again.
+#[test]
+fn a_removal_that_a_newer_version_noted_is_not_forgotten() {
+    let dir = tempdir().unwrap();
+    let open = DataDir::open(dir.path()).unwrap();
+    assert_eq!(open.removed().unwrap(), None);
+    open.set_removed("the cluster has removed\nthis node")
+        .unwrap();
+    let kept = open.removed().unwrap();
+    assert_eq!(kept.as_deref(), Some("the cluster has removed this node"));
+    let file = dir.path().join("removed");
+    let newer = sealed("removed", 2, "in another language\n");
+    fs::write(&file, &newer).unwrap();
+    let error = open.removed().unwrap_err();
+    assert!(error.is_of_other_version(), "{error}");
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        newer,
+        "it is left alone"
+    );
+    fs::write(&file, "half a wo").unwrap();
+    assert_eq!(open.removed().unwrap(), None, "the members say it again");
+}
+
 #[test]
 fn somebody_elses_folder_is_refused_and_left_alone() {
     let dir = tempdir().unwrap();
