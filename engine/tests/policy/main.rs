@@ -10,6 +10,7 @@
 )]
 
 mod child;
+mod compilers;
 mod contract;
 mod damaged;
 mod determinism;
