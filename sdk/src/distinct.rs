@@ -60,6 +60,23 @@ fn walk(bytes: &[u8]) -> Result<bool, Error> {
     }
 }
 
+/// Whether an item of that type is an integer (RFC 8949, major types 0 and 1).
+#[must_use]
+pub const fn is_integer(kind: Type) -> bool {
+    matches!(
+        kind,
+        Type::U8
+            | Type::U16
+            | Type::U32
+            | Type::U64
+            | Type::I8
+            | Type::I16
+            | Type::I32
+            | Type::I64
+            | Type::Int
+    )
+}
+
 /// Reads a value; of an array or a map only its head.
 fn value<'b>(decoder: &mut Decoder<'b>) -> Result<Option<Open<'b>>, Error> {
     while decoder.datatype()? == Type::Tag {
@@ -101,16 +118,7 @@ fn ends(decoder: &mut Decoder<'_>, open: &mut Open<'_>) -> Result<bool, Error> {
 fn key<'b>(decoder: &mut Decoder<'b>) -> Result<Key<'b>, Error> {
     let kind = decoder.datatype()?;
     let start = decoder.position();
-    if let Type::U8
-    | Type::U16
-    | Type::U32
-    | Type::U64
-    | Type::I8
-    | Type::I16
-    | Type::I32
-    | Type::I64
-    | Type::Int = kind
-    {
+    if is_integer(kind) {
         return Ok(Key::Integer(decoder.int()?.into()));
     }
     decoder.skip()?;

@@ -75,6 +75,13 @@ impl Workbench {
         &self.report
     }
 
+    /// Whether an instance is put back to what it was after a call, instead of being made anew for
+    /// the next one: cheaper, and done for small memories alone (`sdk/ABI.md`, section 1).
+    #[must_use]
+    pub const fn puts_instances_back(&self) -> bool {
+        self.module.pristine.is_some()
+    }
+
     /// Makes one evaluation, and asks a guest that panicked for its message.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use raft3d_engine::core::apply::dry_run::{self, Answered};
 use raft3d_engine::core::command::Actor;
-use raft3d_engine::core::review::review;
+use raft3d_engine::core::review::review_config;
 use raft3d_engine::core::state::rulesets::RulesetRevision;
 use raft3d_engine::core::state::rulesets::{self, Binding, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_engine::core::state::{decisions, meta, modules};
@@ -137,6 +137,15 @@ impl Desk<'_> {
             let why = format!("the module answers only: {}", known.join(", "));
             return Err(Problem::field("/hook", why));
         }
+        // A module that brings its states is asked about those.
+        let own = info.manifest.lifecycle.as_ref();
+        let lifecycle = own.unwrap_or(&active.lifecycle);
+        let reviewed = review_config(config, &info.manifest, lifecycle);
+        if let Some(finding) = reviewed.problems.first() {
+            let at = format!("/config{}", finding.pointer);
+            return Err(Problem::field(&at, &finding.message));
+        }
+        self.check_config(module, &reviewed.config)?;
         let binding = Binding {
             id: BindingId::new(ALONE),
             module,
@@ -145,25 +154,14 @@ impl Desk<'_> {
             mode: Mode::Enforce,
             share: SHARE_ALL,
             lifecycle: false,
-            config: config.to_vec(),
+            config: reviewed.config,
         };
         let ruleset = Ruleset {
             bindings: vec![binding],
             ..Ruleset::default()
         };
-        // A module that brings its states is asked about those.
-        let own = info.manifest.lifecycle.as_ref();
-        let lifecycle = own.unwrap_or(&active.lifecycle);
-        let reviewed = review(&ruleset, &[Some(&info.manifest)], lifecycle);
-        if let Some(finding) = reviewed.problems.first() {
-            let at = finding.pointer.trim_start_matches("/bindings/0");
-            return Err(Problem::field(at, &finding.message));
-        }
-        for binding in &reviewed.ruleset.bindings {
-            self.check_config(module, &binding.config)?;
-        }
         Ok(RulesetRevision {
-            ruleset: reviewed.ruleset,
+            ruleset,
             lifecycle: lifecycle.clone(),
             ..active
         })

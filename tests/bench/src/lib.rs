@@ -3,13 +3,14 @@
 //! A program that prints figures, never a test that fails on a busy machine. Each part
 //! ([`writes`], [`reads`], [`large`], [`failover`], [`uploads`]) starts clusters of three real processes
 //! ([`systems`]), puts load on them from a process of its own ([`load`]), and counts what each
-//! process uses meanwhile ([`usage`], [`measure`]). [`backtest`] and [`gas`] stand by themselves: they
-//! need neither a cluster nor etcd.
+//! process uses meanwhile ([`usage`], [`measure`]). [`backtest`], [`gas`] and [`instances`] stand by
+//! themselves: they need neither a cluster nor etcd.
 
 pub mod backtest;
 pub mod beside;
 pub mod failover;
 pub mod gas;
+pub mod instances;
 pub mod large;
 pub mod load;
 pub mod machine;

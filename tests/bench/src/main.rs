@@ -10,8 +10,8 @@ use raft3d_bench::setting::{Setting, remove, scratch};
 use raft3d_bench::table::markdown;
 use raft3d_bench::targets::{Target, targets_table};
 use raft3d_bench::{
-    backtest, failover, gas, large, load, machine, plots, policies, readiness, reads, uploads,
-    writes,
+    backtest, failover, gas, instances, large, load, machine, plots, policies, readiness, reads,
+    uploads, writes,
 };
 use raft3d_checkers::report::{FOLDER, Report, Table};
 
@@ -80,13 +80,15 @@ enum Part {
     Backtest,
     /// Processor time of the dearest modules' gas, without a cluster
     Gas,
+    /// What an evaluation costs by the memory of its guest, without a cluster
+    Instances,
     /// All of that
     All,
 }
 
 impl Part {
     /// All parts, in the order in which they run.
-    const EACH: [Self; 8] = [
+    const EACH: [Self; 9] = [
         Self::Writes,
         Self::Reads,
         Self::Failover,
@@ -94,6 +96,7 @@ impl Part {
         Self::Uploads,
         Self::Backtest,
         Self::Gas,
+        Self::Instances,
         Self::Large,
     ];
 
@@ -108,6 +111,7 @@ impl Part {
             Self::Uploads => "uploads",
             Self::Backtest => "backtest",
             Self::Gas => "gas",
+            Self::Instances => "instances",
             Self::All => "all",
         }
     }
@@ -228,6 +232,10 @@ fn measure_part(part: Part, args: &Args, setting: &Setting, target: &Path) -> Re
                 ..Findings::default()
             }
         }
+        Part::Instances => Findings {
+            tables: instances::tables(&instances::run(args.rounds)?),
+            ..Findings::default()
+        },
         Part::All => Findings::default(),
     };
     let mut report = Report::new(&format!("bench-{}", part.name()), command_line(part));

@@ -84,8 +84,11 @@ pub(super) fn activate(
     if let Some(lifecycle) = &lifecycle {
         let stranded = stranded(&tx.rows, lifecycle)?;
         if activation.force {
+            // In front: jobs that cannot go on matter more than a name, and the list is bounded.
             let warn = |line| Finding::new("", format!("{line}: they are stranded"));
-            reviewed.warnings.extend(stranded.into_iter().map(warn));
+            reviewed
+                .warnings
+                .splice(0..0, stranded.into_iter().map(warn));
         } else {
             details.extend(stranded);
         }

@@ -6,7 +6,7 @@
 
 use minicbor::Decoder;
 use minicbor::data::Type;
-use raft3d_sdk::distinct::keys_are_distinct;
+use raft3d_sdk::distinct::{is_integer, keys_are_distinct};
 
 use crate::limits::{CONFIG_BYTES_MAX, CONFIG_NESTING_MAX};
 
@@ -54,18 +54,8 @@ fn value(decoder: &mut Decoder<'_>, nesting: usize) -> Result<(), String> {
         Type::F16 | Type::F32 | Type::F64 => {
             Err("it holds a fractional number; use per mille or milligrams".to_owned())
         }
-        Type::U8
-        | Type::U16
-        | Type::U32
-        | Type::U64
-        | Type::I8
-        | Type::I16
-        | Type::I32
-        | Type::I64
-        | Type::Int
-        | Type::Bool
-        | Type::Null
-        | Type::String => decoder.skip().map_err(malformed),
+        Type::Bool | Type::Null | Type::String => decoder.skip().map_err(malformed),
+        kind if is_integer(kind) => decoder.skip().map_err(malformed),
         _ => Err("it holds a value of a type that JSON does not have".to_owned()),
     }
 }

@@ -20,8 +20,9 @@ use raft3d_sdk::lifecycle::Lifecycle;
 pub use declared::problem as manifest_problem;
 
 use crate::limits::FINDINGS_MAX;
-use crate::state::rulesets::{Binding, Finding, Ruleset, Scope};
-use names::{Deduction, Names, States, spaced};
+use crate::state::rulesets::{Binding, Finding, Mode, Ruleset, SHARE_ALL, Scope};
+use crate::{BindingId, ModuleDigest};
+use names::{CONFIG, Deduction, Names, States, spaced};
 
 /// A ruleset, looked at before it becomes the active one.
 #[derive(Clone, Debug)]
@@ -31,6 +32,17 @@ pub struct Review {
     /// Names that can match nothing; at most [`FINDINGS_MAX`], and a line that there are more.
     pub problems: Vec<Finding>,
     /// What has no effect, or less than one may think; as many.
+    pub warnings: Vec<Finding>,
+}
+
+/// A configuration, looked at by itself.
+#[derive(Clone, Debug)]
+pub struct ReviewedConfig {
+    /// With each state under its name.
+    pub config: Vec<u8>,
+    /// Names that can match nothing: activation would refuse them.
+    pub problems: Vec<Finding>,
+    /// What has no effect, or less than one may think.
     pub warnings: Vec<Finding>,
 }
 
@@ -66,6 +78,37 @@ pub fn review(ruleset: &Ruleset, manifests: &[Option<&Manifest>], lifecycle: &Li
     }
 }
 
+/// Reviews one binding by itself: module and configuration as somebody tries them out.
+///
+/// The places of what is found begin with the configuration's own fields: `/done_states/0`.
+#[must_use]
+pub fn review_config(config: &[u8], manifest: &Manifest, lifecycle: &Lifecycle) -> ReviewedConfig {
+    let binding = Binding {
+        id: BindingId::new(""),
+        module: ModuleDigest([0; 32]),
+        hooks: manifest.hooks,
+        scope: Scope::All,
+        mode: Mode::Enforce,
+        share: SHARE_ALL,
+        lifecycle: false,
+        config: config.to_vec(),
+    };
+    let names = Names::find("", &binding, manifest, &States::of(lifecycle));
+    let within = |findings: Vec<Finding>| {
+        let own = findings.into_iter().map(|mut finding| {
+            let pointer = finding.pointer.strip_prefix(CONFIG);
+            finding.pointer = pointer.map(str::to_owned).unwrap_or(finding.pointer);
+            finding
+        });
+        bounded(own.collect())
+    };
+    ReviewedConfig {
+        problems: within(names.problems),
+        warnings: within(names.warnings),
+        config: names.config,
+    }
+}
+
 /// A scope that no printer and no filament can have.
 fn scope_problem(at: &str, binding: &Binding) -> Option<Finding> {
     let (field, problem) = match &binding.scope {
@@ -85,7 +128,7 @@ pub(crate) fn bounded(mut findings: Vec<Finding>) -> Vec<Finding> {
     let more = findings.len().saturating_sub(FINDINGS_MAX);
     if more > 0 {
         findings.truncate(FINDINGS_MAX);
-        findings.push(Finding::new("", format!("and {more} more or above")));
+        findings.push(Finding::new("", format!("and at least {more} more")));
     }
     findings
 }

@@ -2,6 +2,7 @@
 //! they name, and put in place of aliases.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
@@ -17,6 +18,9 @@ use crate::state::rulesets::{Binding, Finding};
 
 /// Longest name that a message repeats, in bytes.
 const SHOWN_BYTES_MAX: usize = 64;
+
+/// Where a binding has its configuration.
+pub(super) const CONFIG: &str = "/config";
 
 /// The states of a lifecycle by every spelling.
 pub(super) struct States<'l> {
@@ -80,7 +84,7 @@ impl Names {
         manifest: &Manifest,
         states: &States<'_>,
     ) -> Self {
-        let at = &format!("{whole}/config");
+        let at = &format!("{whole}{CONFIG}");
         let pointers: Vec<Vec<String>> = manifest
             .config_names
             .iter()
@@ -90,12 +94,13 @@ impl Names {
         let places: Vec<_> = named.map(|(name, rest)| Place { name, rest }).collect();
         let mut walk = Walk {
             states,
+            at: at.clone(),
             out: Vec::with_capacity(binding.config.len()),
             problems: Vec::new(),
             decides: BTreeSet::new(),
         };
         let mut input = Decoder::new(&binding.config);
-        let read = walk.value(&mut input, at, &places, CONFIG_NESTING_MAX);
+        let read = walk.value(&mut input, &places, CONFIG_NESTING_MAX);
         let Walk {
             out,
             mut problems,
@@ -212,18 +217,20 @@ impl<'m> Place<'m> {
 /// One way through a configuration, which is copied on the way.
 struct Walk<'a> {
     states: &'a States<'a>,
+    /// Pointer of the value that is read. One text that grows and shrinks: a key may be as long as
+    /// the configuration, and what lies under it may be as many values.
+    at: String,
     out: Vec<u8>,
     problems: Vec<Finding>,
     decides: BTreeSet<String>,
 }
 
 impl Walk<'_> {
-    /// Reads one value at `at` that holds `places`. None if it is not well-formed. The recursion
-    /// ends with `nesting`.
+    /// Reads one value that holds `places`. None if it is not well-formed. The recursion ends with
+    /// `nesting`.
     fn value(
         &mut self,
         input: &mut Decoder<'_>,
-        at: &str,
         places: &[Place<'_>],
         nesting: usize,
     ) -> Option<()> {
@@ -232,18 +239,20 @@ impl Walk<'_> {
             return self.copy(input);
         }
         match input.datatype().ok()? {
-            Type::Map => self.map(input, at, places, nesting),
+            Type::Map => self.map(input, places, nesting),
             Type::Array => {
                 let count = input.array().ok()??;
                 Encoder::new(&mut self.out).array(count).ok()?;
                 let places: Vec<_> = places.iter().filter_map(|it| it.within(None)).collect();
                 (0..count).try_for_each(|index| {
-                    self.value(input, &format!("{at}/{index}"), &places, nesting)
+                    self.under(&index.to_string(), |walk| {
+                        walk.value(input, &places, nesting)
+                    })
                 })
             }
             Type::String => {
                 let text = input.str().ok()?;
-                let name = Place::here(places, false).map(|name| self.name(at, text, name));
+                let name = Place::here(places, false).map(|name| self.name(text, name));
                 let text = name.as_deref().unwrap_or(text);
                 Encoder::new(&mut self.out).str(text).ok().map(drop)
             }
@@ -251,40 +260,58 @@ impl Walk<'_> {
         }
     }
 
-    fn map(
-        &mut self,
-        input: &mut Decoder<'_>,
-        at: &str,
-        places: &[Place<'_>],
-        nesting: usize,
-    ) -> Option<()> {
+    fn map(&mut self, input: &mut Decoder<'_>, places: &[Place<'_>], nesting: usize) -> Option<()> {
         let count = input.map().ok()??;
         let keys = Place::here(places, true);
-        let twice = match keys {
-            Some(name) if name.kind == NameKind::State => self.twice(input.clone(), count)?,
-            _ => BTreeSet::new(),
+        let by_state = keys.is_some_and(|name| name.kind == NameKind::State);
+        let twice = if by_state {
+            self.twice(input.clone(), count)?
+        } else {
+            BTreeSet::new()
         };
-        Encoder::new(&mut self.out).map(count).ok()?;
+        let mut pairs = Vec::new();
         for _ in 0..count {
             let key = input.str().ok()?;
-            let at = within(at, key);
             let places: Vec<_> = places
                 .iter()
                 .filter_map(|it| it.within(Some(key)))
                 .collect();
-            let renamed = match keys {
-                Some(_) if twice.contains(key) => {
-                    self.problem(&at, "names a state that another key names, too".to_owned());
-                    None
-                }
-                Some(name) => Some(self.name(&at, key, name)),
-                None => None,
-            };
-            let key = renamed.as_deref().unwrap_or(key);
-            Encoder::new(&mut self.out).str(key).ok()?;
-            self.value(input, &at, &places, nesting)?;
+            let pair = self.under(key, |walk| {
+                let name = match keys {
+                    Some(_) if twice.contains(key) => {
+                        walk.problem("names a state that another key names, too".to_owned());
+                        key.to_owned()
+                    }
+                    Some(name) => walk.name(key, name),
+                    None => key.to_owned(),
+                };
+                // Written apart, because under its new name the pair may have another place.
+                let before = mem::take(&mut walk.out);
+                let read = walk.value(input, &places, nesting);
+                let value = mem::replace(&mut walk.out, before);
+                read.map(|()| (name, value))
+            });
+            pairs.push(pair?);
+        }
+        if by_state {
+            // Configurations come with their keys in order, and are handed on so (sdk/ABI.md).
+            pairs.sort();
+        }
+        Encoder::new(&mut self.out).map(count).ok()?;
+        for (name, value) in pairs {
+            Encoder::new(&mut self.out).str(&name).ok()?;
+            self.out.extend_from_slice(&value);
         }
         Some(())
+    }
+
+    /// Does something with what lies under `token`.
+    fn under<R>(&mut self, token: &str, then: impl FnOnce(&mut Self) -> R) -> R {
+        let above = self.at.len();
+        push_token(&mut self.at, token);
+        let done = then(self);
+        self.at.truncate(above);
+        done
     }
 
     /// Keys that name one state together with another key: they stay as they are, because a map
@@ -314,16 +341,16 @@ impl Walk<'_> {
     }
 
     /// What stands for the name `text`: a state's own name, or the text itself.
-    fn name(&mut self, at: &str, text: &str, name: &ConfigName) -> String {
+    fn name(&mut self, text: &str, name: &ConfigName) -> String {
         if name.kind != NameKind::State {
             if let Some(problem) = unmatched(name.kind, text) {
-                self.problem(at, problem);
+                self.problem(problem);
             }
             return text.to_owned();
         }
         let Some(state) = self.states.find(text) else {
             let problem = format!("names {}", self.states.unknown(text));
-            self.problem(at, problem);
+            self.problem(problem);
             return text.to_owned();
         };
         if name.decides {
@@ -332,9 +359,9 @@ impl Walk<'_> {
         state.name.clone()
     }
 
-    fn problem(&mut self, at: &str, message: String) {
+    fn problem(&mut self, message: String) {
         if self.problems.len() <= FINDINGS_MAX {
-            self.problems.push(Finding::new(bounded(at), message));
+            self.problems.push(Finding::new(bounded(&self.at), message));
         }
     }
 }

@@ -246,6 +246,15 @@ fn missing(revision: Revision) -> LocalFault {
     }
 }
 
+/// The revision in a row of the store; none if it is a row of another kind.
+///
+/// # Errors
+/// The row is damaged.
+pub fn of_row(key: &[u8], value: &[u8]) -> Result<Option<RulesetRevision>, LocalFault> {
+    let is_one = key.first() == Some(&keys::RULESETS);
+    is_one.then(|| codec::decode("rulesets", value)).transpose()
+}
+
 /// The revision of that log index, if it is kept.
 ///
 /// # Errors

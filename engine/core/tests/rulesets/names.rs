@@ -145,6 +145,53 @@ fn a_policy_is_handed_the_states_own_name() {
 }
 
 #[test]
+fn keys_stay_in_order_under_their_states_names() {
+    // Equal configurations have equal bytes, whichever spelling was given.
+    check_stored(
+        "waste-factor",
+        &partial_states(&[("Queued", 1), ("cancelled", 2), ("printing", 3)]),
+        &partial_states(&[("Canceled", 2), ("Queued", 1), ("Running", 3)]),
+    );
+}
+
+#[test]
+fn stranded_jobs_are_told_before_names() {
+    let (mut machine, mut set) = with("waste-factor", &done_states(&["Done"]));
+    let mut pausing = set.clone();
+    pausing.bindings[1] = binding("pausing");
+    pausing.bindings[0].config = done_states(&["Done"]).cbor();
+    activated(&mut machine, pausing);
+    machine.accept(job("j1", 100));
+    machine.accept(status("j1", "Running"));
+    machine.accept(status("j1", "Paused"));
+    // The module itself refuses a list that names one twice.
+    set.bindings[0].config = done_states(
+        &(0..40)
+            .map(|n| ["x", &"y".repeat(n)].concat())
+            .collect::<Vec<_>>()
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+    )
+    .cbor();
+    let forced = ActivateRuleset {
+        force: true,
+        ..activate(set)
+    };
+    let Accepted::Ruleset(active) = machine.accept(Command::ActivateRuleset(forced)) else {
+        panic!()
+    };
+    let warnings = &active.warnings;
+    assert!(
+        warnings[0].message.ends_with("they are stranded"),
+        "{warnings:?}"
+    );
+    let last = warnings.last().unwrap();
+    assert_eq!((last.pointer.as_str(), warnings.len()), ("", 33));
+    assert!(last.message.starts_with("and at least "), "{last:?}");
+}
+
+#[test]
 fn a_name_that_matches_nothing_is_refused_with_its_place() {
     let unknown = |name: &str| {
         format!(

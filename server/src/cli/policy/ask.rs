@@ -35,6 +35,11 @@ impl Desk {
         self.bench.report()
     }
 
+    /// Whether its instances are put back between calls.
+    pub(super) const fn puts_instances_back(&self) -> bool {
+        self.bench.puts_instances_back()
+    }
+
     /// Asks one hook.
     ///
     /// # Errors

@@ -11,11 +11,17 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::ask::{Desk, compile_limited, failure};
+use super::names::{Named, named};
 use super::run::{self, FAILED, json_argument};
 use super::{per_cent, read_module, sample};
 use crate::cli::print;
 use crate::config_schema::{BAD_SCHEMA, ConfigSchema};
 use crate::http::{EMPTY_CONFIG, config_to_cbor, config_to_json};
+
+/// What is said of a module whose instances are not put back.
+const NEW_EACH_TIME: &str = "each call makes a new instance, which takes some microseconds more than \
+    to put one back; that is done with one page of memory (64 KiB) and without passive data segments \
+    (sdk/ABI.md, section 1)";
 
 /// What `check` may be told.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,6 +40,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let report = desk.report();
     print(&about(report))?;
     print(&table(&report.limits_used))?;
+    if !desk.puts_instances_back() {
+        print(&format!("\nwarning: {NEW_EACH_TIME}\n"))?;
+    }
     let schema = config_schema(&args.file, report)?;
     let code_bytes = compile_limited(&args.file, &bytes)?;
     print(&format!(
@@ -43,6 +52,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if let (Some(schema), Some(_)) = (&schema, &args.config) {
         against_schema(schema, &config)?;
     }
+    let named = named(&report.manifest, &config, None)?;
+    say_names(&named)?;
+    let config = named.config;
     let (verdict, gas) = desk.check_config(&config)?;
     if let (None, Some(schema)) = (&verdict.problem, &schema) {
         // The module takes it: a schema that does not would refuse what is good.
@@ -60,6 +72,20 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
     }
     run_hooks(&desk, &config)
+}
+
+/// Says what activation would say to the names in the configuration.
+///
+/// # Errors
+/// It would refuse one, whatever cluster it is: the module brings its own states.
+fn say_names(named: &Named) -> Result<()> {
+    if named.is_certain && !named.problems.is_empty() {
+        bail!("{}", named.problems.join("\n"));
+    }
+    let lines = named.lines();
+    lines
+        .iter()
+        .try_for_each(|line| print(&format!("{line}\n")))
 }
 
 /// The schema of the module's configuration, which an upload would take.

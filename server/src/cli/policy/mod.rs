@@ -5,6 +5,7 @@ mod backtest;
 mod build;
 mod check;
 mod library;
+mod names;
 mod new;
 mod push;
 mod run;

@@ -10,6 +10,7 @@ use raft3d_engine::sdk::{DenyClass, Hook, wire};
 use serde_json::{Value, json};
 
 use super::ask::Desk;
+use super::names::named;
 use super::sample::{self, pretty};
 use super::{check, read_module};
 use crate::cli::print;
@@ -61,6 +62,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         );
     }
     let config = check::config_or_empty(args.config.as_deref())?;
+    let named = named(&desk.report().manifest, &config, None)?;
+    named.warn();
+    let config = named.config;
     let (verdict, _) = desk.check_config(&config)?;
     if let Some(problem) = verdict.problem {
         bail!(check::bad_config(&problem, verdict.pointer.as_deref()));

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use super::attack::{Attack, Chain};
+
 /// Pages of the largest memory that a module may have.
 const PAGES: usize = 32;
 /// Bytes of a page.
@@ -12,61 +14,6 @@ const PAGE: usize = 65_536;
 const SMALL_PAGE: usize = 4_096;
 /// Bytes of a cache line.
 const LINE: usize = 64;
-
-/// One of them.
-pub(super) struct Attack {
-    /// What it repeats.
-    pub(super) name: String,
-    /// Initial pages of memory, and the most that it declares.
-    pub(super) memory: String,
-    /// Fields of the module beside its exports: functions, globals, data.
-    pub(super) fields: String,
-    /// Body of the hook, which never ends by itself.
-    pub(super) body: String,
-    /// Active data, from address 0 on.
-    pub(super) data: Vec<u8>,
-}
-
-impl Attack {
-    /// Repeats `unit` until the gas is used up; `locals` are declared before.
-    fn repeat(name: &str, locals: &str, unit: &str) -> Self {
-        Self::after(name, locals, "", unit)
-    }
-
-    /// The same with `setup` before the first round.
-    fn after(name: &str, locals: &str, setup: &str, unit: &str) -> Self {
-        // Some four thousand instructions: one charge for each of them all.
-        let instructions = (unit.matches('(').count() + unit.matches("drop ").count()).max(1);
-        let unrolled = unit.repeat((4_000 / instructions).max(1));
-        Self {
-            name: name.to_owned(),
-            memory: "1".to_owned(),
-            fields: String::new(),
-            body: format!("{locals} {setup} (loop $again {unrolled} (br $again)) (unreachable)"),
-            data: Vec::new(),
-        }
-    }
-
-    fn pages(self, pages: usize) -> Self {
-        self.memory(&pages.to_string())
-    }
-
-    fn memory(self, memory: &str) -> Self {
-        let memory = memory.to_owned();
-        Self { memory, ..self }
-    }
-
-    fn fields(self, fields: impl Into<String>) -> Self {
-        Self {
-            fields: fields.into(),
-            ..self
-        }
-    }
-
-    fn data(self, data: Vec<u8>) -> Self {
-        Self { data, ..self }
-    }
-}
 
 /// All of them.
 pub(super) fn attacks() -> Vec<Attack> {
@@ -82,45 +29,54 @@ pub(super) fn attacks() -> Vec<Attack> {
     parts.into_iter().flatten().collect()
 }
 
-/// One integer instruction after the other, each waiting for the one before.
+/// Integer instructions, each waiting for the one before. What they begin with is loaded, and what
+/// they end with is stored: a compiler that knows a value, or needs none, would leave them out.
 fn arithmetic() -> Vec<Attack> {
-    let i64_unary = |op: &str| {
-        let unit = format!("(local.set $x (i64.{op} (local.get $x)))");
-        Attack::repeat(&format!("i64.{op}"), "(local $x i64)", &unit)
+    let mixed = |op: &str| Chain::i64(op, &format!("(i64.{op} (local.get $x) (local.get $y))"));
+    let unary = |op: &str| Chain::i64(op, &format!("(i64.{op} (local.get $x))"));
+    // The dividend stays large, because the quotient is mixed with it again.
+    let division = |ty, op: &str, start, by| {
+        let term = format!("({ty}.{op} (local.get $x) (local.get $y))");
+        Chain::of(ty, op, &term, [start, by, start])
     };
-    let i64_binary = |op: &str, start: &str, by: &str| {
-        let unit = format!("(local.set $x (i64.{op} (local.get $x) (i64.const {by})))");
-        let setup = format!("(local.set $x (i64.const {start}))");
-        Attack::after(&format!("i64.{op}"), "(local $x i64)", &setup, &unit)
-    };
-    // The dividend stays large: the quotient is mixed with it again.
-    let division = |ty: &str, op: &str, start: &str, by: &str| {
-        let unit = format!(
-            "(local.set $x ({ty}.xor ({ty}.{op} (local.get $x) (local.get $y)) \
-             ({ty}.const {start})))"
-        );
-        let setup = format!("(local.set $x ({ty}.const {start})) (local.set $y ({ty}.const {by}))");
-        let locals = format!("(local $x {ty}) (local $y {ty})");
-        Attack::after(&format!("{ty}.{op}"), &locals, &setup, &unit)
-    };
+    let (large32, large64) = (0x7fff_ffff, 0x7fff_ffff_ffff_ffff);
     vec![
-        i64_binary("add", "1", "0x7123456789abcdef"),
-        i64_binary("mul", "3", "0x7123456789abcdef"),
-        i64_binary("rotl", "3", "7"),
-        i64_binary("shr_s", "-3", "1"),
-        i64_unary("popcnt"),
-        i64_unary("clz"),
-        i64_unary("ctz"),
-        i64_unary("extend8_s"),
-        i64_unary("extend32_s"),
-        division("i32", "div_u", "0x7fffffff", "3"),
-        division("i32", "div_s", "-0x7fffffff", "3"),
-        division("i32", "rem_u", "0x7fffffff", "0x10001"),
-        division("i32", "rem_s", "-0x7fffffff", "0x10001"),
-        division("i64", "div_u", "0x7fffffffffffffff", "3"),
-        division("i64", "div_s", "-0x7fffffffffffffff", "3"),
-        division("i64", "rem_u", "0x7fffffffffffffff", "0x100000001"),
-        division("i64", "rem_s", "-0x7fffffffffffffff", "0x100000001"),
+        mixed("add"),
+        mixed("sub"),
+        mixed("mul"),
+        mixed("and"),
+        mixed("rotl"),
+        mixed("rotr"),
+        mixed("shl"),
+        mixed("shr_s"),
+        mixed("shr_u"),
+        unary("popcnt"),
+        unary("clz"),
+        unary("ctz"),
+        unary("extend8_s"),
+        unary("extend32_s"),
+        Chain::i64(
+            "eqz",
+            "(i64.extend_i32_u (i64.eqz (i64.sub (local.get $x) (local.get $y))))",
+        ),
+        Chain::i64(
+            "lt_s",
+            "(i64.extend_i32_u (i64.lt_s (local.get $x) (local.get $y)))",
+        ),
+        Chain::of(
+            "i32",
+            "mul",
+            "(i32.mul (local.get $x) (local.get $y))",
+            [3, 0x1234_5677, 5],
+        ),
+        division("i32", "div_u", large32, 3),
+        division("i32", "div_s", large32, 3),
+        division("i32", "rem_u", large32, 0x1_0001),
+        division("i32", "rem_s", large32, 0x1_0001),
+        division("i64", "div_u", large64, 3),
+        division("i64", "div_s", large64, 3),
+        division("i64", "rem_u", large64, 0x1_0000_0001),
+        division("i64", "rem_s", large64, 0x1_0000_0001),
     ]
 }
 
@@ -235,9 +191,13 @@ fn accesses() -> Vec<Attack> {
         let unit = format!("{access} {}", step(stride));
         Attack::repeat(name, locals, &unit).pages(PAGES)
     };
+    // Each of another place, and all of them needed: two loads of one place are compiled as one.
     let load = |ty: &str, op: &str| {
-        let unit = format!("(drop ({ty}.{op} offset=60 (i32.const 0)))");
-        Attack::repeat(&format!("{ty}.{op}"), "", &unit)
+        let places = (0..1_000).map(|n| 64 + n * 8);
+        let sum = places.map(|at| {
+            format!("(local.set $x ({ty}.add (local.get $x) ({ty}.{op} (i32.const {at}))))")
+        });
+        Chain::steps(&format!("{ty}.{op}"), ty, &sum.collect::<String>(), [0; 3])
     };
     let store = |ty: &str, op: &str| {
         let unit = format!("({ty}.{op} offset=60 (i32.const 0) ({ty}.const -1))");
@@ -526,29 +486,34 @@ fn rest() -> Vec<Attack> {
     }
     vec![
         Attack::repeat("nop", "", "(nop)"),
-        Attack::repeat(
+        Chain::i64(
             "select",
-            "(local $x i64)",
-            "(local.set $x (select (local.get $x) (i64.const 1) (i32.wrap_i64 (local.get $x))))",
+            "(select (local.get $x) (local.get $y) (i32.wrap_i64 (local.get $x)))",
         ),
         Attack::repeat("two hundred locals, all in use", &locals, &shuffle),
-        Attack::repeat(
+        Chain::steps(
             "large constants",
-            "(local $x i64)",
-            "(local.set $x (i64.xor (local.get $x) (i64.const 0x123456789abcdef0)))",
+            "i64",
+            "(local.set $x (i64.add (i64.xor (local.get $x) (i64.const 0x123456789abcdef0)) \
+             (i64.const 0x0fedcba987654321)))",
+            [1, 0, 0],
         ),
         Attack::repeat(
             "global.get and global.set",
             "",
-            "(global.set $g (i64.add (global.get $g) (i64.const 1)))",
+            "(global.set $g (i64.rotl (i64.xor (global.get $g) (global.get $h)) (global.get $g)))",
         )
-        .fields("(global $g (mut i64) (i64.const 0))"),
+        .fields(
+            "(global $g (mut i64) (i64.const 3))
+             (global $h (export \"h\") (mut i64) (i64.const 5))",
+        ),
         Attack::repeat("global.set", "", "(global.set $g (i64.const 1))")
             .fields("(global $g (mut i64) (i64.const 0))"),
-        Attack::repeat(
+        Chain::steps(
             "comparisons",
-            "(local $x i32)",
-            "(local.set $x (i32.lt_s (local.get $x) (i32.eqz (local.get $x))))",
+            "i32",
+            "(local.set $x (i32.lt_s (i32.xor (local.get $x) (local.get $y)) (local.get $z)))",
+            [5, 9, 7],
         ),
     ]
 }

@@ -1,12 +1,14 @@
 //! Gas is time: what a whole budget of each cost attack takes.
 
+mod attack;
 mod corpus;
 
 use std::fs;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use corpus::{Attack, attacks};
+use attack::Attack;
+use corpus::attacks;
 use raft3d_checkers::report::Table;
 use raft3d_engine::core::{Export, PolicyError};
 use raft3d_engine::policy::Workbench;
@@ -73,7 +75,7 @@ fn measure(attack: &Attack, rounds: usize) -> Result<Cost> {
 }
 
 /// Processor time of this thread, in milliseconds.
-fn processor_ms() -> Result<f64> {
+pub(crate) fn processor_ms() -> Result<f64> {
     // Linux brings the figure up to date when the thread offers its processor.
     thread::yield_now();
     let text = fs::read_to_string("/proc/thread-self/schedstat")?;
@@ -98,12 +100,17 @@ fn module(attack: &Attack) -> Result<Vec<u8>> {
              (func (export "check_config") (param i32 i32) (result i64) (i64.const 0))
              (func (export "admission") (param i32 i32) (result i64) {body}))"#
     );
-    let mut bytes = wat::parse_str(&text)?;
+    with_manifest(&text, "attack")
+}
+
+/// The module of the text, which answers `admission`, with a manifest.
+pub(crate) fn with_manifest(text: &str, name: &str) -> Result<Vec<u8>> {
+    let mut bytes = wat::parse_str(text)?;
     let manifest = Manifest {
         abi: ABI_VERSION,
-        name: "attack".to_owned(),
+        name: name.to_owned(),
         version: "1.0.0".to_owned(),
-        description: "Uses its gas up.".to_owned(),
+        description: "Is measured.".to_owned(),
         hooks: HookSet::of(&[Hook::Admission]),
         ..Manifest::default()
     };

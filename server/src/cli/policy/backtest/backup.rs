@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use raft3d_engine::core::ModuleDigest;
 use raft3d_engine::core::state::decisions::{DecisionRecord, RecordsOfRows};
-use raft3d_engine::core::state::modules;
+use raft3d_engine::core::state::{modules, rulesets};
+use raft3d_engine::sdk::Lifecycle;
 use raft3d_engine::storage::snapshot::{SnapshotError, SnapshotHandle};
 
 use super::Next;
@@ -64,6 +65,19 @@ impl Backup {
             Ok(())
         })?;
         Ok(called)
+    }
+
+    /// The lifecycle of the ruleset that was active; none if there was none.
+    pub(super) fn lifecycle(&self) -> Result<Option<Lifecycle>> {
+        let mut newest = None;
+        self.rows(|key, value| {
+            let ruleset =
+                rulesets::of_row(key, value).map_err(|fault| Halt::Error(fault.into()))?;
+            // Rows lie in the order of their revisions, and the last one is active.
+            newest = ruleset.map(|it| it.lifecycle).or(newest.take());
+            Ok(())
+        })?;
+        Ok(newest)
     }
 
     pub(super) fn each(&self, take: &mut dyn FnMut(DecisionRecord) -> Next) -> Result<()> {

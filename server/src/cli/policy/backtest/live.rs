@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use raft3d_engine::core::ModuleDigest;
 use raft3d_engine::core::limits::MODULES_MAX;
 use raft3d_engine::core::state::decisions::DecisionRecord;
+use raft3d_engine::sdk::{Lifecycle, State};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -62,6 +63,30 @@ impl Live {
         called
             .map(|module| digest(&text(module, "sha256")))
             .collect()
+    }
+
+    /// The states of the active ruleset, as far as names are compared with them.
+    pub(super) fn lifecycle(&self) -> Option<Lifecycle> {
+        let texts = |value: Option<&Value>| -> Vec<String> {
+            let texts = value.and_then(Value::as_array).into_iter().flatten();
+            texts.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let states = self.ruleset.pointer("/lifecycle/states");
+        let states = states.and_then(Value::as_array).into_iter().flatten();
+        let state = |state: &Value| State {
+            name: state
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            aliases: texts(state.get("aliases")),
+            ..State::default()
+        };
+        let states: Vec<_> = states.map(state).collect();
+        (!states.is_empty()).then(|| Lifecycle {
+            states,
+            ..Lifecycle::default()
+        })
     }
 
     /// Id and configuration (CBOR) of the active binding that is called so; without a name, of the

@@ -18,9 +18,11 @@ use raft3d_engine::backtest::{self, BacktestError, Candidate, Feed, Options, Rep
 use raft3d_engine::core::state::decisions::DecisionRecord;
 use raft3d_engine::core::{BindingId, ModuleDigest};
 use raft3d_engine::policy::{ModuleReport, WorkbenchError};
+use raft3d_engine::sdk::Lifecycle;
 
 use super::ask::refused;
 use super::check::config_or_empty;
+use super::names;
 use super::read_module;
 use crate::cli::client::NodeArgs;
 use crate::cli::print;
@@ -109,6 +111,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     };
     let same_name = source.modules_called(&module.manifest.name)?;
     let (config, whence) = config(args, &source, &same_name)?;
+    let reviewed = names::named(&module.manifest, &config, source.lifecycle()?.as_ref())?;
+    reviewed.warn();
+    let config = reviewed.config;
     let candidate = candidate(&args.file, &bytes, &config)?;
     let options = Options {
         binding: args.binding.as_deref().map(BindingId::new),
@@ -229,6 +234,14 @@ impl Source {
         match self {
             Self::Live(live) => live.modules_called(name),
             Self::Backup(backup) => backup.modules_called(name),
+        }
+    }
+
+    /// The lifecycle of the active ruleset; none if there is no ruleset yet.
+    fn lifecycle(&self) -> Result<Option<Lifecycle>> {
+        match self {
+            Self::Live(live) => Ok(live.lifecycle()),
+            Self::Backup(backup) => backup.lifecycle(),
         }
     }
 
