@@ -16,6 +16,8 @@ mod evaluate;
 mod fake;
 mod listener;
 mod metrics;
+mod native;
+mod promises;
 mod resources;
 mod rulesets;
 mod writes;

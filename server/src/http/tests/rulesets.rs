@@ -391,3 +391,55 @@ async fn a_binding_that_is_never_asked_is_warned_of() {
     let message = warnings[0]["message"].as_str().unwrap();
     assert!(message.contains("is never asked"), "{message}");
 }
+
+/// A refusal that cannot be got over but by an override says so, whichever door it comes by, and what
+/// it says works.
+#[tokio::test]
+async fn a_stranded_jobs_refusal_names_override_at_both_doors() {
+    let shop = Shop::stocked().await;
+    let standard = shop.get(RULESET).await.json()["bindings"].clone();
+    let bytes = "standard-lifecycle with a Draft";
+    let module = shop
+        .call("POST", "/api/v1/policies", &WASM, bytes)
+        .await
+        .json();
+    let mut drafts = standard.clone();
+    drafts[0]["lifecycle"] = false.into();
+    drafts.as_array_mut().unwrap().push(json!({
+        "id": "drafts", "module": module["sha256"], "hooks": [], "lifecycle": true,
+    }));
+    let drafts = put(&shop, "*", &json!({ "bindings": drafts })).await;
+    assert_eq!(drafts.status, 200, "{drafts:?}");
+    for id in ["j1", "j2"] {
+        let job = json!({"id": id, "printer_id": "p1", "filament_id": "f1",
+            "filepath": "/a.stl", "print_weight_in_grams": 1});
+        let created = shop.post("/api/v1/print_jobs", &job.to_string()).await;
+        assert_eq!(created.json()["status"], "Draft", "{created:?}");
+    }
+    let body = json!({ "bindings": standard });
+    assert_eq!(put(&shop, "*", &body).await.status, 409);
+    let forced = json!({ "bindings": body["bindings"], "force": true });
+    let forced = put(&shop, "*", &forced).await;
+    assert_eq!(forced.status, 200, "{forced:?}");
+    let warning = forced.json()["warnings"][0]["message"].to_string();
+    assert!(warning.contains("they are stranded"), "{warning}");
+
+    let way_out = r#"{"status":"Canceled","override":true}"#;
+    let new_door = "/api/v1/print_jobs/j1/status";
+    let refused = shop.post(new_door, r#"{"status":"running"}"#).await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains(way_out), "{detail}");
+    let classic = "/printjobs/j2/status";
+    let refused = shop.post(&format!("{classic}?status=running"), "").await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(refused.text.contains(way_out), "{refused:?}");
+    for door in [new_door, classic] {
+        let ended = shop.post(door, way_out).await;
+        assert_eq!(ended.status, 200, "{door}: {ended:?}");
+    }
+    for id in ["j1", "j2"] {
+        let job = shop.get(&format!("/api/v1/print_jobs/{id}")).await;
+        assert_eq!(job.json()["status"], "Canceled");
+    }
+}
