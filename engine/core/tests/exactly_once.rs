@@ -9,9 +9,9 @@
 mod common;
 
 use common::*;
-use raft3d_core::command::{Actor, RequestOrigin};
+use raft3d_core::command::{Actor, AdjustClock, RequestOrigin};
 use raft3d_core::state::{meta, requests};
-use raft3d_core::{Command, Envelope, LocalFault, RejectionKind, RequestId, Response};
+use raft3d_core::{Command, Envelope, LocalFault, RejectionKind, RequestId, Response, Revision};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -290,6 +290,34 @@ fn log_time_never_runs_back() {
     let outcome = machine.run(printer("p2"));
     assert_eq!(outcome.events[0].at_ms, START_MS + 5_000);
     assert_eq!(meta::log_time_ms(&machine.rows).unwrap(), START_MS + 5_000);
+}
+
+/// A leader that does not know yet that the clock was adjusted stamps by its clock alone.
+#[test]
+fn log_time_does_not_run_back_after_an_adjustment_either() {
+    const AHEAD_MS: u64 = 3 * 86_400_000;
+    let adjust = |offset_ms, expected| {
+        Command::AdjustClock(AdjustClock {
+            offset_ms,
+            expected,
+            reason: None,
+        })
+    };
+    let mut machine = Machine::with_shop();
+    machine.accept(adjust(AHEAD_MS, Revision(0)));
+    machine.now_ms = START_MS + AHEAD_MS;
+    machine.accept(printer("p2"));
+    let adjusted_at = meta::log_time(&machine.rows).unwrap().offset.revision;
+    machine.accept(adjust(0, adjusted_at));
+    for stamp_ms in [START_MS, START_MS + AHEAD_MS / 2, 0] {
+        let earlier = Envelope {
+            proposed_at_ms: stamp_ms,
+            ..machine.envelope(printer("p3"))
+        };
+        machine.apply(&earlier);
+        let log_time_ms = meta::log_time_ms(&machine.rows).unwrap();
+        assert_eq!(log_time_ms, START_MS + AHEAD_MS, "stamped {stamp_ms}");
+    }
 }
 
 #[test]

@@ -210,6 +210,19 @@ async fn the_cluster_shows_silent_members_too() {
 }
 
 #[tokio::test]
+async fn the_cluster_shows_what_a_node_warns_of_and_its_disk() {
+    let shop = Shop::new();
+    shop.warn("the address differs");
+    shop.set_not_ready("catching up");
+    let cluster = shop.get("/api/v1/cluster").await.json();
+    let node = &cluster["nodes"][0];
+    assert_eq!(node["warnings"], json!(["the address differs"]));
+    assert_eq!(node["not_ready_reason"], "catching up");
+    assert_eq!(node["disk"]["oldest_unsynced_ms"], 1_500);
+    assert_eq!(node["disk"]["free_bytes"], 1 << 30);
+}
+
+#[tokio::test]
 async fn members_are_managed_against_the_membership_that_was_seen() {
     let shop = Shop::new();
     let member = json!({"peer_address": "127.0.0.1:9009", "http_address": "localhost:8009",
