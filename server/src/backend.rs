@@ -87,6 +87,9 @@ pub trait Backend: Send + Sync + 'static {
     /// This node, without asking anybody.
     fn status(&self) -> NodeStatus;
 
+    /// Takes an operator's word that this node's clock is right.
+    fn trust_clock(&self) -> BoxFuture<'_, ()>;
+
     /// What policies did on this node since its start.
     fn policy_tallies(&self) -> PolicyTallies;
 
@@ -214,6 +217,10 @@ impl Backend for NodeBackend {
 
     fn status(&self) -> NodeStatus {
         self.node.status()
+    }
+
+    fn trust_clock(&self) -> BoxFuture<'_, ()> {
+        self.node.trust_clock().boxed()
     }
 
     fn policy_tallies(&self) -> PolicyTallies {

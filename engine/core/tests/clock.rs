@@ -58,11 +58,20 @@ fn an_adjustment_is_a_row_and_an_event_and_moves_no_time() {
         (after.offset.ms, after.offset.revision),
         (to_ms, Revision(machine.index))
     );
+    let last = meta::clock_adjustment(&machine.rows).unwrap().unwrap();
+    assert_eq!((last.from_ms, last.to_ms), (0, to_ms));
+    assert_eq!(
+        (last.revision, last.at_ms),
+        (Revision(machine.index), before.now_ms)
+    );
+    assert_eq!(last.by, actor());
+    assert!(last.reason.is_some_and(|why| why.contains("node 2")));
 }
 
 #[test]
 fn an_adjustment_names_the_last_one_and_stays_in_bounds() {
     let mut machine = Machine::new();
+    assert_eq!(meta::clock_adjustment(&machine.rows).unwrap(), None);
     assert_eq!(
         machine.reject(adjust(1, 7)).kind,
         RejectionKind::RevisionMismatch

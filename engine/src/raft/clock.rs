@@ -23,6 +23,9 @@ use tokio::time::Instant;
 use super::time::{CLOCK_SKEW_MS_MAX, Clock, ClockEvidence, ClockStatus, START_AHEAD_MS_MAX, span};
 use super::types::NodeId;
 
+/// How an operator vouches for a clock.
+const VOUCH: &str = "say so with `raft3d clock trust` (PUT /api/v1/cluster/clock with \
+    \"trust_clock\": true), or restart it with --trust-clock";
 const NOT_COMPARED: &str = "its clock was not compared with the other voters' yet";
 
 /// The wall clock of a node, and what is known about it.
@@ -105,6 +108,13 @@ impl StampClock {
         };
         clock.found_sound();
         clock
+    }
+
+    /// An operator says that the clock is right, as with `--trust-clock` at a start. A majority that
+    /// has another time outweighs it at the next comparison.
+    pub(super) fn vouch(&self) {
+        self.found_sound();
+        lock(&self.trust).evidence = ClockEvidence::Confirmed;
     }
 
     /// The wall clock, milliseconds since the Unix epoch.
@@ -305,13 +315,12 @@ impl StampClock {
         };
         let apart = span(clock_ms.abs_diff(last_ms));
         let ask = if alone {
-            "there is no other voter to ask: set the clock right, or, if it is right, restart this \
-             node with --trust-clock"
+            "there is no other voter to ask: set the clock right, or, if it is right"
         } else {
             "no majority of the voters has the same time yet: start the other voters and set the \
-             clock that is wrong, or restart a node whose clock is right with --trust-clock"
+             clock that is wrong, or, on a node whose clock is right"
         };
-        format!("its clock is {apart} {side} the log's last stamp, and {ask}")
+        format!("its clock is {apart} {side} the log's last stamp, and {ask}, {VOUCH}")
     }
 
     /// The clock is taken for right as it is now, whatever it did.
@@ -344,7 +353,7 @@ fn jump_reason(ms: i64) -> String {
     );
     format!(
         "its clock has jumped {apart} {way}, and no majority of the voters has the same time: set \
-         the clock right"
+         the clock right, or, if it is right, {VOUCH}"
     )
 }
 
@@ -359,8 +368,8 @@ fn differ_reason(word: &ClockWord) -> String {
     let way = if word.ahead_ms > 0 { "ahead" } else { "behind" };
     format!(
         "the clock of node {} is {apart} {way} of its own, and no majority of the voters says \
-         which is right: set the one that is wrong, or restart the node whose clock is right with \
-         --trust-clock and the other one without",
+         which is right: set the one that is wrong, or, on the node whose clock is right, {VOUCH} \
+         (not on the other one)",
         word.node_id
     )
 }

@@ -236,3 +236,34 @@ fn a_follower_s_deadlines_go_by_the_leader_s_clock() {
     clock.saw_log_time(log_at(START_MS + 90_000));
     assert_eq!(clock.leader_log_time_ms(false), START_MS + 90_000);
 }
+
+/// A node alone that was suspended for hours paused its writes until it was restarted.
+#[test]
+fn a_clock_that_jumped_alone_stamps_again_at_an_operator_s_word() {
+    let (clock, hand) = clock(START_MS);
+    clock.saw_log_time(log_at(START_MS));
+    clock.compare(&[], of(1), true);
+    assert_eq!(clock.waits(), None);
+    hand.store(START_MS + 2 * START_AHEAD_MS_MAX, Ordering::Relaxed);
+    clock.compare(&[], of(1), true);
+    let waits = clock.waits().unwrap_or_default();
+    for way in [
+        "raft3d clock trust",
+        "PUT /api/v1/cluster/clock",
+        "--trust-clock",
+    ] {
+        assert!(waits.contains(way), "{waits}");
+    }
+    clock.vouch();
+    clock.compare(&[], of(1), true);
+    assert_eq!(clock.waits(), None);
+    assert_eq!(clock.status().evidence, CONFIRMED);
+    // It is a word about the clock as it is now, and no majority's.
+    hand.store(START_MS + 9 * START_AHEAD_MS_MAX, Ordering::Relaxed);
+    clock.compare(&[], of(1), true);
+    assert!(clock.waits().is_some());
+    clock.vouch();
+    let others = [word(2, -DAYS_3, CONFIRMED), word(3, -DAYS_3, CONFIRMED)];
+    clock.compare(&others, of(3), true);
+    assert!(clock.waits().is_some(), "a majority has another time");
+}

@@ -275,3 +275,24 @@ async fn poisoned_log_time_goes_on_at_the_right_pace_after_an_adjustment() {
     accepted(&cluster.printer(2, "restarted").await.unwrap());
     assert!(cluster.node(2).status().warnings.is_empty());
 }
+
+/// A laptop that slept for two hours: the node runs on, and nobody has to restart it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_alone_that_was_suspended_for_hours_writes_again_at_an_operator_s_word() {
+    let cluster = Cluster::started(1, Tune::default()).await;
+    accepted(&cluster.printer(0, "before").await.unwrap());
+    let hand = &cluster.tune.clock_jump_ms;
+    hand.store(2 * HOUR_MS, Ordering::Relaxed);
+    let reason = paused(&cluster, 0, "too-soon").await;
+    for way in [
+        "raft3d clock trust",
+        "/api/v1/cluster/clock",
+        "--trust-clock",
+    ] {
+        assert!(reason.contains(way), "{reason}");
+    }
+    cluster.node(0).trust_clock().await;
+    assert_eq!(cluster.node(0).status().clock.waits, None);
+    accepted(&cluster.printer(0, "after").await.unwrap());
+    assert!(log_time_ahead_ms(&cluster, 0).await > HOUR_MS);
+}

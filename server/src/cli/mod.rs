@@ -1,6 +1,7 @@
 //! The command line.
 
 mod client;
+mod clock;
 mod dev;
 mod policy;
 mod ruleset;
@@ -48,6 +49,8 @@ enum Subcommands {
     Policy(policy::Command),
     /// Show and change which policies decide what
     Ruleset(ruleset::Args),
+    /// Show a node's clock beside the log's time, vouch for it, or let log time go on
+    Clock(clock::Args),
 }
 
 /// Runs the program: what stands on the command line, to its end.
@@ -62,6 +65,7 @@ pub fn run() -> ExitCode {
         Some(Subcommands::Dev(args)) => dev::run(args).map(succeed),
         Some(Subcommands::Policy(command)) => policy::run(&command),
         Some(Subcommands::Ruleset(args)) => ruleset::run(&args),
+        Some(Subcommands::Clock(args)) => clock::run(&args).map(succeed),
         None => dev::run(cli.dev).map(succeed),
     };
     match done {

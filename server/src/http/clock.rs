@@ -1,25 +1,30 @@
 //! `/api/v1/cluster/clock`: this node's clock beside the log's, and the way back where log time lies
 //! in the future.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use raft3d_engine::core::command::AdjustClock;
+use raft3d_engine::core::state::meta::{self, ClockAdjustment};
 use raft3d_engine::core::{Command, Revision};
-use raft3d_engine::raft::api::ClockStatus;
+use raft3d_engine::raft::api::{ClockStatus, Consistency, ReadOptions};
 
 use super::extract::{Caller, JsonBody};
 use super::fields::Door;
 use super::problem::{Kind, Problem};
-use super::wire::clock::{Adjustment, ClockV1, read_adjustment};
+use super::wire::clock::{Adjustment, ClockOut, read_adjustment};
 use super::{App, reply};
 
 /// An offset may take log time so much further ahead: what two clocks may differ by.
 const AHEAD_MS_MAX: u64 = 10_000;
+/// How long the last adjustment may take to be read: what is asked for is this node's clock.
+const READ_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Answers with or without a leader.
 pub(super) async fn show(State(app): State<App>) -> Result<Response, Problem> {
-    shown(&app, app.backend.status().applied)
+    shown(&app, app.backend.status().applied).await
 }
 
 /// Two operators who adjust at once must not add up, so If-Match is required.
@@ -33,20 +38,44 @@ pub(super) async fn adjust(
         Problem::new(Kind::PreconditionRequired, detail).with("field", "If-Match")
     })?;
     let wanted = read_adjustment(body.fields(Door::V1)?)?;
-    let clock = app.backend.status().clock;
+    let expected = if_match.expected();
+    let seen = app.backend.status().clock.adjusted_at;
+    if wanted.trust_clock && expected.is_none_or(|expected| expected == seen) {
+        // Whoever saw another clock vouches for nothing.
+        app.backend.trust_clock().await;
+    }
+    let status = app.backend.status();
     let command = Command::AdjustClock(AdjustClock {
-        offset_ms: offset_ms(&wanted, &clock)?,
-        expected: if_match.expected().unwrap_or(clock.adjusted_at),
-        reason: wanted.reason,
+        offset_ms: offset_ms(&wanted, &status.clock)?,
+        expected: expected.unwrap_or(status.clock.adjusted_at),
+        reason: wanted.reason.or_else(|| {
+            let id = status.node_id;
+            (wanted.trust_clock).then(|| format!("the clock of node {id} is right"))
+        }),
     });
     let written = app.write(caller, command).await?;
-    Ok(written.mark(shown(&app, written.revision)?))
+    Ok(written.mark(shown(&app, written.revision).await?))
 }
 
-fn shown(app: &App, revision: Revision) -> Result<Response, Problem> {
+async fn shown(app: &App, revision: Revision) -> Result<Response, Problem> {
+    let last = last_adjustment(app).await?;
     let clock = app.backend.status().clock;
-    let response = reply::json(StatusCode::OK, revision, &ClockV1::from(&clock))?;
+    let body = ClockOut::new(&clock, last.as_ref());
+    let response = reply::json(StatusCode::OK, revision, &body)?;
     Ok(reply::with_etag(response, clock.adjusted_at))
+}
+
+/// As far as this node has applied it; none also while the node may not read.
+async fn last_adjustment(app: &App) -> Result<Option<ClockAdjustment>, Problem> {
+    let options = ReadOptions {
+        consistency: Consistency::Stale,
+        min_revision: None,
+        timeout: READ_TIME_MAX,
+    };
+    match app.backend.read(options).await {
+        Ok(view) => Ok(meta::clock_adjustment(&*view.rows)?),
+        Err(_) => Ok(None),
+    }
 }
 
 /// The offset that is asked for. By a clock that is wrong it would be wrong for good, and one that is
@@ -58,7 +87,9 @@ fn offset_ms(wanted: &Adjustment, clock: &ClockStatus) -> Result<u64, Problem> {
     }
     let goes_on_ms = clock.log_time_ms.saturating_sub(clock.clock_ms);
     let Some(offset_ms) = wanted.offset_ms else {
-        return Ok(goes_on_ms);
+        // A clock that is right changes no offset.
+        let kept = (wanted.trust_clock).then_some(clock.offset_ms);
+        return Ok(kept.unwrap_or(goes_on_ms));
     };
     let most_ms = goes_on_ms.max(clock.offset_ms).saturating_add(AHEAD_MS_MAX);
     if offset_ms > most_ms {

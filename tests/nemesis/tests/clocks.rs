@@ -8,12 +8,13 @@
 )]
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use raft3d_cluster_tests::client::Client;
 use raft3d_cluster_tests::cluster::scratch_folder;
 use raft3d_cluster_tests::ports::Port;
-use raft3d_cluster_tests::process::{Process, wait_for};
+use raft3d_cluster_tests::process::{Process, binary, wait_for};
 use raft3d_nemesis::clock::{self, Clock};
 use serde_json::{Value, json};
 
@@ -133,5 +134,60 @@ fn one_node_alone_waits_for_its_operator_and_finds_the_way_back() {
     assert_eq!(keyed_job(&client).1, first.1);
     process.kill9();
     drop(alone);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A laptop that slept: the node runs on, and its message alone leads back, without a restart.
+#[test]
+fn one_node_alone_that_slept_for_hours_goes_on_at_the_operator_s_word() {
+    let Some(library) = clock::library() else {
+        eprintln!("NOT RUN: libfaketime is not installed here");
+        return;
+    };
+    let folder = scratch_folder("nemesis-clock-slept");
+    let alone = Alone {
+        folder: &folder,
+        http: Port::claim(),
+        peer: Port::claim(),
+        clock: Clock::new(folder.join("clock"), &library).unwrap(),
+    };
+    let client = alone.client();
+    let mut process = alone.start(&[]);
+    alone.readyz(200, "pass");
+    client.create_printer("p1").expect(201);
+    alone.clock.set(2 * 3_600).unwrap();
+    alone.readyz(503, "`raft3d clock trust`");
+    client.create_printer("p2").expect(503);
+
+    let url = format!("http://{}", alone.http.addr());
+    let told = |args: &[&str]| {
+        let mut command = Command::new(binary());
+        let out = command.args(args).args(["--node", &url]).output().unwrap();
+        let (text, errors) = (
+            out.stdout,
+            String::from_utf8_lossy(&out.stderr).into_owned(),
+        );
+        assert!(out.status.success(), "{args:?}: {errors}");
+        String::from_utf8(text).unwrap()
+    };
+    let before = told(&["clock"]);
+    assert!(before.contains("paused: its clock has jumped"), "{before}");
+    let after = told(&["clock", "trust", "--reason", "it slept"]);
+    assert!(after.contains("would stamp them"), "{after}");
+    assert!(after.contains("from 0 to 0 ms: it slept"), "{after}");
+    alone.readyz(200, "pass");
+    client.create_printer("p2").expect(201);
+    assert!(process.is_running(), "nobody restarted it");
+
+    // Two hours that were slept through by the clock alone: log time lies in the future now.
+    alone.clock.set(0).unwrap();
+    alone.readyz(503, "jumped");
+    told(&["clock", "trust"]);
+    alone.readyz(200, "log time is 1 h 59 min");
+    let set = told(&["clock", "set", "--reason", "it was ahead"]);
+    assert!(set.contains("it was ahead"), "{set}");
+    alone.readyz(200, "pass");
+    client.create_printer("p3").expect(201);
+    process.kill9();
     std::fs::remove_dir_all(folder).unwrap();
 }

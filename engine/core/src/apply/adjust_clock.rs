@@ -5,7 +5,7 @@ use crate::command::{AdjustClock, check};
 use crate::event::EventKind;
 use crate::outcome::Accepted;
 use crate::rejection::{Rejection, RejectionKind};
-use crate::state::meta::ClockOffset;
+use crate::state::meta::{self, ClockAdjustment, ClockOffset};
 
 /// Log time itself stays where it is: stamps are the leader's, and the greatest one counts.
 pub(super) fn run(tx: &mut Tx<'_>, command: &AdjustClock) -> Done {
@@ -22,6 +22,15 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &AdjustClock) -> Done {
         ms: command.offset_ms,
         revision: tx.revision,
     });
+    let adjustment = ClockAdjustment {
+        revision: tx.revision,
+        at_ms: tx.now_ms(),
+        from_ms: before.ms,
+        to_ms: command.offset_ms,
+        by: tx.actor.clone(),
+        reason: command.reason.clone(),
+    };
+    meta::put_clock_adjustment(&mut tx.rows, &adjustment)?;
     tx.emit(EventKind::ClockAdjusted {
         from_ms: before.ms,
         to_ms: command.offset_ms,

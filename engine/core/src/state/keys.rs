@@ -2,7 +2,7 @@
 //!
 //! | tag | table | rest of the key | value |
 //! |---|---|---|---|
-//! | `01` | single rows | one byte: 0 totals, 1 cluster id, 2 active ruleset | CBOR |
+//! | `01` | single rows | one byte: 0 totals, 1 cluster id, 2 active ruleset, 3 last adjustment of the clock | CBOR |
 //! | `10` | printers | text id | CBOR `Printer` |
 //! | `11` | load of a printer | text id | CBOR `PrinterLoad` |
 //! | `12` | queue of a printer | text id, state, priority (descending), created revision | job id |
@@ -62,6 +62,7 @@ const DECISIONS_OF_JOB: u8 = 0x71;
 pub(crate) const TOTALS: [u8; 2] = [SINGLE, 0];
 pub(crate) const CLUSTER_ID: [u8; 2] = [SINGLE, 1];
 pub(crate) const ACTIVE_RULESET: [u8; 2] = [SINGLE, 2];
+pub(crate) const CLOCK_ADJUSTMENT: [u8; 2] = [SINGLE, 3];
 
 /// Ends a text.
 const TEXT_END: [u8; 2] = [0x00, 0x01];

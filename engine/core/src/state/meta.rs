@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 
 use super::rows::{ReadRows, Rows};
 use super::{codec, keys};
+use crate::command::Actor;
 use crate::error::LocalFault;
 use crate::ids::{ClusterId, Revision};
 use crate::limits::{RECORD_TIME_STEP_MS_MAX, RECORD_TIME_STEP_US_MIN};
@@ -104,6 +105,30 @@ pub struct ClockOffset {
     /// Log index of the adjustment; 0 before the first one.
     #[n(1)]
     pub revision: Revision,
+}
+
+/// The last adjustment of the clock, for whoever asks later why log time goes as it does.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ClockAdjustment {
+    /// Its log index.
+    #[n(0)]
+    pub revision: Revision,
+    /// Log time when it was made, milliseconds since the Unix epoch.
+    #[n(1)]
+    pub at_ms: u64,
+    /// How far log time was set ahead of the leaders' clocks before, milliseconds.
+    #[n(2)]
+    pub from_ms: u64,
+    /// How far it is set ahead since, milliseconds.
+    #[n(3)]
+    pub to_ms: u64,
+    /// Who asked for it.
+    #[n(4)]
+    pub by: Actor,
+    /// Why.
+    #[n(5)]
+    pub reason: Option<String>,
 }
 
 /// Log time, and how it is to go on.
@@ -258,4 +283,20 @@ pub fn log_time_ms(rows: &dyn ReadRows) -> Result<u64, LocalFault> {
 /// A fault of this replica's store.
 pub fn log_time(rows: &dyn ReadRows) -> Result<LogTime, LocalFault> {
     Ok(totals(rows)?.log_time())
+}
+
+/// The last adjustment of the clock; none before the first one.
+///
+/// # Errors
+/// A fault of this replica's store.
+pub fn clock_adjustment(rows: &dyn ReadRows) -> Result<Option<ClockAdjustment>, LocalFault> {
+    codec::get(rows, "adjustment of the clock", &keys::CLOCK_ADJUSTMENT)
+}
+
+pub(crate) fn put_clock_adjustment(
+    rows: &mut dyn Rows,
+    adjustment: &ClockAdjustment,
+) -> Result<(), LocalFault> {
+    rows.put(keys::CLOCK_ADJUSTMENT.to_vec(), codec::encode(adjustment)?);
+    Ok(())
 }

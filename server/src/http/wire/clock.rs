@@ -1,5 +1,6 @@
 //! A node's clock beside the log's, in JSON.
 
+use raft3d_engine::core::state::meta::ClockAdjustment;
 use raft3d_engine::raft::api::ClockStatus;
 use serde::Serialize;
 
@@ -36,18 +37,64 @@ impl<'a> From<&'a ClockStatus> for ClockV1<'a> {
     }
 }
 
+/// The same, with the last adjustment: what `GET /api/v1/cluster/clock` answers.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClockOut<'a> {
+    #[serde(flatten)]
+    clock: ClockV1<'a>,
+    /// Null before the first one, and while the node cannot read its state.
+    last_adjustment: Option<AdjustmentOut<'a>>,
+}
+
+/// Who adjusted the clock, when (in log time) and by how much.
+#[derive(Debug, Serialize)]
+struct AdjustmentOut<'a> {
+    revision: u64,
+    at: TimeOut,
+    by: &'a str,
+    by_verified: bool,
+    from_offset_ms: u64,
+    to_offset_ms: u64,
+    reason: Option<&'a str>,
+}
+
+impl<'a> ClockOut<'a> {
+    pub(crate) fn new(status: &'a ClockStatus, last: Option<&'a ClockAdjustment>) -> Self {
+        Self {
+            clock: ClockV1::from(status),
+            last_adjustment: last.map(|last| AdjustmentOut {
+                revision: last.revision.0,
+                at: TimeOut(last.at_ms),
+                by: &last.by.name,
+                by_verified: last.by.verified,
+                from_offset_ms: last.from_ms,
+                to_offset_ms: last.to_ms,
+                reason: last.reason.as_deref(),
+            }),
+        }
+    }
+}
+
 /// How an operator wants the clock adjusted.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Adjustment {
-    /// The offset; left out, log time is to go on from where it stands.
+    /// The offset; left out, log time is to go on from where it stands, or, with `trust_clock`, the
+    /// offset stays.
     pub(crate) offset_ms: Option<u64>,
+    /// The clock of the node that is asked is right, as with `--trust-clock` at its start.
+    pub(crate) trust_clock: bool,
     pub(crate) reason: Option<String>,
 }
 
 /// Reads the body that adjusts the clock.
 pub(crate) fn read_adjustment(mut body: Fields<'_>) -> Result<Adjustment, Problem> {
     let offset_ms = body.integer("offset_ms", "(milliseconds, 0 or more)")?;
+    let trust_clock = body.flag("trust_clock")?;
     let reason = body.text("reason")?;
     body.finish(Door::V1)?;
-    Ok(Adjustment { offset_ms, reason })
+    Ok(Adjustment {
+        offset_ms,
+        trust_clock,
+        reason,
+    })
 }
