@@ -342,24 +342,15 @@ fn decode_optional_log_id(bytes: &[u8]) -> Result<Option<LogId>, CodecError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
-    use raft3d_core::command::{Actor, Command, RequestOrigin};
-    use raft3d_core::{RequestId, Revision};
+    use raft3d_core::{Command, Revision};
 
+    use super::super::testing;
     use super::*;
 
     fn envelope(proposed_at_ms: u64) -> Envelope {
         Envelope {
-            version: ENVELOPE_VERSION,
             proposed_at_ms,
-            deadline_ms: u64::MAX,
-            actor: Actor {
-                name: "a".to_owned(),
-                verified: false,
-            },
-            request_id: RequestId::new("r"),
-            request_origin: RequestOrigin::Node,
-            request_hash: [7; 32],
-            command: Command::Checkpoint,
+            ..testing::envelope(Command::Checkpoint)
         }
     }
 

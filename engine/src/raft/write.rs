@@ -333,23 +333,15 @@ mod tests {
     use std::time::Duration;
 
     use raft3d_core::Command;
-    use raft3d_core::command::{Actor, CreatePrinter, RaiseEpoch};
+    use raft3d_core::command::{CreatePrinter, RaiseEpoch};
 
+    use super::super::testing::envelope;
     use super::*;
 
     fn bytes(version: u16, command: Command) -> Vec<u8> {
         encoding::to_vec(&Envelope {
             version,
-            proposed_at_ms: 0,
-            deadline_ms: u64::MAX,
-            actor: Actor {
-                name: "a".to_owned(),
-                verified: false,
-            },
-            request_id: RequestId::new("r"),
-            request_origin: RequestOrigin::Node,
-            request_hash: [7; 32],
-            command,
+            ..envelope(command)
         })
     }
 

@@ -60,24 +60,26 @@ async fn a_write_that_waits_for_its_sync_shows_how_long() {
     assert!(!store.health().is_backlogged);
 }
 
-/// Whatever temporary file comes next stands on a full disk.
-fn fill(dir: &Path) {
+/// A log whose third segment stands on a full disk, filled until it knows. Answers its last index
+/// and one more.
+async fn filled(dir: &Path, disk: &Arc<TestDisk>) -> (LogStore, u64) {
+    let mut store = open_on(dir, disk);
+    wait_for("the next segment", || segment_files(dir).len() == 2).await;
     symlink("/dev/full", dir.join("segment.new")).unwrap();
+    // Into the second segment: the third is made then.
+    for index in 0..10_000 {
+        if store.health().no_room.is_some() {
+            return (store, index);
+        }
+        append(&mut store, vec![entry(1, index, vec![7; 2_000])]).await;
+    }
+    panic!("the disk is not full");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_without_room_for_its_next_segment_goes_on_when_there_is_some() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), Arc::new(TestDisk::default()));
-    let mut store = open_on(dir.path(), &disk);
-    wait_for("the next segment", || segment_files(dir.path()).len() == 2).await;
-    fill(dir.path());
-    // Into the second segment: the third is made then.
-    let mut index = 0;
-    while store.health().no_room.is_none() {
-        append(&mut store, vec![entry(1, index, vec![7; 2_000])]).await;
-        index += 1;
-        assert!(index < 10_000, "the disk is not full");
-    }
+    let (mut store, mut index) = filled(dir.path(), &disk).await;
     let said = store.health().no_room.unwrap();
     assert!(said.contains("No space left on device"), "{said}");
     assert!(store.fault().borrow().is_none());
@@ -96,14 +98,7 @@ async fn a_log_without_room_for_its_next_segment_goes_on_when_there_is_some() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_is_closed_although_its_disk_is_full() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), Arc::new(TestDisk::default()));
-    let mut store = open_on(dir.path(), &disk);
-    wait_for("the next segment", || segment_files(dir.path()).len() == 2).await;
-    fill(dir.path());
-    let mut index = 0;
-    while store.health().no_room.is_none() {
-        append(&mut store, vec![entry(1, index, vec![7; 2_000])]).await;
-        index += 1;
-    }
+    let (store, index) = filled(dir.path(), &disk).await;
     store.close().await.unwrap();
     drop(store);
     assert!(fs::metadata(dir.path().join("segment.new")).is_err());

@@ -11,6 +11,12 @@ use crate::power::Power;
 /// More than any disk has.
 const TOO_MUCH: Option<u64> = Some(u64::MAX / 4);
 
+async fn wait_alarm(cluster: &Cluster, at: usize, part: &str) -> String {
+    let said = || alarm(cluster, at).filter(|said| said.contains(part));
+    wait_for("an alarm", || said().is_some()).await;
+    said().unwrap_or_default()
+}
+
 fn alarm(cluster: &Cluster, at: usize) -> Option<String> {
     cluster.node(at).status().not_ready
 }
@@ -22,12 +28,9 @@ async fn a_full_disk_takes_no_writes_and_names_itself_and_reads_go_on() {
     cluster.kill(0).await;
     cluster.tune.disk_reserve_bytes = TOO_MUCH;
     cluster.start(0).await;
-    wait_for("an alarm", || {
-        alarm(&cluster, 0).is_some_and(|said| said.contains("is full"))
-    })
-    .await;
+    let said = wait_alarm(&cluster, 0, "is full").await;
     let folder = cluster.slots[0].dir.display().to_string();
-    assert!(alarm(&cluster, 0).unwrap().contains(&folder));
+    assert!(said.contains(&folder), "{said}");
     let disk = cluster.node(0).status().disk;
     assert!(disk.free_bytes.is_some() && disk.alarm.is_some());
     let refused = cluster.printer(0, "refused").await;
@@ -42,7 +45,7 @@ async fn a_full_disk_takes_no_writes_and_names_itself_and_reads_go_on() {
 async fn a_leader_with_a_full_disk_hands_over_to_one_with_room() {
     let mut cluster = Cluster::new(3, Tune::default());
     for at in 0..3 {
-        cluster.tune.disk_reserve_bytes = (at == 0).then_some(u64::MAX / 4);
+        cluster.tune.disk_reserve_bytes = TOO_MUCH.filter(|_| at == 0);
         cluster.start(at).await;
     }
     for at in 0..3 {
@@ -53,7 +56,7 @@ async fn a_leader_with_a_full_disk_hands_over_to_one_with_room() {
         accepted(&cluster.printer(at, &id).await.unwrap());
     }
     assert_ne!(cluster.leader().await, 0);
-    wait_for("an alarm", || alarm(&cluster, 0).is_some()).await;
+    wait_alarm(&cluster, 0, "is full").await;
     assert_eq!(cluster.printers(0).await.unwrap().len(), 3, "reads go on");
 }
 
@@ -69,10 +72,7 @@ async fn a_disk_that_hangs_is_seen_and_its_node_leads_no_more() {
     let leader = cluster.leader().await;
     power.hold(Some(cluster.slots[leader].dir.clone()));
     accepted(&cluster.printer(leader, "hanging").await.unwrap());
-    wait_for("an alarm", || {
-        alarm(&cluster, leader).is_some_and(|said| said.contains("hangs"))
-    })
-    .await;
+    wait_alarm(&cluster, leader, "hangs").await;
     let waited = cluster.node(leader).status().disk.oldest_unsynced_ms;
     assert!(waited > 2_000, "{waited} ms");
     wait_for("another leader", || {

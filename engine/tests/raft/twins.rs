@@ -31,8 +31,8 @@ async fn ends(cluster: &Cluster, clone: usize) -> String {
     why
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_processes_with_one_folder_the_later_ends() {
+/// Three nodes of which a follower is stopped, its place, and that of a copy of it that never ran.
+async fn with_a_clone() -> (Cluster, usize, usize) {
     let mut cluster = Cluster::started(3, Tune::default()).await;
     cluster.printer(0, "p1").await.unwrap();
     let original = cluster.follower().await;
@@ -40,6 +40,13 @@ async fn of_two_processes_with_one_folder_the_later_ends() {
     cluster.kill(original).await;
     let clone = cluster.add_slot(Some(id));
     copy(&cluster.slots[original].dir, &cluster.slots[clone].dir);
+    (cluster, original, clone)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_with_one_folder_the_later_ends() {
+    let (cluster, original, clone) = with_a_clone().await;
+    let id = cluster.slots[clone].id.lock().unwrap().unwrap();
     cluster.start(original).await;
     let ready = |at: usize| cluster.node(at).status().not_ready.is_none();
     wait_for("the original is ready", || ready(original)).await;
@@ -73,13 +80,7 @@ async fn of_two_processes_with_one_folder_the_later_ends() {
 /// followed: the clone, which the others dial, neither votes nor acknowledges anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_that_is_dialed_takes_no_part() {
-    let mut cluster = Cluster::started(3, Tune::default()).await;
-    cluster.printer(0, "p1").await.unwrap();
-    let original = cluster.follower().await;
-    let id = cluster.node(original).id();
-    cluster.kill(original).await;
-    let clone = cluster.add_slot(Some(id));
-    copy(&cluster.slots[original].dir, &cluster.slots[clone].dir);
+    let (mut cluster, original, clone) = with_a_clone().await;
     cluster.slots[clone].addr = cluster.slots[original].addr.clone();
     cluster.slots[original].addr = "elsewhere:1".to_owned();
     cluster.start(original).await;
