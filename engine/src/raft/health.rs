@@ -77,8 +77,8 @@ pub(super) fn fence_reason(index: u64) -> String {
     format!(
         "its state differs from the majority's at revision {index}: stop it, delete the folder \
          `state` in its data folder, and start it again to rebuild the state from its snapshot \
-         and its log; where it is fenced again, its snapshot is wrong too: remove the member and \
-         let an empty folder join"
+         and its log; if it is fenced again, its snapshot is wrong too: remove the member and let an \
+         empty folder join"
     )
 }
 

@@ -1,11 +1,12 @@
 //! Ways back that a node's last words describe, followed to the letter.
 
 use std::fs;
+use std::time::Duration;
 
 use raft3d_cluster_tests::cluster::PATIENCE;
 use raft3d_cluster_tests::damage::{Damage, damage_log};
 use raft3d_cluster_tests::process::wait_for;
-use raft3d_cluster_tests::{Cluster, Options, verify};
+use raft3d_cluster_tests::{Client, Cluster, Options, verify};
 
 use crate::support::{load, open_large_shop};
 
@@ -62,4 +63,60 @@ fn a_node_whose_log_is_damaged_is_removed_and_joins_again() {
     cluster.client(joined).create_printer("after").expect(201);
     cluster.restart(1);
     cluster.wait_converged(0);
+}
+
+/// "if it is fenced again, its snapshot is wrong too: remove the member and let an empty folder join"
+#[test]
+fn a_replica_whose_snapshot_is_wrong_too_is_removed_and_joins_again() {
+    let options = Options::nodes(3).snapshots(30, 10);
+    let mut cluster = Cluster::start("wrong-snapshot", options);
+    let odd = 1;
+    cluster.stop(odd);
+    let deny = |index: u64| ["--deny-at".to_owned(), index.to_string()];
+    cluster.set_further_args(odd, [40, 41, 42].into_iter().flat_map(deny).collect());
+    cluster.restart(odd);
+    cluster.expect_errors(odd);
+    for n in 0..150 {
+        let answer = cluster.client(0).create_printer(&format!("p{n}"));
+        assert!(matches!(answer.status, 201 | 422), "{answer}");
+    }
+    wait_for("a snapshot of the wrong state", PATIENCE, || {
+        let view = cluster.view(odd)?;
+        if view.snapshot > 42 && view.purged > 42 {
+            Ok(())
+        } else {
+            Err(format!("{view:?}"))
+        }
+    });
+    wait_not_ready(&cluster, odd, "delete the folder `state`");
+    // What it says first: the snapshot brings the wrong state back.
+    cluster.stop(odd);
+    cluster.set_further_args(odd, Vec::new());
+    fs::remove_dir_all(cluster.data(odd).join("state")).expect("the state");
+    cluster.restart_without_waiting(odd);
+    let advice = "fenced again, its snapshot is wrong too: remove the member and let an empty folder \
+                  join";
+    wait_not_ready(&cluster, odd, advice);
+
+    let id = cluster.view(odd).expect("the node answers").id;
+    let removed = cluster
+        .client(0)
+        .delete(&format!("/api/v1/cluster/members/{id}"));
+    assert!((200..300).contains(&removed.status), "{removed}");
+    cluster.stop(odd);
+    let joined = cluster.join();
+    promote(&cluster, joined);
+    cluster.client(joined).create_printer("after").expect(201);
+    cluster.wait_converged(0);
+}
+
+#[track_caller]
+fn wait_not_ready(cluster: &Cluster, node: usize, part: &str) {
+    let client = Client::with_patience(cluster.http_addr(node), Duration::from_secs(5));
+    wait_for(part, PATIENCE, || {
+        match client.try_call("GET", "/readyz", &[], None) {
+            Ok(answer) if answer.status == 503 && answer.text().contains(part) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
 }

@@ -107,6 +107,10 @@ fn a_copy_of_a_running_node_ends_and_both_sides_say_why() {
         cluster.restart(original);
         cluster.client(original).create_printer("p2").expect_4xx();
     }
+    // What both say: the copied machine starts with --join and an empty folder.
+    let joined = cluster.join();
+    cluster.client(joined).create_printer("p3").expect(201);
+    cluster.wait_converged(0);
 }
 
 #[test]
@@ -149,6 +153,13 @@ fn a_removed_node_says_so_and_serves_nothing() {
         assert_eq!(said, 2, "once at its next start");
     }
     cluster.client(through).create_printer("p2").expect(201);
+    // The way back that it names: an empty folder, and --join.
+    for node in [follower, learner] {
+        cluster.stop(node);
+    }
+    let joined = cluster.join();
+    cluster.client(joined).create_printer("p3").expect(201);
+    cluster.wait_converged(0);
 }
 
 /// The last of three, suspended while the others end: what it knew before is old when it goes on.
