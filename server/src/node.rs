@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,12 +15,12 @@ use raft3d_engine::policy::{self, DryRunHost, EngineSettings, HostOptions, WasmH
 use raft3d_engine::raft::bootstrap::{BootstrapError, InitialMember, join};
 use raft3d_engine::raft::machine::{ApplyObserver, ApplyOptions};
 use raft3d_engine::raft::node::{NodeOptions, Timing};
-use raft3d_engine::raft::parts::Parts;
+use raft3d_engine::raft::parts::{OpenError, Parts};
 use raft3d_engine::raft::transport::Transport;
 use raft3d_engine::raft::{Member, Node, NodeId};
-use raft3d_engine::storage::data_dir::DataDir;
+use raft3d_engine::storage::data_dir::{DataDir, DataDirError};
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinHandle, block_in_place};
 
 use crate::backend::{Backend, DRY_RUNS_MAX, NodeBackend};
 use crate::config::{self, NODE_ID_DEFAULT, ServeConfig, Start};
@@ -39,6 +40,8 @@ const CHECKPOINT_MS: u64 = 10_000;
 /// With less room than this on its disk a node takes no writes: two segments of the log, or table
 /// files for what is in memory.
 const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// Between two tries to open a folder whose disk is full.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node that joins asks for admission.
 const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
 /// Modules that may wait to be compiled ahead of their first evaluation.
@@ -64,11 +67,10 @@ impl RunningNode {
         peer: TcpListener,
         http: SocketAddr,
     ) -> anyhow::Result<Self> {
-        let folder = config.data.clone();
+        let open = async || block_in_place(|| DataDir::open(&config.data));
+        let opened = when_there_is_room(&config.data, DataDirError::is_full, open).await;
         let data_dir = Arc::new(
-            spawn_blocking(move || DataDir::open(&folder))
-                .await?
-                .map_err(|error| OtherVersion::or_said(&error, error.is_of_other_version()))?,
+            opened.map_err(|error| OtherVersion::or_said(&error, error.is_of_other_version()))?,
         );
         let host = policy_host(&data_dir)?;
         let dry_runs = DryRunHost::new(
@@ -81,12 +83,11 @@ impl RunningNode {
             epochs: EPOCHS,
             deny_at: config.deny_at.iter().copied().collect(),
         };
-        let opened = Parts::open(
-            Arc::clone(&data_dir),
-            Arc::clone(&host) as _,
-            Some(observer),
-            apply,
-        );
+        let open = async || {
+            let (data_dir, host) = (Arc::clone(&data_dir), Arc::clone(&host));
+            Parts::open(data_dir, host, Some(Arc::clone(&observer)), apply.clone()).await
+        };
+        let opened = when_there_is_room(&config.data, OpenError::is_full, open);
         let parts = opened
             .await
             .map_err(|error| OtherVersion::or_said(&error, error.is_of_other_version()))?;
@@ -158,6 +159,31 @@ impl RunningNode {
         self.founding.abort();
         self.node.halt().await;
         self.peers.abort();
+    }
+}
+
+/// Opens what lies in `folder`. If its disk is full, says so and tries again until there is room: a
+/// node that ended would be started again and again, or need a person for it.
+async fn when_there_is_room<T, E: core::fmt::Display>(
+    folder: &Path,
+    is_full: impl Fn(&E) -> bool,
+    open: impl AsyncFn() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut told = false;
+    loop {
+        match open().await {
+            Err(error) if is_full(&error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(
+                        "the disk of {} is full: {error}; make room there, and the node starts by \
+                         itself",
+                        folder.display()
+                    );
+                }
+                tokio::time::sleep(ROOM_PAUSE).await;
+            }
+            done => return done,
+        }
     }
 }
 

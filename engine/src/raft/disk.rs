@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use minicbor::{Decode, Encode};
 use openraft::ServerState;
 
+use super::machine::Merging;
 use super::node::Node;
 use super::types::NodeId;
 use crate::runtime;
@@ -45,6 +46,12 @@ pub struct DiskStatus {
     /// What is wrong, and what to do; none if nothing is.
     #[n(3)]
     pub alarm: Option<String>,
+    /// The thread that merges table files has failed. The node ends for it, once there is room.
+    #[n(60)]
+    pub merges_stopped: bool,
+    /// Table files are not merged before there is room on the disk.
+    #[n(61)]
+    pub merges_wait: bool,
 }
 
 /// What is known of the disk.
@@ -55,6 +62,8 @@ pub(super) struct DiskWatch {
     reserve: Option<u64>,
     free: AtomicU64,
     is_low: AtomicBool,
+    merges_stopped: AtomicBool,
+    merges_wait: AtomicBool,
 }
 
 impl DiskWatch {
@@ -64,6 +73,8 @@ impl DiskWatch {
             reserve,
             free: AtomicU64::new(UNKNOWN),
             is_low: AtomicBool::new(false),
+            merges_stopped: AtomicBool::new(false),
+            merges_wait: AtomicBool::new(false),
         }
     }
 
@@ -79,6 +90,33 @@ impl DiskWatch {
         } else if free >= reserve.saturating_add(reserve / 2) {
             self.is_low.store(false, Ordering::Relaxed);
         }
+    }
+
+    fn saw_merging(&self, merging: Merging) {
+        self.merges_stopped
+            .store(merging.has_stopped, Ordering::Relaxed);
+        self.merges_wait
+            .store(merging.waits_for_room, Ordering::Relaxed);
+    }
+
+    /// That nothing is merged any more, if so, and what comes of it.
+    fn merges_nothing(&self) -> Option<String> {
+        let path = self.path.display();
+        self.merges_stopped.load(Ordering::Relaxed).then(|| {
+            format!(
+                "table files in {path}/state are not merged any more: the thread that does it has \
+                 failed, as it does if the disk is full all of a sudden (its error is in this log). \
+                 Nothing is lost; a start mends it"
+            )
+        })
+    }
+
+    /// Why the node is to end now: only a start mends it, and there is room for one.
+    fn ends_for(&self, log: &LogHealth) -> Option<String> {
+        let why = self.merges_nothing()?;
+        self.full(log).is_none().then(|| {
+            format!("{why}, so this node ends now: have it started again (a supervisor does)")
+        })
     }
 
     fn free_bytes(&self) -> Option<u64> {
@@ -109,7 +147,9 @@ impl DiskWatch {
 
     /// Why the disk is not sound, if so.
     pub(super) fn alarm(&self, log: &LogHealth) -> Option<String> {
-        self.full(log).or_else(|| self.hangs(log))
+        self.full(log)
+            .or_else(|| self.hangs(log))
+            .or_else(|| self.merges_nothing())
     }
 
     fn hangs(&self, log: &LogHealth) -> Option<String> {
@@ -146,6 +186,8 @@ impl DiskWatch {
             free_bytes: self.free_bytes(),
             oldest_unsynced_ms: u64::try_from(waited).unwrap_or(u64::MAX),
             alarm: self.alarm(log),
+            merges_stopped: self.merges_stopped.load(Ordering::Relaxed),
+            merges_wait: self.merges_wait.load(Ordering::Relaxed),
         }
     }
 }
@@ -159,6 +201,10 @@ pub(super) async fn watch_disk(node: Node) {
             let path = disk.path.clone();
             let free = runtime::off_thread(move || room::free_bytes(&path)).await;
             disk.saw_free(free.ok().flatten());
+            let machine = node.inner.machine.clone();
+            if let Ok(merging) = runtime::off_thread(move || machine.merging()).await {
+                disk.saw_merging(merging);
+            }
         }
         let alarm = disk.alarm(&node.inner.log.health());
         match (&alarm, told) {
@@ -169,6 +215,9 @@ pub(super) async fn watch_disk(node: Node) {
         told = alarm.is_some();
         if told {
             node.hand_over_to_a_sound_disk().await;
+        }
+        if let Some(why) = disk.ends_for(&node.inner.log.health()) {
+            return node.inner.fail(why);
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -229,6 +278,27 @@ mod tests {
         assert!(said.contains("/data") && said.contains("1 MiB"), "{said}");
         disk.saw_free(None);
         assert_eq!(disk.alarm(&log), None, "the system does not say");
+    }
+
+    #[test]
+    fn a_node_that_merges_nothing_any_more_says_so_and_ends_once_there_is_room() {
+        let (disk, log) = (watch(), LogHealth::default());
+        disk.saw_free(Some(1 << 20));
+        disk.saw_merging(Merging {
+            has_stopped: true,
+            waits_for_room: false,
+        });
+        let said = disk.alarm(&log).unwrap_or_default();
+        assert!(said.contains("is full"), "{said}");
+        assert!(disk.status(&log).merges_stopped);
+        assert_eq!(disk.ends_for(&log), None, "a start would find no room");
+        disk.saw_free(Some(2 * RESERVE));
+        let said = disk.alarm(&log).unwrap_or_default();
+        assert!(said.contains("/data/state are not merged"), "{said}");
+        let ends = disk.ends_for(&log).unwrap_or_default();
+        assert!(ends.contains("started again"), "{ends}");
+        disk.saw_merging(Merging::default());
+        assert_eq!((disk.alarm(&log), disk.ends_for(&log)), (None, None));
     }
 
     #[test]

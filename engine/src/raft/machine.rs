@@ -39,6 +39,7 @@ use crate::storage::state::{StateError, StateView, recovery};
 use background::Background;
 use chunk::{Applying, Chunk};
 pub(in crate::raft) use denials::Denials;
+pub(in crate::raft) use handle::Merging;
 use handle::Shared;
 pub use handle::{Checkpoint, StateHandle};
 use hot_rows::HotRows;
@@ -241,7 +242,10 @@ impl StateMachine {
                 meta.last_log_id
             )));
         }
-        match self.switch_to(&snapshot) {
+        let switched = self
+            .shared
+            .when_there_is_room("a snapshot's rows", || self.switch_to(&snapshot));
+        match switched {
             Ok((view, log_time)) => {
                 let applied = view.revision().0;
                 if let Err(fault) = self.shared.denials.replaced(&view, applied) {

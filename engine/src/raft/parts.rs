@@ -13,6 +13,7 @@ use super::types::TypeConfig;
 use crate::runtime;
 use crate::storage::data_dir::DataDir;
 use crate::storage::log::{Disk, LogError, LogOptions, LogStore, RealDisk};
+use crate::storage::room;
 use crate::storage::state::StateError;
 
 /// The stores that a node runs on, opened.
@@ -45,6 +46,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether there is no room on the disk: it may be tried again.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Log(LogError::Io { error, .. }) | Self::Read(error) => room::is_full(error),
+            Self::State(error) => error.is_full(),
+            Self::Log(_) | Self::CutShort(_) => false,
+        }
+    }
+
     /// Whether another version of this program is to be run on the folder.
     #[must_use]
     pub const fn is_of_other_version(&self) -> bool {

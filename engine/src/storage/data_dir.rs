@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use super::files::{create_dir, sync_dir, temporary_name, write_atomic};
 use super::newer::{NewerFormat, Unsealed, seal, unseal};
+use super::room;
 use crate::raft::types::{Incarnation, NodeId};
 
 /// Format of the data folder that this build reads and writes. 2: decision records, and what an
@@ -141,6 +142,12 @@ pub enum DataDirError {
 }
 
 impl DataDirError {
+    /// Whether there is no room on the disk: it may be tried again.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if room::is_full(source))
+    }
+
     /// Whether another version of this program is to be run on the folder.
     #[must_use]
     pub const fn is_of_other_version(&self) -> bool {

@@ -127,6 +127,16 @@ impl Figures {
                 "Whether this node would stamp entries with its clock",
                 u64::from(status.clock.waits.is_none()),
             ),
+            (
+                "table_merges_stopped",
+                "Whether the thread that merges this node's table files has failed",
+                u64::from(status.disk.merges_stopped),
+            ),
+            (
+                "table_merges_waiting",
+                "Whether table files are not merged before there is room on the disk",
+                u64::from(status.disk.merges_wait),
+            ),
             ("term", "Raft term", status.term),
             (
                 "last_log_index",

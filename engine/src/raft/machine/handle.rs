@@ -18,8 +18,12 @@ use crate::runtime::watch;
 use crate::storage::snapshot::{IncomingSnapshot, SnapshotError, SnapshotHandle, SnapshotStore};
 use crate::storage::state::{ROOM_PAUSE, StateError, StateStore, StateView};
 
-/// Between two tries to write on a full disk.
-const ROOM_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Between two tries to write on a full disk, at least.
+const TRY_PAUSE: Duration = Duration::from_secs(1);
+/// Free room with which it is tried again, bytes: with less, a try would only use that up.
+const TRY_ROOM_MIN: u64 = 16 * 1024 * 1024;
+/// It is tried again after so long whatever is free: a disk may be small, or a quota be what is full.
+const TRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Checkpoints that are remembered for comparison with other nodes.
 const CHECKPOINTS_KEPT_MAX: usize = 16;
 
@@ -30,6 +34,15 @@ pub struct Checkpoint {
     pub index: Revision,
     /// Digest of all rows after it.
     pub digest: Digest,
+}
+
+/// How the merging of table files goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::raft) struct Merging {
+    /// Its thread has failed: nothing is merged any more.
+    pub(in crate::raft) has_stopped: bool,
+    /// It waits for room on the disk.
+    pub(in crate::raft) waits_for_room: bool,
 }
 
 pub(super) struct Shared {
@@ -102,8 +115,17 @@ impl Shared {
             if !std::mem::replace(&mut told, true) {
                 tracing::error!(what, %error, "the disk is full; it is tried again");
             }
-            let again = Instant::now() + ROOM_PAUSE_MAX;
-            while Instant::now() < again && !self.state.is_closing() {
+            let failed = Instant::now();
+            let waits = || {
+                let has_room = || {
+                    self.state
+                        .free_bytes()
+                        .is_none_or(|free| free >= TRY_ROOM_MIN)
+                };
+                let since = failed.elapsed();
+                since < TRY_PAUSE || (since < TRY_PAUSE_MAX && !has_room())
+            };
+            while !self.state.is_closing() && waits() {
                 std::thread::sleep(ROOM_PAUSE);
             }
         }
@@ -221,6 +243,15 @@ impl StateHandle {
     #[must_use]
     pub fn denied(&self) -> Vec<DeniedStatus> {
         self.shared.denials.status()
+    }
+
+    /// How the merging of table files goes. May wait for a write of table files: not for a thread of
+    /// the runtime.
+    pub(in crate::raft) fn merging(&self) -> Merging {
+        Merging {
+            has_stopped: self.shared.state.has_stopped_merging(),
+            waits_for_room: self.shared.state.merge_waits_for_room(),
+        }
     }
 
     /// The entries that this node denies.

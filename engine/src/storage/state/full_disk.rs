@@ -6,11 +6,12 @@
     reason = "a failed test is to panic"
 )]
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use raft3d_core::LocalFault;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -142,4 +143,104 @@ fn a_snapshot_that_does_not_fit_leaves_the_one_before() {
     let after = snapshots.build(&store.view()).unwrap();
     assert_eq!(after.header().digest, model.digest);
     assert_eq!(files(&folder).len(), 1);
+}
+
+const SMALL_DISK: &str = "RAFT3D_TEST_SMALL_DISK";
+const SMALL_DISK_TEST: &str = "a_small_disk_that_fills_up_holds_nothing_back_of_the_room_it_gets";
+
+/// Uses up all that is free on the disk of `dir`.
+fn fill_disk(dir: &Path) -> PathBuf {
+    let path = dir.join("filler");
+    let mut file = File::create(&path).unwrap();
+    for bytes in [64 * 1024, 1] {
+        while file.write_all(&vec![7; bytes]).is_ok() {}
+    }
+    path
+}
+
+/// Table files, snapshots and a replaced state, each met by a full disk, and again with room.
+fn use_a_small_disk(dir: &Path, seed: u64) {
+    let store = StateStore::open(&dir.join("state")).unwrap();
+    let other = StateStore::open(&dir.join("other")).unwrap();
+    let folder = dir.join("snapshots");
+    let snapshots = SnapshotStore::open(&folder).unwrap().0;
+    let mut model = Model::replay(seed, &store, 60);
+    store.flush().unwrap();
+    let older = snapshots.build(&store.view()).unwrap();
+    let older_model = model.clone();
+    for _ in 0..CHUNKS_IN_MEMORY {
+        model.commit_next(&store);
+    }
+
+    let filler = fill_disk(dir);
+    let all_files = || files(dir).len();
+    // What a merge that is under way makes is its own.
+    std::thread::sleep(Duration::from_millis(300));
+    let (before, mut tries) = (all_files(), 0);
+    while tries < 20 {
+        let error = store.flush().unwrap_err();
+        assert!(error.is_full(), "{error}");
+        tries += 1;
+    }
+    assert_eq!(all_files(), before, "each try leaves a file");
+    let error = snapshots.build(&store.view()).unwrap_err();
+    assert!(StateError::from(error).is_full());
+    let error = other.install(&older).unwrap_err();
+    assert!(error.is_full(), "{error}");
+    assert_eq!(other.view().revision().0, 0);
+    // What is known is read, and what comes is taken.
+    model.check(&store.view());
+    model.commit_next(&store);
+    model.check(&store.view());
+    // A start finds what was written.
+    drop(other);
+    let other = StateStore::open(&dir.join("other")).unwrap();
+    assert_eq!(other.view().revision().0, 0);
+
+    fs::remove_file(filler).unwrap();
+    store.flush().unwrap();
+    other.install(&older).unwrap();
+    older_model.check(&other.view());
+    let newer = snapshots.build(&store.view()).unwrap();
+    other.install(&newer).unwrap();
+    model.check(&other.view());
+    drop((store, other));
+    model.check(&StateStore::open(&dir.join("state")).unwrap().view());
+    model.check(&StateStore::open(&dir.join("other")).unwrap().view());
+    println!("\ndone");
+}
+
+/// On a real file system that is full, in a namespace of its own.
+#[test]
+fn a_small_disk_that_fills_up_holds_nothing_back_of_the_room_it_gets() {
+    let seed = Random::seed("storage::state");
+    if let Some(dir) = std::env::var_os(SMALL_DISK) {
+        return use_a_small_disk(Path::new(&dir), seed);
+    }
+    let dir = tempdir().unwrap();
+    let mount = "mount -t tmpfs -o size=64m tmpfs \"$RAFT3D_TEST_SMALL_DISK\"";
+    let unshare = |script: &str| {
+        let mut child = Command::new("unshare");
+        child.args(["-rm", "sh", "-c", script]);
+        child.env(SMALL_DISK, dir.path());
+        child
+    };
+    if !unshare(mount).status().is_ok_and(|status| status.success()) {
+        println!("NOT RUN: this system lets nobody mount a disk of its own");
+        return;
+    }
+    let child = unshare(&format!("{mount} && exec \"$0\" \"$@\""))
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            &format!("storage::state::full_disk::{SMALL_DISK_TEST}"),
+        ])
+        .arg("--nocapture")
+        .env("RAFT3D_SEED", seed.to_string())
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout);
+    let errors = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{output}\n{errors}");
+    assert!(output.contains("\ndone"), "{output}");
 }

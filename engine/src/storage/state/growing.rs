@@ -14,7 +14,7 @@ use crate::storage::files::Trickle;
 
 /// Bytes of rows that are written between two looks at the files. Compressed, they are less than
 /// what is worth a sync.
-const BYTES_BETWEEN_LOOKS: usize = 512 * 1024;
+pub(super) const BYTES_BETWEEN_LOOKS: usize = 512 * 1024;
 
 /// The table files that came since it was made. A merge and a write of rows at the same time see
 /// each other's, which costs a few syncs and does no harm.

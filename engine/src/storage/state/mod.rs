@@ -10,12 +10,14 @@
 //! not add up to their digest, is set aside and built anew ([`recovery`]).
 
 mod chosen_jobs;
+mod error;
 #[cfg(test)]
 #[path = "../../../tests/common/folders.rs"]
 mod folders;
 mod full;
 #[cfg(test)]
 mod full_disk;
+mod generations;
 mod growing;
 mod head;
 mod merges;
@@ -45,20 +47,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use fjall::config::{PartitioningPolicy, PinningPolicy};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, Readable};
+use fjall::{Database, Keyspace, Readable};
 use raft3d_core::LocalFault;
-use thiserror::Error;
 
-use super::data_dir::DataDirError;
-use super::newer::NewerFormat;
-use super::snapshot::{SnapshotError, SnapshotHandle};
+use super::snapshot::SnapshotHandle;
 use crate::runtime;
 use chosen_jobs::ChosenJobs;
+pub use error::StateError;
+use error::open_error;
 pub(crate) use full::ROOM_PAUSE;
+use generations::{keyspace_names, newest_generation, rows_keyspace, rows_name};
 use growing::GrowingTables;
 pub(crate) use head::Head;
-use head::{HEAD_KEY, Record, STATE_FORMAT_VERSION};
+use head::{HEAD_KEY, Record};
 use merges::Merges;
 pub(crate) use pending::Change;
 use pending::{Layer, Merged, MintedTo, Pending};
@@ -88,91 +89,9 @@ const OPEN_FILES_MAX: usize = 64;
 /// Longest key that fjall stores, in bytes.
 const KEY_BYTES_MAX: usize = u16::MAX as usize;
 
-const ROWS_KEYSPACE_PREFIX: &str = "rows-";
 /// In the database's folder, where something was found wrong while it was in use: the next start
 /// sets it aside.
 const DAMAGED_MARK_FILE: &str = "found-damaged";
-
-/// Why the state cannot be opened, written or replaced.
-#[derive(Debug, Error)]
-pub enum StateError {
-    /// A file or folder could not be read or written.
-    #[error("cannot {action} {path}: {source}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// File or folder.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The disk or the system refuses. That is not damage: nothing is set aside for it.
-    #[error(
-        "the state database cannot be read or written: {0}; check the disk (space, health, \
-         permissions) and start the node again: its log holds what is not written yet"
-    )]
-    Refused(io::Error),
-    /// The database was written by a later version. Nothing is set aside for it.
-    #[error(transparent)]
-    Newer(#[from] NewerFormat),
-    /// The database is damaged. Opening sets such a one aside and rebuilds it.
-    #[error("the state database is damaged: {0}")]
-    Damaged(String),
-    /// The state cannot be rebuilt from what is in the data folder.
-    #[error(
-        "the state cannot be rebuilt: it is needed up to log index {needed} at least, because the \
-         log before was purged, and {found}. Restore the data folder, or this snapshot file, from \
-         a copy; or remove this node from the cluster and let it join again with an empty data \
-         folder, under a new id"
-    )]
-    CannotRebuild {
-        /// The log is purged up to here.
-        needed: u64,
-        /// What there is instead.
-        found: String,
-    },
-    /// The list of denied entries cannot be read.
-    #[error(transparent)]
-    Denied(#[from] DataDirError),
-    /// A snapshot is at fault.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// Reading or writing rows failed.
-    #[error(transparent)]
-    Fault(#[from] LocalFault),
-}
-
-impl StateError {
-    /// Whether another version of this program is to be run on the folder.
-    #[must_use]
-    pub const fn is_of_other_version(&self) -> bool {
-        match self {
-            Self::Newer(_) | Self::Fault(LocalFault::Epoch { .. }) => true,
-            Self::Snapshot(error) => error.is_of_other_version(),
-            Self::Denied(error) => error.is_of_other_version(),
-            _ => false,
-        }
-    }
-}
-
-impl From<fjall::Error> for StateError {
-    fn from(error: fjall::Error) -> Self {
-        match error {
-            fjall::Error::Io(source) | fjall::Error::Storage(LsmError::Io(source))
-                if may_clear(source.kind()) =>
-            {
-                Self::Refused(source)
-            }
-            error => Self::Fault(fault(error)),
-        }
-    }
-}
-
-impl From<io::Error> for StateError {
-    fn from(error: io::Error) -> Self {
-        Self::from(fjall::Error::Io(error))
-    }
-}
 
 /// The database and the view of its newest revision.
 pub struct StateStore {
@@ -244,6 +163,8 @@ impl StateStore {
             .with_compaction_filter_factories(merges.filters())
             .open()
             .map_err(|error| open_error(dir, error))?;
+        // Dropped before the database, which waits for a merge: that must not wait for room.
+        let mut unopened = Unopened(Some(Arc::clone(&merges)));
         let (rows, record) = newest_generation(&database, dir)?;
         // What a replacement left that was cut short, before its switch or after.
         for name in keyspace_names(&database) {
@@ -257,7 +178,8 @@ impl StateStore {
         let tables = Tables::new(snapshot, rows, record.minted_to, jobs);
         let pending = Pending::default();
         let view = StateView::new(tables.clone(), pending.layers(), record.head);
-        merges.set_in_use(true);
+        merges.opened();
+        unopened.0 = None;
         Ok(Self {
             database,
             dir: dir.to_owned(),
@@ -356,8 +278,9 @@ impl StateStore {
                 std::thread::sleep(FLUSH_PAUSE);
             }
         };
-        let files = GrowingTables::of(&self.dir);
-        let write = || write_tables((&rows, &jobs), files, &record, &frozen, pause);
+        let files = self.files_before(&rows);
+        let growing = GrowingTables::of(&self.dir);
+        let write = || write_tables((&rows, &jobs), growing, &record, &frozen, pause);
         // fjall asserts where it finds what it never wrote. Were that to pass, nothing would be
         // written any more, and memory would fill.
         let written = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|_| {
@@ -375,7 +298,7 @@ impl StateStore {
                 newest.show(head);
             }
             // It stays in memory, and is written when there is room.
-            Err(error) if error.is_full() => {}
+            Err(error) if error.is_full() => self.delete_unfinished(&rows, &files),
             Err(error) => {
                 let message = format!("writing the state to disk failed: {error}");
                 self.write_fault.get_or_init(|| message);
@@ -492,12 +415,23 @@ impl StateStore {
 impl Drop for StateStore {
     /// Spares the next start the replay. It goes without, too.
     fn drop(&mut self) {
-        self.merges.set_in_use(false);
+        self.merges.close();
         if !self.abandoned.load(Ordering::Relaxed)
             && !std::thread::panicking()
             && let Err(error) = self.flush()
         {
             tracing::warn!("what is in memory was not written at the end: {error}");
+        }
+    }
+}
+
+/// A database that is being opened: if it comes to nothing, its merges are told.
+struct Unopened(Option<Arc<Merges>>);
+
+impl Drop for Unopened {
+    fn drop(&mut self) {
+        if let Some(merges) = &self.0 {
+            merges.close();
         }
     }
 }
@@ -554,96 +488,10 @@ fn write_record(rows: &Keyspace, record: &Record) -> Result<(), StateError> {
     Ok(ingestion.finish()?)
 }
 
-/// The newest generation that is complete; an empty one where there is none.
-fn newest_generation(database: &Database, dir: &Path) -> Result<(Keyspace, Record), StateError> {
-    let mut generations: Vec<u64> = keyspace_names(database)
-        .iter()
-        .filter_map(|name| name.strip_prefix(ROWS_KEYSPACE_PREFIX)?.parse().ok())
-        .collect();
-    generations.sort_unstable();
-    for generation in generations.into_iter().rev() {
-        let rows = rows_keyspace(database, &rows_name(generation))?;
-        if let Some(record) = database.snapshot().get(&rows, HEAD_KEY)? {
-            if let Some(found) = Record::format(&record).filter(|f| *f > STATE_FORMAT_VERSION) {
-                let (path, known) = (dir.to_owned(), STATE_FORMAT_VERSION);
-                return Err(NewerFormat { path, found, known }.into());
-            }
-            let record = Record::decode(&record).map_err(StateError::Damaged)?;
-            if record.head.generation != generation {
-                let found = record.head.generation;
-                return Err(StateError::Damaged(format!(
-                    "generation {generation} says that it is {found}"
-                )));
-            }
-            return Ok((rows, record));
-        }
-    }
-    let record = Record::default();
-    let rows = rows_keyspace(database, &rows_name(record.head.generation))?;
-    Ok((rows, record))
-}
-
 impl fmt::Debug for StateStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StateStore")
             .field("view", &self.view())
             .finish_non_exhaustive()
     }
-}
-
-fn rows_name(generation: u64) -> String {
-    format!("{ROWS_KEYSPACE_PREFIX}{generation}")
-}
-
-fn rows_keyspace(database: &Database, name: &str) -> Result<Keyspace, fjall::Error> {
-    database.keyspace(name, || {
-        // Apply asks for rows that do not exist yet, and what says so are the filters and indexes
-        // of all table files: in memory for good, some 15 bits a row. A database keeps what it was
-        // made with.
-        KeyspaceCreateOptions::default()
-            .filter_block_pinning_policy(PinningPolicy::all(true))
-            .index_block_pinning_policy(PinningPolicy::all(true))
-            .filter_block_partitioning_policy(PartitioningPolicy::all(false))
-            .index_block_partitioning_policy(PartitioningPolicy::all(false))
-    })
-}
-
-fn keyspace_names(database: &Database) -> Vec<String> {
-    database
-        .list_keyspace_names()
-        .iter()
-        .map(|name| name.to_string())
-        .collect()
-}
-
-/// Whether another try or an operator may clear it: a database must not be set aside for a full
-/// disk.
-fn may_clear(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{
-        OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, ResourceBusy, StorageFull,
-    };
-    matches!(
-        kind,
-        PermissionDenied
-            | StorageFull
-            | QuotaExceeded
-            | ReadOnlyFilesystem
-            | ResourceBusy
-            | OutOfMemory
-    )
-}
-
-fn open_error(dir: &Path, error: fjall::Error) -> StateError {
-    if let fjall::Error::Locked = error {
-        return StateError::Io {
-            action: "open the state database in",
-            path: dir.to_owned(),
-            source: io::Error::other("another process uses it"),
-        };
-    }
-    StateError::from(error)
-}
-
-fn fault(error: fjall::Error) -> LocalFault {
-    LocalFault::Storage(error.to_string())
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use fjall::{Keyspace, Readable, Slice, Snapshot};
 use raft3d_core::LocalFault;
 
+use super::KEY_BYTES_MAX;
 use super::chosen_jobs::ChosenJobs;
+use super::error::fault;
 use super::pending::{MintedTo, Sought};
-use super::{KEY_BYTES_MAX, fault};
 
 /// A range of keys.
 pub(super) type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);

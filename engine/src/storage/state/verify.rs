@@ -11,7 +11,7 @@ use std::path::Path;
 use fjall::{AbstractTree, Keyspace};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::{StateError, open_error};
+use super::error::{StateError, open_error};
 
 /// Where fjall keeps its keyspaces, one folder each.
 pub(super) const KEYSPACES_DIR: &str = "keyspaces";

@@ -45,6 +45,7 @@ struct Inner {
     not_ready: Option<String>,
     warnings: Vec<String>,
     clock_behind_ms: u64,
+    clock_waits: Option<String>,
     not_compiled: Option<(ModuleDigest, NotCompiled)>,
     membership: Vec<String>,
     tallies: PolicyTallies,
@@ -60,7 +61,7 @@ impl Inner {
             offset_ms: log.offset.ms,
             adjusted_at: log.offset.revision,
             evidence: ClockEvidence::Confirmed,
-            waits: None,
+            waits: self.clock_waits.clone(),
         }
     }
 }
@@ -87,6 +88,7 @@ impl Fake {
             not_ready: None,
             warnings: Vec::new(),
             clock_behind_ms: 0,
+            clock_waits: None,
             not_compiled: None,
             membership: Vec::new(),
             tallies: PolicyTallies::default(),
@@ -229,8 +231,15 @@ impl Backend for Fake {
                 free_bytes: Some(1 << 30),
                 oldest_unsynced_ms: 1_500,
                 alarm: None,
+                merges_stopped: false,
+                merges_wait: false,
             },
         }
+    }
+
+    fn trust_clock(&self) -> BoxFuture<'_, ()> {
+        self.inner.lock().unwrap().clock_waits = None;
+        ready(()).boxed()
     }
 
     fn policy_tallies(&self) -> PolicyTallies {
@@ -486,6 +495,11 @@ impl Shop {
     /// From now on the node's clock is so much behind log time.
     pub(crate) fn set_clock_behind(&self, ms: u64) {
         self.node.inner.lock().unwrap().clock_behind_ms = ms;
+    }
+
+    /// From now on nothing speaks for the node's clock.
+    pub(crate) fn set_clock_waits(&self, why: &str) {
+        self.node.inner.lock().unwrap().clock_waits = Some(why.to_owned());
     }
 
     pub(crate) fn set_tallies(&self, tallies: PolicyTallies) {

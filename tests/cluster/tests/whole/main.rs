@@ -16,6 +16,7 @@ mod denied;
 mod dev_command;
 mod disagreement;
 mod exactly_once;
+mod full_disk;
 mod hostile_modules;
 mod leader_killed;
 mod library;

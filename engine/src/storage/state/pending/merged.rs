@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fjall::Slice;
 use raft3d_core::LocalFault;
 
-use super::super::fault;
+use super::super::error::fault;
 use super::layer::{Change, Head, Layer, head};
 
 /// Rows ascending by key. Of each key the newest change counts.
