@@ -12,14 +12,15 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
+use openraft::RaftMetrics;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::{RaftMetrics, ServerState};
 use tokio::time::Instant;
 
 use super::message::{Answer, Ask, PresentAnswer, Request};
 use super::node::Node;
 use super::peers::PeerError;
 use super::processes::Met;
+use super::read_index::committed_as_leader;
 use super::standing::{DOUBLE, Refused, removed_reason, runs_at};
 use super::transport::{Channel, Party, Refusal};
 use super::types::{JOINED_NODE_ID_MIN, Member, NodeId, StoredMembership, TypeConfig, Vote};
@@ -145,22 +146,16 @@ impl Node {
         }
     }
 
-    /// When a majority followed this node, if it leads; `also` follows it now. None where it has
-    /// not committed an entry yet that it proposed: it has no read index to give.
+    /// When a majority followed this node, if it leads and has a read index to give; `also` follows it
+    /// now.
     pub(super) fn led_at(
         &self,
         metrics: &RaftMetrics<TypeConfig>,
         also: Option<NodeId>,
     ) -> Option<Instant> {
         let vote = metrics.vote;
-        let leads = metrics.state == ServerState::Leader
-            && vote.committed
-            && vote.leader_id.node_id == self.id();
         let committed = metrics.local_committed.as_ref();
-        let of_own_term = committed.is_some_and(|id| id.leader_id == vote.leader_id);
-        if !leads || !of_own_term {
-            return None;
-        }
+        committed_as_leader(self.id(), metrics.state, &vote, committed)?;
         let membership = &metrics.membership_config;
         let now = Instant::now();
         self.inner

@@ -37,6 +37,20 @@ pub(super) const ROUND_PAUSE: Duration = Duration::from_millis(20);
 /// The answer to a round: what must be applied; none where no leader confirmed.
 pub(super) type Confirmed = Option<LogId>;
 
+/// What the node `own` has committed, if it leads and has committed an entry that it proposed. Before
+/// that it has all that earlier leaders have committed, and does not know how much that is.
+pub(super) fn committed_as_leader(
+    own: NodeId,
+    state: ServerState,
+    vote: &Vote,
+    committed: Option<&LogId>,
+) -> Option<LogId> {
+    // A member that was removed has its old vote when it is started again, and does not lead by it.
+    let leads = state == ServerState::Leader && vote.committed && vote.leader_id.node_id == own;
+    let of_own_term = |id: &&LogId| id.leader_id == vote.leader_id;
+    committed.filter(|_| leads).filter(of_own_term).copied()
+}
+
 /// What a leader knows when a round begins.
 struct Leading {
     vote: Vote,
@@ -46,19 +60,12 @@ struct Leading {
 }
 
 impl Leading {
-    /// None where this node does not lead, or has not committed an entry yet that it proposed: it has
-    /// all that earlier leaders have committed, and does not know how much that is.
+    /// What this node knows, if it leads.
     fn of(state: &RaftState<TypeConfig>, own: NodeId) -> Option<Self> {
-        let vote = *state.vote_ref();
-        // Who was removed has its vote from before when it is started again, and does not lead by it.
-        let leads = state.server_state == ServerState::Leader;
-        if !leads || !vote.committed || vote.leader_id.node_id != own {
-            return None;
-        }
-        let committed = state.local_committed().copied();
+        let (vote, committed) = (state.vote_ref(), state.local_committed());
         Some(Self {
-            vote,
-            committed: committed.filter(|id| id.leader_id == vote.leader_id)?,
+            vote: *vote,
+            committed: committed_as_leader(own, state.server_state, vote, committed)?,
             membership: Arc::clone(state.membership_state.effective()),
         })
     }
