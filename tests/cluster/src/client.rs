@@ -85,16 +85,6 @@ impl Answer {
         assert_eq!(self.status, status, "{self}");
         self
     }
-
-    /// The same answer, once its status is checked to be a problem of the client's making.
-    ///
-    /// # Panics
-    /// Where it has a status outside 400-499.
-    #[track_caller]
-    pub fn expect_4xx(self) -> Self {
-        assert!((400..500).contains(&self.status), "not a 4xx: {self}");
-        self
-    }
 }
 
 impl std::fmt::Display for Answer {

@@ -59,7 +59,7 @@ fn the_transcript_call_by_call_on_three_nodes() {
     let printer = json!({"id": "p1", "company": "HP", "model": "DeskJet 123"});
     a.post("/printers", &printer).expect(201);
     everywhere(&nodes, "/printers", &json!({"p1": printer}));
-    b.post("/printers", &printer).expect_4xx();
+    b.post("/printers", &printer).expect(409);
 
     let filament = json!({"id": "f1", "type": "PLA", "color": "Red",
         "total_weight_in_grams": 1000, "remaining_weight_in_grams": 800});
@@ -72,7 +72,7 @@ fn the_transcript_call_by_call_on_three_nodes() {
         .expect(201);
     // 800 - 120 - 80 = 600 are left to reserve.
     b.post("/printjobs", &classic_job("job3", 601, "Queued"))
-        .expect_4xx();
+        .expect(422);
     b.post("/printjobs", &classic_job("job3", 600, "Running"))
         .expect(400);
     b.post("/printjobs", &classic_job("job3", 600, "Queued"))
@@ -120,7 +120,7 @@ fn the_transcript_call_by_call_on_three_nodes() {
         }),
     );
     c.post_empty("/printjobs/nothing/status?status=running")
-        .expect_4xx();
+        .expect(404);
     refused(c, "job1", "flying");
     cluster.wait_converged(0);
 }
@@ -184,4 +184,52 @@ fn spellings_that_clients_in_the_wild_use_are_understood() {
     let bad = json!({"id": "f", "type": "PLA", "color": "Red", "total_weight_in_grams": "heavy"});
     let answer = node.post("/filaments", &bad).expect(400);
     assert!(answer.text().contains("total_weight_in_grams"), "{answer}");
+}
+
+/// What policies/README.md says of a lifecycle that keeps classic clients working, followed with the
+/// policy that it names: such a client knows four states, and reads one plain line.
+#[test]
+fn a_classic_client_works_on_under_the_lifecycle_of_approval() {
+    let cluster = Cluster::start("classic-approval", Options::nodes(1));
+    let node = cluster.client(0);
+    crate::support::open_shop(&node, 1000);
+    let module = std::fs::read(crate::support::prebuilt("approval")).expect("the module");
+    let module = node.upload(&module).json();
+    let active = node.ruleset();
+    let mut bindings = active["bindings"].as_array().expect("bindings").clone();
+    bindings[0]["lifecycle"] = json!(false);
+    bindings[0]["hooks"] = json!(["admission"]);
+    bindings.insert(
+        0,
+        json!({"id": "approval", "module": module["sha256"], "hooks": module["hooks"],
+            "lifecycle": true, "config": {"approvers": ["ann"]}}),
+    );
+    let revision = active["revision"].as_u64().expect("a revision");
+    node.put_ruleset(&json!(bindings), revision).expect(200);
+
+    for id in ["job1", "job2", "job3"] {
+        let created = node.post("/printjobs", &classic_job(id, 100, "Queued"));
+        assert_eq!(created.expect(201).json()["status"], "AwaitingApproval");
+    }
+    let v1 = raft3d_cluster_tests::client::job("job4", "p1", "f1", 100);
+    let mut queued = v1.clone();
+    queued["status"] = json!("Queued");
+    let created = node.post("/api/v1/print_jobs", &queued).expect(201).json();
+    assert_eq!(created["status"], "AwaitingApproval");
+    // A denial is one plain sentence.
+    let denied = refused(&node, "job1", "running");
+    assert!(!denied.contains('{') && !denied.contains('\n'), "{denied}");
+    let denied = refused(&node, "job1", "queued");
+    assert!(denied.contains("approver"), "{denied}");
+    for id in ["job1", "job2"] {
+        let path = format!("/printjobs/{id}/status?status=queued");
+        let approved = node.post_with(&path, &[("raft3d-actor", "ann")], &json!({}));
+        approved.expect(200);
+    }
+    moves(&node, "job1", "running");
+    moves(&node, "job1", "done");
+    moves(&node, "job2", "cancelled");
+    moves(&node, "job3", "canceled");
+    let all = node.get("/filaments").expect(200).json();
+    assert_eq!(all["f1"]["remaining_weight_in_grams"], json!(900), "{all}");
 }

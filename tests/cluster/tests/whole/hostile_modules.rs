@@ -81,7 +81,7 @@ fn a_module_that_breaks_a_rule_is_refused_at_upload_on_every_node() {
     client
         .call("POST", "/api/v1/policies", &json, Some(b"{}"))
         .expect(415);
-    client.upload(b"").expect_4xx();
+    client.upload(b"").expect(422);
     // A good module is still welcome, and known the second time.
     let fine = module("fine", good, "");
     client.upload(&fine).expect(201);

@@ -64,7 +64,7 @@ impl Shop {
             });
             [vec![first], self.standard.clone()].concat()
         };
-        let refused = self.put(&bindings(nonsense)).expect_4xx();
+        let refused = self.put(&bindings(nonsense)).expect(409);
         assert!(refused.text().contains(pointer), "{pointer}: {refused}");
         self.put(&bindings(config)).expect(200);
     }
@@ -264,7 +264,7 @@ fn safety_margin(shop: &Shop) {
 fn approval(shop: &Shop) {
     let module = shop.upload("approval");
     let bindings = |config: &Value| shop.with_lifecycle("approval", &module, config);
-    let refused = shop.put(&bindings(&json!({"approvers": []}))).expect_4xx();
+    let refused = shop.put(&bindings(&json!({"approvers": []}))).expect(409);
     assert!(refused.text().contains("/approvers"), "{refused}");
     shop.put(&bindings(&json!({"approvers": ["bob", "cy"]})))
         .expect(200);

@@ -27,6 +27,7 @@ mod recovery;
 mod refusals_to_start;
 mod reservations;
 mod rollout;
+mod silent_rules;
 mod support;
 mod truth;
 mod tutorial;

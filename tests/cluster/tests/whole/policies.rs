@@ -118,7 +118,7 @@ fn a_new_policy_decides_everywhere_from_one_log_index_on() {
     let before = follower.ruleset();
     let revision = before["revision"].as_u64().expect("a revision");
     let useless = with_example(&before, &uploaded["sha256"], 0);
-    follower.put_ruleset(&useless, revision).expect_4xx();
+    follower.put_ruleset(&useless, revision).expect(409);
 
     let activated_at = activate_under_load(&cluster, &follower, &uploaded["sha256"]);
     for node in 0..3 {

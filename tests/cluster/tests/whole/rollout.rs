@@ -2,16 +2,14 @@
 //! watched before they decide, and where open jobs stand in the way.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use raft3d_cluster_tests::client::job;
 use raft3d_cluster_tests::cluster::scratch_folder;
-use raft3d_cluster_tests::process::binary;
 use raft3d_cluster_tests::{Client, Cluster, Options};
 use serde_json::{Value, json};
 
-use crate::support::{ended, filament, open_large_shop, open_shop, prebuilt};
+use crate::support::{filament, open_large_shop, open_shop, prebuilt, raft3d};
 
 /// Jobs that a binding with a share of half is asked about.
 const JOBS: usize = 60;
@@ -174,13 +172,6 @@ fn a_watched_rule_is_recorded_for_its_share_of_jobs_and_changes_nothing() {
     cluster.wait_converged(last);
 }
 
-/// Runs `raft3d` as an operator does; answers its exit code and all that it said.
-fn raft3d(arguments: &[&str], folder: &Path, node: &str) -> (Option<i32>, String) {
-    let mut command = Command::new(binary());
-    command.args(arguments).current_dir(folder);
-    ended(command.env("RAFT3D_NODE", node))
-}
-
 /// The standard rules with the lifecycle of `approval`, as a ruleset file.
 fn approval_file() -> Value {
     json!({"bindings": [
@@ -249,7 +240,7 @@ fn jobs_that_a_new_lifecycle_does_not_know_are_kept_or_stranded() {
     let (code, said) = raft3d(&forced, &folder, &node);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(reserved(), json!(200));
-    client.set_status("waits", "running").expect_4xx();
+    client.set_status("waits", "running").expect(409);
     let status = "/api/v1/print_jobs/waits/status";
     let cancel = json!({"status": "canceled", "override": true, "reason": "stranded"});
     let canceled = client.post(status, &cancel).expect(200).json();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use raft3d_cluster_tests::process::binary;
 use raft3d_cluster_tests::{Client, Cluster, Load, LoadOptions};
 use serde_json::Value;
 
@@ -62,6 +63,13 @@ pub(crate) fn filament(client: &Client, id: &str) -> Value {
 pub(crate) fn prebuilt(name: &str) -> PathBuf {
     let path = format!("../../policies/prebuilt/{name}.wasm");
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Runs `raft3d` as an operator does; answers its exit code and all that it said.
+pub(crate) fn raft3d(arguments: &[&str], folder: &Path, node: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(folder);
+    ended(command.env("RAFT3D_NODE", node))
 }
 
 /// Runs a command to its end; answers its exit code and all that it said.
