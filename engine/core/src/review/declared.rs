@@ -2,6 +2,7 @@
 
 use raft3d_sdk::manifest::{ConfigName, Hook, Manifest, NameKind};
 
+use super::names::tokens;
 use crate::limits::{
     CONFIG_NAMES_MAX, DEFAULT_NAMES_MAX, POINTER_BYTES_MAX, STATE_NAME_BYTES_MAX, STATES_MAX,
     TEXT_BYTES_MAX,
@@ -21,6 +22,9 @@ pub fn problem(manifest: &Manifest) -> Option<String> {
     if let Some(problem) = names.iter().find_map(|name| name_problem(name, manifest)) {
         return Some(problem);
     }
+    if let Some(problem) = met(names) {
+        return Some(problem);
+    }
     let states = &manifest.decides;
     if states.len() > STATES_MAX || states.iter().any(|name| name.len() > STATE_NAME_BYTES_MAX) {
         return Some(format!(
@@ -30,6 +34,28 @@ pub fn problem(manifest: &Manifest) -> Option<String> {
     }
     (!states.is_empty() && !manifest.hooks.contains(Hook::Deduction))
         .then(|| "decides is of use with the hook deduction alone".to_owned())
+}
+
+/// Two that say what one text is: only one of them could count.
+fn met(names: &[ConfigName]) -> Option<String> {
+    let all: Vec<_> = names.iter().map(|it| (it, tokens(&it.pointer))).collect();
+    all.iter().enumerate().find_map(|(place, (one, at))| {
+        let others = all.get(place + 1..).unwrap_or_default();
+        let (other, _) = others
+            .iter()
+            .find(|(other, there)| other.keys == one.keys && meet(at, there))?;
+        Some(format!(
+            "config_names: {} and {} are one place, and each place has one kind of names: leave \
+             one of them out",
+            one.pointer, other.pointer
+        ))
+    })
+}
+
+/// Whether one value can be at both: `*` is any.
+fn meet(one: &[String], other: &[String]) -> bool {
+    let mut tokens = one.iter().zip(other);
+    one.len() == other.len() && tokens.all(|(a, b)| a == b || a == "*" || b == "*")
 }
 
 fn name_problem(name: &ConfigName, manifest: &Manifest) -> Option<String> {

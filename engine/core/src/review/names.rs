@@ -419,7 +419,7 @@ fn fields(config: &[u8]) -> BTreeSet<String> {
 }
 
 /// The tokens of a JSON Pointer (RFC 6901, section 4).
-fn tokens(pointer: &str) -> Vec<String> {
+pub(super) fn tokens(pointer: &str) -> Vec<String> {
     let tokens = pointer.split('/').skip(1);
     tokens
         .map(|token| token.replace("~1", "/").replace("~0", "~"))

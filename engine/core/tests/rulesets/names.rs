@@ -7,6 +7,7 @@ use minicbor::Encoder;
 use raft3d_core::command::{ActivateRuleset, CreateJob};
 use raft3d_core::state::rulesets::{Binding, Finding, Mode, Ruleset, RulesetRevision, Scope};
 use raft3d_core::{Accepted, BindingId, Command, Rejection, RejectionKind};
+use raft3d_sdk::manifest::ConfigName;
 use raft3d_sdk::{Grams, Hook, HookSet};
 
 /// A small JSON, as CBOR.
@@ -474,6 +475,16 @@ fn a_manifest_says_only_so_much_about_names() {
     });
     check("decides is for states", |it| {
         it.config_names[0].decides = true
+    });
+    check("are one place", |it| {
+        it.config_names.push(it.config_names[0].clone());
+    });
+    check("/x/* and /x/0 are one place", |it| {
+        let at = |pointer: &str| ConfigName {
+            pointer: pointer.to_owned(),
+            ..ConfigName::material()
+        };
+        it.config_names = vec![at("/x/*"), at("/y"), at("/x"), at("/x/0")];
     });
     check("decides has at most 32", |it| {
         it.decides = vec![String::new(); 33]
