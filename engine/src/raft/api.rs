@@ -10,20 +10,37 @@ use raft3d_core::{ClusterId, Epochs, RequestId, Response, Revision};
 use thiserror::Error;
 
 pub use super::disk::DiskStatus;
+use super::encoding;
 pub use super::time::{ClockEvidence, ClockStatus};
 use super::types::{Incarnation, Member, NodeId};
 
 /// A write to make.
 #[derive(Clone, Debug)]
 pub struct WriteRequest {
-    /// What to do. The request's hash is BLAKE3 over its encoding.
+    /// What to do.
     pub command: Command,
+    /// What the client asked for, if the command says more than that (it holds what a look at the
+    /// state or at this node found): a retry finds something else, and is the same request.
+    pub asked: Option<Vec<u8>>,
     /// Who asks.
     pub actor: Actor,
     /// The client's `Idempotency-Key`; the node mints an id where it is left out.
     pub idempotency_key: Option<RequestId>,
     /// How long the caller waits; at most `DEADLINE_MS_MAX`.
     pub timeout: Duration,
+}
+
+impl WriteRequest {
+    /// The hash by which a retry is told from another request: BLAKE3 over what the client asked
+    /// for, or over the command's encoding if that says the same.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        let hash = match &self.asked {
+            Some(asked) => blake3::hash(asked),
+            None => blake3::hash(&encoding::to_vec(&self.command)),
+        };
+        *hash.as_bytes()
+    }
 }
 
 /// What a write came to, wherever it was proposed.

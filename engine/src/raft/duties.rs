@@ -265,6 +265,7 @@ impl Node {
         }
         let request = WriteRequest {
             command,
+            asked: None,
             actor: Actor {
                 name: "raft3d".to_owned(),
                 verified: true,

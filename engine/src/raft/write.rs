@@ -142,6 +142,7 @@ impl Node {
                 reason: reason.to_owned(),
             })
         };
+        let request_hash = request.hash();
         let (request_id, request_origin) = match request.idempotency_key {
             Some(id) => (id, RequestOrigin::Client),
             None => {
@@ -166,7 +167,7 @@ impl Node {
             actor: request.actor,
             request_id,
             request_origin,
-            request_hash: *blake3::hash(&encoding::to_vec(&request.command)).as_bytes(),
+            request_hash,
             command: request.command,
         })
     }

@@ -35,6 +35,7 @@ async fn three_nodes_bootstrap_with_the_default_ruleset() {
     cluster.printer(1, "p1").await.unwrap();
     let write = |command| WriteRequest {
         command,
+        asked: None,
         actor: Actor {
             name: "tester".to_owned(),
             verified: false,

@@ -238,6 +238,7 @@ async fn poisoned_log_time_goes_on_at_the_right_pace_after_an_adjustment() {
             expected: clock.adjusted_at,
             reason: Some("node 2 was ahead".to_owned()),
         }),
+        asked: None,
         actor: Actor {
             name: "ann".to_owned(),
             verified: false,

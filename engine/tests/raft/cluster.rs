@@ -490,6 +490,7 @@ impl Cluster {
                 model: "M".to_owned(),
                 ..CreatePrinter::default()
             }),
+            asked: None,
             actor: Actor {
                 name: "tester".to_owned(),
                 verified: false,

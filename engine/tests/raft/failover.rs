@@ -268,6 +268,7 @@ async fn a_follower_whose_clock_lags_takes_writes() {
             model: "M".to_owned(),
             ..CreatePrinter::default()
         }),
+        asked: None,
         actor: Actor {
             name: "tester".to_owned(),
             verified: false,

@@ -23,6 +23,7 @@ fn quick() -> Tune {
 async fn write(cluster: &Cluster, command: Command) -> Response {
     let request = WriteRequest {
         command,
+        asked: None,
         actor: Actor {
             name: "tester".to_owned(),
             verified: false,

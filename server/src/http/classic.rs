@@ -85,7 +85,10 @@ fn refusal(problem: Problem) -> Response {
         status if status == StatusCode::NOT_FOUND => status,
         status
             if status.is_client_error()
-                && !matches!(problem.kind(), Kind::Overloaded | Kind::TooManyKeys) =>
+                && !matches!(
+                    problem.kind(),
+                    Kind::Overloaded | Kind::TooManyKeys | Kind::BodyTooLarge
+                ) =>
         {
             StatusCode::BAD_REQUEST
         }

@@ -34,6 +34,8 @@ pub(crate) const CONNECTIONS_MAX: usize = 1_024;
 pub(crate) const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a read may wait for a leader's confirmation or for a revision.
 pub(crate) const READ_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a look may take whether a write under a client's key has its answer already.
+pub(crate) const ANSWERED_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long open requests may take to finish when the node stops.
 pub(crate) const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Entries on a page where the request does not say.

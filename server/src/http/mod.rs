@@ -38,12 +38,13 @@ use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use raft3d_engine::core::state::requests;
 use raft3d_engine::core::{Accepted, Command, ReadRows, Response as Answer, Revision};
-use raft3d_engine::raft::api::{ReadOptions, WriteRequest};
+use raft3d_engine::raft::api::{Consistency, ReadOptions, WriteRequest};
 
 use crate::backend::Backend;
 use extract::{Caller, Page, Params};
-use limits::WRITE_TIME_MAX;
+use limits::{ANSWERED_TIME_MAX, WRITE_TIME_MAX};
 use pace::Pace;
 use problem::{Kind, Problem};
 
@@ -260,14 +261,53 @@ impl Written {
 }
 
 impl App {
-    /// Makes the write; a rejection is a problem.
+    /// Makes a write that says what the client asked for and nothing else; a rejection is a problem.
     pub(crate) async fn write(&self, caller: Caller, command: Command) -> Result<Written, Problem> {
+        self.write_as(caller, command, None).await
+    }
+
+    /// [`Self::write`] of a command that holds more than the client asked for: what a look at the
+    /// state or at this node found for it. A retry, which finds something else, is known by `asked`:
+    /// the call and all that the client said of it.
+    pub(crate) async fn write_found(
+        &self,
+        caller: Caller,
+        command: Command,
+        asked: &impl serde::Serialize,
+    ) -> Result<Written, Problem> {
+        let asked = serde_json::to_vec(asked).map_err(Problem::internal)?;
+        self.write_as(caller, command, Some(asked)).await
+    }
+
+    /// Whether a write under the caller's key has its answer already: it must not be looked at again
+    /// whether it can be done. A node that cannot read does not know of it.
+    pub(crate) async fn is_answered(&self, caller: &Caller) -> bool {
+        let Some(key) = caller.key.clone() else {
+            return false;
+        };
+        let actor = caller.actor.clone();
+        let options = ReadOptions {
+            consistency: Consistency::Linearizable,
+            min_revision: None,
+            timeout: ANSWERED_TIME_MAX,
+        };
+        let read = self.read_row(options, move |rows| Ok(requests::get(rows, &actor, &key)?));
+        matches!(read.await, Ok((_, Some(_))))
+    }
+
+    async fn write_as(
+        &self,
+        caller: Caller,
+        command: Command,
+        asked: Option<Vec<u8>>,
+    ) -> Result<Written, Problem> {
         if caller.if_match.is_some() {
             return Err(Problem::header("If-Match", "is not supported on this call"));
         }
         let client_key = caller.key.is_some();
         let request = WriteRequest {
             command,
+            asked,
             actor: caller.actor,
             idempotency_key: caller.key,
             timeout: WRITE_TIME_MAX,

@@ -36,6 +36,8 @@ pub(super) async fn upload(
             CheckError::Busy => Problem::new(Kind::Overloaded, error.to_string()),
             CheckError::Fault(fault) => Problem::internal(fault),
         })?;
+    // What a manifest says is what a program read, and a retry may come to a newer one.
+    let asked = ("POST /api/v1/policies", report.digest.to_string());
     let manifest = report.manifest.clone();
     let checked = tokio::task::spawn_blocking(move || check_schema(&manifest));
     checked.await.map_err(Problem::internal)??;
@@ -44,7 +46,7 @@ pub(super) async fn upload(
         bytes: bytes.into(),
         manifest: report.manifest,
     });
-    let written = app.write(caller, command).await?;
+    let written = app.write_found(caller, command, &asked).await?;
     let Accepted::Module(info, is_new) = &written.accepted else {
         return Err(written.unexpected());
     };

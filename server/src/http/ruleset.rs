@@ -42,7 +42,9 @@ pub(super) async fn activate(
         Problem::new(Kind::PreconditionRequired, detail).with("field", "If-Match")
     })?;
     let activate = read_activate(body.fields(Door::V1)?, if_match.expected())?;
-    prepare(&app, &activate.ruleset).await?;
+    if !app.is_answered(&caller).await {
+        prepare(&app, &activate.ruleset).await?;
+    }
     answer(&app, caller, Command::ActivateRuleset(activate)).await
 }
 

@@ -320,6 +320,7 @@ impl Client {
             let timeout = Duration::from_millis(self.random.between(300, 2_500));
             let request = WriteRequest {
                 command: wish.command.clone(),
+                asked: None,
                 actor: Actor {
                     name: actor.clone(),
                     verified: false,

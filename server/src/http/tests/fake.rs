@@ -49,6 +49,7 @@ struct Inner {
     not_compiled: Option<(ModuleDigest, NotCompiled)>,
     membership: Vec<String>,
     tallies: PolicyTallies,
+    reads_more: bool,
 }
 
 impl Inner {
@@ -92,6 +93,7 @@ impl Fake {
             not_compiled: None,
             membership: Vec::new(),
             tallies: PolicyTallies::default(),
+            reads_more: false,
         };
         let fake = Self {
             host: Arc::new(NativeHost { lifecycle }),
@@ -100,6 +102,7 @@ impl Fake {
         };
         let bootstrap = fake.apply(WriteRequest {
             command: Command::Bootstrap(command),
+            asked: None,
             actor: Actor {
                 name: "test".to_owned(),
                 verified: false,
@@ -124,6 +127,7 @@ impl Fake {
             Some(_) => RequestOrigin::Client,
             None => RequestOrigin::Node,
         };
+        let request_hash = request.hash();
         let minted = || RequestId::new(format!("minted-{now_ms}"));
         let envelope = Envelope {
             version: ENVELOPE_VERSION,
@@ -132,7 +136,7 @@ impl Fake {
             actor: request.actor,
             request_id: request.idempotency_key.unwrap_or_else(minted),
             request_origin: origin,
-            request_hash: request.command.request_hash().unwrap(),
+            request_hash,
             command: request.command,
         };
         let index = Revision(inner.index);
@@ -190,7 +194,12 @@ impl Backend for Fake {
     }
 
     fn check_module(&self, module: Bytes) -> BoxFuture<'_, Result<ModuleReport, CheckError>> {
-        ready(inspect(&module).map_err(CheckError::from)).boxed()
+        let more = self.inner.lock().unwrap().reads_more;
+        let report = inspect(&module).map(|mut report| {
+            report.manifest.fallback |= more;
+            report
+        });
+        ready(report.map_err(CheckError::from)).boxed()
     }
 
     fn await_compiled(&self, modules: Vec<ModuleDigest>) -> BoxFuture<'_, Result<(), NotCompiled>> {
@@ -500,6 +509,11 @@ impl Shop {
     /// From now on nothing speaks for the node's clock.
     pub(crate) fn set_clock_waits(&self, why: &str) {
         self.node.inner.lock().unwrap().clock_waits = Some(why.to_owned());
+    }
+
+    /// From now on the program is one that reads more in a module.
+    pub(crate) fn set_reads_more(&self) {
+        self.node.inner.lock().unwrap().reads_more = true;
     }
 
     pub(crate) fn set_tallies(&self, tallies: PolicyTallies) {

@@ -19,6 +19,7 @@ mod metrics;
 mod native;
 mod promises;
 mod resources;
+mod retries;
 mod rulesets;
 mod writes;
 

@@ -1,8 +1,11 @@
 //! A node's clock beside the log's, in JSON.
 
+use raft3d_engine::core::Revision;
 use raft3d_engine::core::state::meta::ClockAdjustment;
+use raft3d_engine::raft::NodeId;
 use raft3d_engine::raft::api::ClockStatus;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::time::TimeOut;
 use crate::http::fields::{Door, Fields};
@@ -84,6 +87,18 @@ pub(crate) struct Adjustment {
     /// The clock of the node that is asked is right, as with `--trust-clock` at its start.
     pub(crate) trust_clock: bool,
     pub(crate) reason: Option<String>,
+}
+
+impl Adjustment {
+    /// What is asked for: what the caller saw, and, of a clock that is vouched for, whose it is.
+    pub(crate) fn asked(&self, seen: Option<Revision>, node: NodeId) -> Value {
+        json!({
+            "seen": seen.map(|revision| revision.0),
+            "offset_ms": self.offset_ms,
+            "trusted": self.trust_clock.then_some(node),
+            "reason": self.reason,
+        })
+    }
 }
 
 /// Reads the body that adjusts the clock.
