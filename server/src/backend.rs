@@ -21,7 +21,7 @@ use raft3d_engine::raft::{Member, Node, NodeId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Uploads that one node compiles or lets wait. They are compiled one after the other.
-const UPLOADS_MAX: usize = 4;
+pub const UPLOADS_MAX: usize = 4;
 /// Questions that change nothing (`/policies/evaluate`) which one node answers at once; more are
 /// told to come again. Two, so that a long one does not shut out a short one, and most processors are
 /// left to what decides.

@@ -20,6 +20,9 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+/// What an event takes in its entry's row beside the texts in it, in bytes, at the most.
+const EVENT_BYTES: usize = 48;
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum EventKind {
@@ -102,4 +105,31 @@ pub enum EventKind {
         #[n(3)]
         reason: Option<String>,
     },
+}
+
+impl EventKind {
+    /// How many bytes it takes in its entry's row, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let texts = match self {
+            Self::PrinterCreated(id) => id.as_str().len(),
+            Self::FilamentCreated(id) => id.as_str().len(),
+            Self::JobCreated(id) => id.as_str().len(),
+            Self::JobStatusChanged { id, from, to } => id.as_str().len() + from.len() + to.len(),
+            Self::FilamentDeducted { id, job, .. } => id.as_str().len() + job.as_str().len(),
+            Self::ShadowVerdict {
+                binding, job, code, ..
+            } => {
+                let code = code.as_ref().map_or(0, String::len);
+                binding.as_str().len() + job.as_str().len() + code
+            }
+            Self::ClockAdjusted { by, reason, .. } => {
+                by.len() + reason.as_ref().map_or(0, String::len)
+            }
+            Self::ModuleUploaded(_)
+            | Self::ModuleDeleted(_)
+            | Self::RulesetActivated(_)
+            | Self::EpochRaised(_) => 0,
+        };
+        u64::try_from(EVENT_BYTES + texts).unwrap_or(u64::MAX)
+    }
 }

@@ -31,6 +31,10 @@ pub const PRINTERS_MAX: u64 = 1_000_000;
 pub const FILAMENTS_MAX: u64 = 1_000_000;
 /// Most print jobs.
 pub const JOBS_MAX: u64 = 100_000_000;
+/// The last part of the tables of printers, filaments and jobs is rationed: one row in so many.
+pub const RATIONED_PART: u64 = 10;
+/// What one actor may create in that part: one row of it in so many.
+pub const RATIONS: u64 = 128;
 /// Answers to clients' keys that are kept at once, for verified actors and as many for others. Those
 /// that every share is guaranteed ([`KEYED_RECORDS_GUARANTEED`]) come on top.
 pub const KEYED_RECORDS_MAX: u64 = 2_000_000;
@@ -74,6 +78,8 @@ pub const DEADLINE_MS_MAX: u64 = 60_000;
 pub const EXPIRED_ROWS_PER_APPLY_MAX: usize = 64;
 /// Events kept for readers that resume.
 pub const EVENTS_KEPT_MAX: u64 = 10_000;
+/// Bytes of events that are kept, however few they are.
+pub const EVENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Decision records kept where a ruleset does not say how many.
 pub const DECISIONS_KEPT_DEFAULT: u64 = 200_000;
 /// Most decision records that a ruleset may keep.

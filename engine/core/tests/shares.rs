@@ -18,7 +18,7 @@ use raft3d_core::limits::{
 };
 use raft3d_core::state::meta::{self, KeyPool, Totals};
 use raft3d_core::state::requests;
-use raft3d_core::state::shares::{self, ShareMax};
+use raft3d_core::state::shares::{ShareMax, shown};
 use raft3d_core::{Command, Envelope, Outcome, Rejection, RejectionKind, RequestId, Response};
 
 const MINUTE_MS: u64 = 60 * 1_000;
@@ -283,7 +283,7 @@ fn a_full_pool_takes_from_the_largest_share_and_never_what_is_guaranteed() {
         change(&mut machine, fill);
         dwarf(&mut machine, 2_000 + n);
     }
-    let giant = shares::largest(&machine.rows, false, 10).unwrap();
+    let giant = shown::largest(&machine.rows, false, 10).unwrap();
     let records = giant
         .iter()
         .find(|large| large.actor == Some(named("giant")))

@@ -209,3 +209,31 @@ fn decision_records_are_bounded_in_bytes() {
         "the newest stay"
     );
 }
+
+/// Events are bounded in bytes as well as in number.
+#[test]
+fn events_are_bounded_in_bytes() {
+    use raft3d_core::limits::EVENTS_BYTES_MAX;
+    let mut machine = Machine::with_shop();
+    let names: Vec<String> = (0..40).map(|n| format!("{n:0>100}")).collect();
+    for name in &names {
+        machine.accept(printer(name));
+    }
+    let totals = meta::totals(&machine.rows).unwrap();
+    let listed = events::list(&machine.rows, None, 1_000).unwrap();
+    assert_eq!(listed.len() as u64, totals.events);
+    assert!(totals.events_bytes >= 40 * 100, "{totals:?}");
+    // As if larger ones had come before: more is forgotten at once, and no reader misses it in silence.
+    let large = meta::Totals {
+        events_bytes: EVENTS_BYTES_MAX - 10,
+        ..totals
+    };
+    put_totals(&mut machine, &large);
+    machine.accept(printer("one-more"));
+    let after = meta::totals(&machine.rows).unwrap();
+    assert!(after.events < large.events, "{after:?}");
+    let left = events::list(&machine.rows, Some(listed.last().unwrap().id), 10).unwrap();
+    assert_eq!(left.len(), 1, "the newest stay");
+    let gone = events::list(&machine.rows, Some(listed[0].id), 10).unwrap_err();
+    assert!(matches!(gone, ResumeError::Gone(_)), "{gone:?}");
+}

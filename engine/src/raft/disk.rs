@@ -27,6 +27,8 @@ pub const HANGS_AFTER: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long another node may take to become the leader.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A snapshot is there twice before the state that it replaces goes: as a file, and as rows.
+const SNAPSHOT_COPIES: u64 = 2;
 /// Stands for bytes that the system did not say.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -177,6 +179,29 @@ impl DiskWatch {
         })
     }
 
+    /// Why a snapshot of so many bytes is not taken, if there is no room for its file and for the state
+    /// that is made of it while the old one is still there. `free`: bytes that are free now.
+    fn refuses_snapshot_with(&self, bytes: u64, free: Option<u64>) -> Option<String> {
+        // Where nobody looks, as in a simulation, what is free is chance.
+        let free = self.reserve.and(free)?;
+        let needed = bytes.saturating_mul(SNAPSHOT_COPIES);
+        (free < needed).then(|| {
+            format!(
+                "the disk of {} has no room for a snapshot of {}: {} are needed, {} are free; make \
+                 room there, and the leader sends it again by itself",
+                self.path.display(),
+                room::in_words(bytes),
+                room::in_words(needed),
+                room::in_words(free),
+            )
+        })
+    }
+
+    /// The same, as the disk is now. It blocks.
+    pub(super) fn refuses_snapshot(&self, bytes: u64) -> Option<String> {
+        self.refuses_snapshot_with(bytes, room::free_bytes(&self.path))
+    }
+
     pub(super) fn status(&self, log: &LogHealth) -> DiskStatus {
         let waited = log.oldest_unsynced.unwrap_or_default().as_millis();
         // Where nobody looks, as in a simulation, its name is chance.
@@ -299,6 +324,27 @@ mod tests {
         assert!(ends.contains("started again"), "{ends}");
         disk.saw_merging(Merging::default());
         assert_eq!((disk.alarm(&log), disk.ends_for(&log)), (None, None));
+    }
+
+    #[test]
+    fn a_snapshot_needs_room_for_its_file_and_for_its_rows() {
+        let watch = watch();
+        for (free, taken) in [
+            (Some(2_000), true),
+            (Some(1_999), false),
+            (Some(0), false),
+            (None, true),
+        ] {
+            let refusal = watch.refuses_snapshot_with(1_000, free);
+            assert_eq!(refusal.is_none(), taken, "{free:?}: {refusal:?}");
+        }
+        assert!(
+            watch
+                .refuses_snapshot_with(u64::MAX, Some(1 << 50))
+                .is_some()
+        );
+        let unwatched = DiskWatch::new(PathBuf::from("/data"), None);
+        assert_eq!(unwatched.refuses_snapshot_with(u64::MAX, Some(0)), None);
     }
 
     #[test]

@@ -129,6 +129,21 @@ impl Node {
                 reason: "a snapshot is taken from the leader that this node follows".to_owned(),
             };
         }
+        let (node, bytes) = (self.clone(), begin.bytes);
+        let full = runtime::off_thread(move || node.inner.disk.refuses_snapshot(bytes)).await;
+        match full {
+            Ok(None) => {}
+            Ok(Some(reason)) => {
+                if self.inner.told.is_due("no room for a snapshot".to_owned()) {
+                    tracing::warn!("{reason}");
+                }
+                return Answer::Failed { reason };
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                return Answer::Failed { reason };
+            }
+        }
         let machine = self.inner.machine.clone();
         match blocking(move || machine.begin_incoming()).await {
             Ok(file) => {

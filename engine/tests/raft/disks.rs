@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::vote::RaftLeaderId;
 use raft3d_engine::raft::api::WriteError;
+use raft3d_engine::raft::message::{Answer, Ask, SnapshotBegin};
+use raft3d_engine::raft::types::{LeaderId, StoredMembership, Vote};
 
 use crate::cluster::{Cluster, Tune, accepted, wait_for};
 use crate::power::Power;
@@ -86,4 +89,49 @@ async fn a_disk_that_hangs_is_seen_and_its_node_leads_no_more() {
     tokio::time::timeout(Duration::from_secs(20), cluster.settle())
         .await
         .unwrap();
+}
+
+/// What came of it filled the disk, and with it the log and the state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_larger_than_the_disk_is_refused_and_one_that_fits_is_taken() {
+    let tune = Tune {
+        disk_reserve_bytes: Some(1),
+        ..Tune::default()
+    };
+    let cluster = Cluster::started(3, tune).await;
+    accepted(&cluster.printer(0, "before").await.unwrap());
+    cluster.settle().await;
+    let at = cluster.follower().await;
+    let status = cluster.node(cluster.leader().await).status();
+    let begin = |bytes| {
+        Ask::SnapshotBegin(SnapshotBegin {
+            vote: Vote {
+                leader_id: LeaderId::new(status.term, status.node_id),
+                committed: true,
+            },
+            last_log_id: None,
+            membership: StoredMembership::default(),
+            bytes,
+            transfer: 1,
+        })
+    };
+    let from = (status.node_id, status.incarnation);
+    let refused = cluster.ask(from, at, begin(1 << 39)).await;
+    let Answer::Failed { reason } = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(
+        reason.contains("no room for a snapshot of 512 GiB"),
+        "{reason}"
+    );
+    let folder = cluster.slots[at].dir.clone();
+    assert!(reason.contains(&folder.display().to_string()), "{reason}");
+    let files = std::fs::read_dir(folder.join("snapshots")).unwrap();
+    assert_eq!(files.count(), 0);
+    accepted(&cluster.printer(at, "after").await.unwrap());
+    let taken = cluster.ask(from, at, begin(1 << 10)).await;
+    assert!(
+        matches!(taken, Answer::SnapshotNext { offset: 0 }),
+        "{taken:?}"
+    );
 }

@@ -4,17 +4,24 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use raft3d_engine::raft::NodeId;
+use raft3d_engine::raft::api::NodeStatus;
 
 use super::extract::{Caller, IfMatch, JsonBody, PathId};
 use super::fields::Door;
 use super::problem::Problem;
 use super::wire::cluster::{ClusterV1, MemberAdded, read_addresses, read_member, read_transfer};
-use super::{App, reply};
+use super::{App, nearly_full, reply};
 
 /// Answers on every node, with or without a leader: this is where one looks when there is none.
 pub(super) async fn show(State(app): State<App>) -> Result<Response, Problem> {
-    let cluster = app.backend.cluster_status().await;
-    let applied = app.backend.status().applied;
+    let mut cluster = app.backend.cluster_status().await;
+    let NodeStatus {
+        node_id, applied, ..
+    } = app.backend.status();
+    let own = cluster.members.iter_mut().find(|it| it.node_id == node_id);
+    if let Some(Ok(status)) = own.map(|own| own.status.as_mut()) {
+        status.warnings.extend(nearly_full::warnings(&app).await);
+    }
     reply::json(StatusCode::OK, applied, &ClusterV1::from(&cluster))
 }
 

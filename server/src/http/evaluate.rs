@@ -19,6 +19,7 @@ use raft3d_engine::sdk::{Hook, HookSet, wire as guest};
 
 use super::extract::{Caller, JsonBody, Params};
 use super::fields::Door;
+use super::places::Sender;
 use super::problem::{Kind, Problem};
 use super::wire::evaluate::{Asked, Evaluate, EvaluateOut, Question, Rules, read_evaluate};
 use super::wire::hook_input::HookInput;
@@ -30,6 +31,7 @@ const ALONE: &str = "dry-run";
 
 pub(super) async fn evaluate(
     State(app): State<App>,
+    sender: Sender,
     caller: Caller,
     mut params: Params,
     body: JsonBody,
@@ -40,10 +42,15 @@ pub(super) async fn evaluate(
         return Err(Problem::header("If-Match", "is not supported on this call"));
     }
     let asked = read_evaluate(body.fields(Door::V1)?)?;
-    let leave = app.backend.dry_run().ok_or_else(|| {
-        let detail = format!("this node answers {DRY_RUNS_MAX} dry runs at once already");
+    let busy = || {
+        let detail = format!(
+            "this node answers {DRY_RUNS_MAX} dry runs at once, and one of an address; try again"
+        );
         Problem::new(Kind::Overloaded, detail)
-    })?;
+    };
+    let turn = app.dry_runs.take(sender.source()).await;
+    let turn = turn.ok_or_else(busy)?;
+    let leave = app.backend.dry_run().ok_or_else(busy)?;
     let view = app.backend.read(options).await?;
     let revision = view.revision;
     let answer = tokio::task::spawn_blocking(move || {
@@ -55,8 +62,8 @@ pub(super) async fn evaluate(
             host: &listener,
         };
         let answer = desk.answer(&asked);
-        // The view and the leave last as long as the work.
-        drop(leave.permit);
+        // The view, the leave and the turn last as long as the work.
+        drop((leave.permit, turn));
         answer
     });
     let answer = answer.await.map_err(Problem::internal)?;

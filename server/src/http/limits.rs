@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use raft3d_engine::core::limits::MODULE_BYTES_MAX;
+use raft3d_engine::raft::node::WRITES_IN_FLIGHT_MAX;
 
 /// Largest body of a request, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -28,8 +29,29 @@ pub(crate) const WRITE_STALL_TIME_MAX: Duration = if cfg!(test) {
 };
 /// Largest head of a request, in bytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// Most connections at once; more wait in the listen queue.
-pub(crate) const CONNECTIONS_MAX: usize = 1_024;
+/// Most connections at once. Who comes then takes the place of another one (`places.rs`).
+pub(crate) const CONNECTIONS_MAX: usize = if cfg!(test) { 16 } else { 1_024 };
+/// Most connections from one address.
+pub(crate) const CONNECTIONS_OF_ONE_MAX: usize = CONNECTIONS_MAX / 8 * 7;
+/// A connection that was idle for so long may go for a new one of its own address.
+pub(crate) const CONNECTION_IDLE_TIME_MIN: Duration = if cfg!(test) {
+    Duration::from_millis(100)
+} else {
+    Duration::from_secs(1)
+};
+/// Connections that are told that they are refused, at once; more are closed without a word.
+pub(crate) const REFUSALS_MAX: usize = 64;
+/// How long a refused client may take to read that.
+pub(crate) const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+/// Requests from one address that have or await a turn at one kind of rare work.
+pub(crate) const TURNS_OF_ONE_MAX: usize = 4;
+/// Longest that a dry run waits for its turn.
+pub(crate) const DRY_RUN_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Longest that an upload waits for its turn: those before it are compiled.
+pub(crate) const UPLOAD_WAIT_MAX: Duration = Duration::from_secs(30);
+// HTTP/1.1 has one request under way on a connection: whoever gets a connection finds a place for its
+// write.
+const _: () = assert!(CONNECTIONS_MAX <= WRITES_IN_FLIGHT_MAX);
 /// How long a write may take before its outcome is "unknown".
 pub(crate) const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a read may wait for a leader's confirmation or for a revision.

@@ -22,7 +22,8 @@ use raft3d_engine::policy::tally::{
 };
 use raft3d_engine::raft::api::{Consistency, NodeStatus, ReadOptions, Role};
 
-use super::limits::READ_TIME_MAX;
+use super::limits::{CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX, READ_TIME_MAX};
+use super::places::{self, Sender};
 use super::problem::Problem;
 use super::{App, reply};
 use fill::Fill;
@@ -30,7 +31,7 @@ use fill::Fill;
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const NS_PER_S: f64 = 1e9;
 
-pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+pub(super) async fn metrics(State(app): State<App>, sender: Sender) -> Result<Response, Problem> {
     let status = app.backend.status();
     let tallies = app.backend.policy_tallies();
     let applied = status.applied;
@@ -40,6 +41,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
         tallies,
         names,
         fill,
+        connections: sender.figures(),
     };
     let mut registry = Registry::with_prefix("raft3d");
     registry.register_collector(Box::new(figures));
@@ -85,6 +87,7 @@ struct Figures {
     names: BTreeMap<ModuleDigest, String>,
     /// None where it could not be read.
     fill: Option<Fill>,
+    connections: places::Figures,
 }
 
 impl fmt::Debug for Figures {
@@ -99,6 +102,7 @@ impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.node(&mut encoder)?;
         self.times(&mut encoder)?;
+        self.connections(&mut encoder)?;
         if let Some(fill) = &self.fill {
             fill.encode(&mut encoder)?;
         }
@@ -167,6 +171,59 @@ impl Figures {
         for (name, help, value) in gauges {
             let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             gauge.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// How full the places for clients' connections are.
+    fn connections(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let now = &self.connections;
+        let gauges = [
+            (
+                "http_connections",
+                "Connections of clients",
+                now.connections,
+            ),
+            (
+                "http_connections_max",
+                "Connections at which one goes for each that comes",
+                CONNECTIONS_MAX,
+            ),
+            (
+                "http_addresses",
+                "Addresses that clients' connections come from",
+                now.addresses,
+            ),
+            (
+                "http_connections_of_one_address",
+                "Connections of the address that has most",
+                now.most_of_one,
+            ),
+            (
+                "http_connections_of_one_address_max",
+                "Connections that one address may have",
+                CONNECTIONS_OF_ONE_MAX,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let mut gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            gauge.encode_gauge(&(value as u64))?;
+        }
+        let counters = [
+            (
+                "http_connections_refused",
+                "Connections refused because their address had too many",
+                now.refused,
+            ),
+            (
+                "http_connections_displaced",
+                "Connections that had to go for others",
+                now.displaced,
+            ),
+        ];
+        for (name, help, value) in counters {
+            let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            counter.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
         Ok(())
     }

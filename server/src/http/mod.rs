@@ -16,7 +16,9 @@ mod health;
 mod limits;
 mod listener;
 mod metrics;
+mod nearly_full;
 mod pace;
+mod places;
 mod policies;
 mod print_jobs;
 mod printers;
@@ -24,6 +26,7 @@ mod problem;
 mod reply;
 mod ruleset;
 mod stall;
+mod turns;
 mod wire;
 
 #[cfg(test)]
@@ -39,14 +42,15 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use raft3d_engine::core::state::requests;
-use raft3d_engine::core::{Accepted, Command, ReadRows, Response as Answer, Revision};
+use raft3d_engine::core::{Accepted, Command, ReadRows, Rejection, Response as Answer, Revision};
 use raft3d_engine::raft::api::{Consistency, ReadOptions, WriteRequest};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, DRY_RUNS_MAX, UPLOADS_MAX};
 use extract::{Caller, Page, Params};
-use limits::{ANSWERED_TIME_MAX, WRITE_TIME_MAX};
+use limits::{ANSWERED_TIME_MAX, DRY_RUN_WAIT_MAX, UPLOAD_WAIT_MAX, WRITE_TIME_MAX};
 use pace::Pace;
 use problem::{Kind, Problem};
+use turns::Turns;
 
 pub(crate) use fields::Fields;
 pub use listener::serve;
@@ -64,6 +68,8 @@ pub(crate) use wire::time::{TimeOut, parse_time};
 pub(crate) struct App {
     pub(crate) backend: Arc<dyn Backend>,
     pace: Arc<Pace>,
+    dry_runs: Arc<Turns>,
+    uploads: Arc<Turns>,
 }
 
 /// What a call takes as its body.
@@ -199,6 +205,8 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
     let app = App {
         backend,
         pace: Arc::default(),
+        dry_runs: Turns::new(DRY_RUNS_MAX as usize, DRY_RUN_WAIT_MAX),
+        uploads: Turns::new(UPLOADS_MAX, UPLOAD_WAIT_MAX),
     };
     let mut router = Router::new();
     for call in calls() {
@@ -323,10 +331,23 @@ impl App {
                 accepted,
                 certain_since_ms,
             }),
-            Answer::Rejected(rejection) => Err(Problem::from(rejection)
+            Answer::Rejected(rejection) => Err(Problem::from(self.with_true_wait(rejection))
                 .revision(revision)
                 .replayed(replayed)
                 .certain_since(certain_since_ms)),
+        }
+    }
+
+    /// The rejection with the time to wait on this node's clock. The state names it in log time, which
+    /// may stand still until the clocks have caught up with it.
+    fn with_true_wait(&self, rejection: Rejection) -> Rejection {
+        let retry_after_ms = rejection.retry_after_ms.map(|wait_ms| {
+            let stands_ms = self.backend.status().clock.log_time_ahead_ms();
+            wait_ms.saturating_add(stands_ms)
+        });
+        Rejection {
+            retry_after_ms,
+            ..rejection
         }
     }
 

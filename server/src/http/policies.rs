@@ -12,6 +12,7 @@ use raft3d_engine::core::{Accepted, Command, ModuleDigest};
 
 use super::extract::{Caller, ModuleBody, Params, PathId};
 use super::fields::Door;
+use super::places::Sender;
 use super::problem::{Kind, Problem};
 use super::wire::policy::{ModuleDetail, ModuleV1};
 use super::{App, page_of, reply};
@@ -23,19 +24,24 @@ const COLLECTION: &str = "/api/v1/policies";
 /// Validates and compiles the module here before every replica has to.
 pub(super) async fn upload(
     State(app): State<App>,
+    sender: Sender,
     caller: Caller,
     body: ModuleBody,
 ) -> Result<Response, Problem> {
     let bytes = body.wasm()?;
+    let busy = || Problem::new(Kind::Overloaded, CheckError::Busy.to_string());
+    let turn = app.uploads.take(sender.source()).await;
+    let turn = turn.ok_or_else(busy)?;
     let report = app
         .backend
         .check_module(bytes.clone())
         .await
         .map_err(|error| match error {
             CheckError::Refused(problem) => Problem::from(problem),
-            CheckError::Busy => Problem::new(Kind::Overloaded, error.to_string()),
+            CheckError::Busy => busy(),
             CheckError::Fault(fault) => Problem::internal(fault),
         })?;
+    drop(turn);
     // What a manifest says is what a program read, and a retry may come to a newer one.
     let asked = ("POST /api/v1/policies", report.digest.to_string());
     let manifest = report.manifest.clone();

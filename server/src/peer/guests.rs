@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use raft3d_engine::raft::NodeId;
@@ -27,6 +27,11 @@ const OF_A_MEMBER_MAX: usize = 16;
 const CALL_BYTES_MIN: usize = 2 * KIB;
 /// Most bytes of requests of all strangers that are being received or answered.
 const STRANGERS_BYTES_MAX: usize = 16 * MIB;
+/// Most bytes of answers to one member, or to all strangers, that wait to be written, over all of
+/// their connections.
+const ANSWERS_BYTES_MAX: usize = 16 * MIB;
+/// Most bytes of them on one connection. One answer alone may have more.
+const ANSWERS_OF_A_CONNECTION_BYTES_MAX: usize = 8 * MIB;
 /// A budget counts in units of so many bytes.
 const UNIT_BYTES: usize = KIB;
 
@@ -39,8 +44,10 @@ pub(super) struct Patience {
     pub(super) frame: Duration,
     /// While one answer is written: a peer that does not read.
     pub(super) write: Duration,
-    /// Without a call under way, for a member. Longer than a dialer keeps what it does not use.
+    /// Without a call under way, for a member: longer than a dialer keeps what it does not use.
     pub(super) idle_member: Duration,
+    /// The same on the control channel, on which members ask one another several times a second.
+    pub(super) idle_control: Duration,
     /// The same for a stranger.
     pub(super) idle_stranger: Duration,
 }
@@ -52,6 +59,7 @@ impl Default for Patience {
             frame: Duration::from_secs(30),
             write: Duration::from_secs(30),
             idle_member: Duration::from_secs(180),
+            idle_control: Duration::from_secs(20),
             idle_stranger: Duration::from_secs(30),
         }
     }
@@ -106,6 +114,8 @@ pub(super) struct Guests {
     pub(super) patience: Patience,
     told: Told,
     rows: Mutex<BTreeMap<Row, BTreeMap<u64, oneshot::Sender<()>>>>,
+    /// For as long as a connection of that kind is there.
+    answers: Mutex<BTreeMap<Row, Weak<Semaphore>>>,
     strangers: Arc<Semaphore>,
     control: Arc<Semaphore>,
     log: Arc<Semaphore>,
@@ -120,6 +130,7 @@ impl Guests {
             patience,
             told: Told::default(),
             rows: Mutex::default(),
+            answers: Mutex::default(),
             strangers: semaphore(STRANGERS_BYTES_MAX),
             control: members(Channel::Control),
             log: members(Channel::Log),
@@ -179,14 +190,31 @@ impl Guests {
             frame_bytes_max: share.frame,
             connection: semaphore(share.connection),
             all: Arc::clone(all),
+            answers: semaphore(ANSWERS_OF_A_CONNECTION_BYTES_MAX),
+            all_answers: self.answers_of(row),
         }
     }
 
+    /// What all connections of that kind share for their answers.
+    fn answers_of(&self, row: Row) -> Arc<Semaphore> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|_, shared| shared.strong_count() > 0);
+        if let Some(shared) = answers.get(&row).and_then(Weak::upgrade) {
+            return shared;
+        }
+        let shared = semaphore(ANSWERS_BYTES_MAX);
+        answers.insert(row, Arc::downgrade(&shared));
+        shared
+    }
+
     /// How long a connection may be without a call.
-    pub(super) fn idle(&self, row: Row) -> Duration {
-        match row {
-            Row::Member(_) => self.patience.idle_member,
-            Row::Ungreeted | Row::Stranger => self.patience.idle_stranger,
+    pub(super) fn idle(&self, row: Row, channel: Channel) -> Duration {
+        match (row, channel) {
+            (Row::Member(_), Channel::Control) => self.patience.idle_control,
+            (Row::Member(_), Channel::Log | Channel::Bulk | Channel::Forward) => {
+                self.patience.idle_member
+            }
+            (Row::Ungreeted | Row::Stranger, _) => self.patience.idle_stranger,
         }
     }
 }
@@ -224,6 +252,8 @@ pub(super) struct Budget {
     pub(super) frame_bytes_max: usize,
     connection: Arc<Semaphore>,
     all: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+    all_answers: Arc<Semaphore>,
 }
 
 /// Bytes taken from a budget, given back when it is dropped.
@@ -235,15 +265,40 @@ pub(super) struct Room {
 impl Budget {
     /// Waits until there is room for a request of so many bytes. Cancelling it takes nothing.
     pub(super) async fn take(&self, bytes: usize) -> Room {
-        let units = bytes.max(CALL_BYTES_MIN).div_ceil(UNIT_BYTES);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        // Neither is ever closed.
-        let connection = Arc::clone(&self.connection).acquire_many_owned(units).await;
-        let all = Arc::clone(&self.all).acquire_many_owned(units).await;
-        Room {
-            _connection: connection.ok(),
-            _all: all.ok(),
+        take(&self.connection, &self.all, bytes.max(CALL_BYTES_MIN)).await
+    }
+
+    /// Where room for answers is taken.
+    pub(super) fn answers(&self) -> Answers {
+        Answers {
+            connection: Arc::clone(&self.answers),
+            all: Arc::clone(&self.all_answers),
         }
+    }
+}
+
+/// The bytes of answers that a connection may have waiting.
+pub(super) struct Answers {
+    connection: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+}
+
+impl Answers {
+    /// Waits until there is room for an answer of so many bytes.
+    pub(super) async fn take(&self, bytes: usize) -> Room {
+        let bytes = bytes.min(ANSWERS_OF_A_CONNECTION_BYTES_MAX);
+        take(&self.connection, &self.all, bytes).await
+    }
+}
+
+async fn take(connection: &Arc<Semaphore>, all: &Arc<Semaphore>, bytes: usize) -> Room {
+    let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+    // Neither is ever closed.
+    let connection = Arc::clone(connection).acquire_many_owned(units).await;
+    let all = Arc::clone(all).acquire_many_owned(units).await;
+    Room {
+        _connection: connection.ok(),
+        _all: all.ok(),
     }
 }
 

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use raft3d_engine::raft::frame::{self, Frame};
 use raft3d_engine::raft::transport::{Hello, PeerService};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
@@ -20,8 +20,6 @@ use super::stream::{Reader, Writer, garbage};
 
 /// Most answers of one connection that wait to be written; more are not made meanwhile.
 const ANSWERS_MAX: usize = 256;
-/// Most bytes of them. One alone may have more.
-const ANSWERS_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// After an accept that failed, for want of file descriptors for instance.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -107,7 +105,7 @@ impl Connection {
             begun: None,
             room: None,
         };
-        let idle = self.guests.idle(row);
+        let idle = self.guests.idle(row, hello.channel);
         let (answers, written) = mpsc::channel(ANSWERS_MAX);
         tokio::select! {
             done = handle_calls(requests, hello, &*self.service, answers, idle) => done,
@@ -202,7 +200,7 @@ impl Requests {
 struct Answer {
     id: u64,
     body: Bytes,
-    _rooms: (Room, Option<OwnedSemaphorePermit>),
+    _rooms: (Room, Room),
 }
 
 /// Calls are begun in the order in which they come, and may end in any.
@@ -213,7 +211,7 @@ async fn handle_calls(
     answers: mpsc::Sender<Answer>,
     idle: Duration,
 ) -> io::Result<()> {
-    let answers_room = Arc::new(Semaphore::new(ANSWERS_BYTES_MAX as usize));
+    let answers_room = requests.budget.answers();
     let mut calls = FuturesUnordered::new();
     let mut idle_at = Instant::now() + idle;
     loop {
@@ -225,10 +223,7 @@ async fn handle_calls(
             }
             Some((id, answer, room)) = calls.next() => {
                 let body = answer.ok_or_else(|| garbage("not a request of this protocol"))?;
-                let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
-                let bytes = bytes.min(ANSWERS_BYTES_MAX);
-                let answer_room = Arc::clone(&answers_room).acquire_many_owned(bytes).await;
-                let _rooms = (room, answer_room.ok());
+                let _rooms = (room, answers_room.take(body.len()).await);
                 if answers.send(Answer { id, body, _rooms }).await.is_err() {
                     return Ok(());
                 }

@@ -152,6 +152,7 @@ fn short() -> Patience {
         frame: Duration::from_millis(200),
         write: Duration::from_millis(200),
         idle_member: Duration::from_millis(400),
+        idle_control: Duration::from_millis(300),
         idle_stranger: Duration::from_millis(200),
     }
 }
@@ -250,4 +251,42 @@ async fn refusals_are_told_once_for_an_address() {
     let told = logged.text();
     assert_eq!(told.matches(REFUSED).count(), 1, "{told}");
     assert!(told.contains("127.0.0.1"), "{told}");
+}
+
+/// Each of a member's connections could hold 8 MiB of answers that it does not read.
+#[tokio::test]
+async fn all_answers_to_one_member_have_one_budget() {
+    let server = serve_on("127.0.0.1:0").await;
+    let mut unread = Vec::new();
+    for _ in 0..12 {
+        let mut stream = greeted(&server, 1, Channel::Log).await;
+        let calls: Vec<u8> = (0..40).flat_map(|id| frame_of(id, b"large")).collect();
+        stream.write_all(&calls).await.unwrap();
+        unread.push(stream);
+    }
+    sleep(2 * SOON).await;
+    let handled = server.echo.handled.load(Ordering::SeqCst);
+    // What the kernel takes from each connection comes on top.
+    assert!(handled <= 16 + 12 * 5, "{handled} answers of a mebibyte");
+    // They are given back with the connections, and others do not wait for them.
+    let other = greeted(&server, 9, Channel::Forward).await;
+    drop((unread, other));
+    let transport = super::transport();
+    let log = route(&server.addr, Channel::Log);
+    assert_eq!(call(&transport, &log, "now").await.unwrap(), "now");
+}
+
+/// On the control channel a member that says nothing for long is gone; on the others it may be at rest.
+#[tokio::test]
+async fn how_long_a_member_may_be_silent_goes_by_the_channel() {
+    let patience = Patience {
+        idle_control: Duration::from_millis(200),
+        idle_member: PATIENCE,
+        ..Patience::default()
+    };
+    let server = serve_with("127.0.0.1:0", patience).await;
+    let mut log = greeted(&server, 1, Channel::Log).await;
+    let mut control = greeted(&server, 1, Channel::Control).await;
+    assert!(is_closed_within(&mut control, PATIENCE).await);
+    assert!(!is_closed_within(&mut log, SOON).await);
 }

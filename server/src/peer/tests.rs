@@ -33,7 +33,8 @@ pub(super) fn party(id: u8) -> Party {
     }
 }
 
-/// Echoes; `hold…` waits until the test opens the gate, `bad` is no request.
+/// Echoes; `hold…` waits until the test opens the gate, `bad` is no request, and `large`
+/// gets a mebibyte.
 pub(super) struct Echo {
     pub(super) gate: Semaphore,
     pub(super) handled: AtomicUsize,
@@ -60,6 +61,9 @@ impl PeerService for Service {
             echo.handled.fetch_add(1, Ordering::SeqCst);
             if body.starts_with(b"hold") {
                 echo.gate.acquire().await.unwrap().forget();
+            }
+            if body == "large" {
+                return Some(vec![0; 1024 * 1024].into());
             }
             (body != "bad").then_some(body)
         }

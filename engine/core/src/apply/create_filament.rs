@@ -2,14 +2,14 @@
 
 use raft3d_sdk::Grams;
 
-use super::tx::{Done, Tx, already_exists, check_cap};
+use super::tx::{Done, Tx, already_exists};
 use crate::command::{CreateFilament, check};
 use crate::event::EventKind;
 use crate::ids::FilamentId;
-use crate::limits::FILAMENTS_MAX;
 use crate::outcome::Accepted;
 use crate::state::filaments::{self, Filament};
 use crate::state::ledger::{self, LedgerEntry, LedgerKind};
+use crate::state::rations::Rationed;
 
 pub(super) fn run(tx: &mut Tx<'_>, command: &CreateFilament) -> Done {
     check::create_filament(command)?;
@@ -20,7 +20,7 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &CreateFilament) -> Done {
     if filaments::get(&tx.rows, &id)?.is_some() {
         return Err(already_exists("filament", id.as_str()).into());
     }
-    check_cap("filaments", tx.totals.filaments, FILAMENTS_MAX)?;
+    tx.take_place(Rationed::Filaments, tx.totals.filaments)?;
     let filament = Filament {
         id,
         material: command.material.clone(),

@@ -3,18 +3,18 @@
 use raft3d_sdk::{AdmissionInput, Grams, Hook, Lifecycle, State};
 
 use super::policies::Panel;
-use super::tx::{Done, Stop, Tx, already_exists, check_cap};
+use super::tx::{Done, Stop, Tx, already_exists};
 use super::views;
 use crate::command::{CreateJob, check};
 use crate::event::EventKind;
 use crate::ids::JobId;
-use crate::limits::JOBS_MAX;
 use crate::outcome::Accepted;
 use crate::policy::PolicyHost;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::state::filaments::{self, Filament};
 use crate::state::jobs::{self, Job, JobState};
 use crate::state::printers::{self, Printer};
+use crate::state::rations::Rationed;
 
 pub(super) fn run(tx: &mut Tx<'_>, command: &CreateJob, host: &dyn PolicyHost) -> Done {
     check::create_job(command)?;
@@ -25,7 +25,7 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &CreateJob, host: &dyn PolicyHost) -
     if jobs::get(&tx.rows, &id)?.is_some() {
         return Err(already_exists("print job", id.as_str()).into());
     }
-    check_cap("print jobs", tx.totals.jobs, JOBS_MAX)?;
+    tx.take_place(Rationed::Jobs, tx.totals.jobs)?;
     let (printer, filament) = referenced(tx, command)?;
     let active = tx.ruleset()?;
     let initial = initial_state(&active.lifecycle, command.status.as_deref())?;

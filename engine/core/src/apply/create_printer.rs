@@ -1,12 +1,12 @@
 //! `CreatePrinter`: adds a printer.
 
-use super::tx::{Done, Tx, already_exists, check_cap};
+use super::tx::{Done, Tx, already_exists};
 use crate::command::{CreatePrinter, check};
 use crate::event::EventKind;
 use crate::ids::PrinterId;
-use crate::limits::PRINTERS_MAX;
 use crate::outcome::Accepted;
 use crate::state::printers::{self, Printer};
+use crate::state::rations::Rationed;
 
 pub(super) fn run(tx: &mut Tx<'_>, command: &CreatePrinter) -> Done {
     check::create_printer(command)?;
@@ -17,7 +17,7 @@ pub(super) fn run(tx: &mut Tx<'_>, command: &CreatePrinter) -> Done {
     if printers::get(&tx.rows, &id)?.is_some() {
         return Err(already_exists("printer", id.as_str()).into());
     }
-    check_cap("printers", tx.totals.printers, PRINTERS_MAX)?;
+    tx.take_place(Rationed::Printers, tx.totals.printers)?;
     let printer = Printer {
         id,
         company: command.company.clone(),

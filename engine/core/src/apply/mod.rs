@@ -293,15 +293,17 @@ fn remember(
     let is_creation = ran.creates_job();
     let asked = ran.asked.map(|asked| asked.into_parts(epoch));
     let decision_bytes = asked.as_ref().map_or(0, |(_, said, _)| said.bytes());
+    let emitted = events::Counted::of(&ran.events);
     let (asker, answered) = requests::put(rows, totals, request, share, &answer)?.unzip();
     let record = EntryRecord {
         head: EntryHead {
             at_ms,
-            events: ran.events.len() as u64,
+            events: emitted.events,
             job: asked.as_ref().map(|(job, ..)| job),
             asker,
             is_creation,
             decision_bytes,
+            event_bytes: emitted.bytes,
         },
         parts: EntryParts {
             events: ran.events.as_slice(),
@@ -310,7 +312,7 @@ fn remember(
         },
     };
     entries::put(rows, revision, &record)?;
-    events::count(rows, totals, ran.events.len())?;
+    events::count(rows, totals, revision, emitted)?;
     if let Some((job, _, kept)) = &asked {
         let asked_about = (!is_creation).then_some(job);
         let record = decisions::Counted {

@@ -114,12 +114,9 @@ pub(super) fn make_room(
         share.close(rows, totals)?;
         return Ok(Ok(None));
     }
-    let message = format!(
-        "as many keys of this actor are remembered as may be, and none of them is 15 minutes old; \
-         nothing was done, try again in {} s, send fewer keyed requests, or send this one without \
-         a key",
-        free_in_ms.div_ceil(1_000)
-    );
+    let message = "as many keys of this actor are remembered as may be, and none of them is 15 \
+                   minutes old; nothing was done, try again later, send fewer keyed requests, or \
+                   send this one without a key";
     let rejection = Rejection {
         retry_after_ms: Some(free_in_ms),
         ..Rejection::new(RejectionKind::TooManyRequests, message)

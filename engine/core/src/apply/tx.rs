@@ -15,6 +15,7 @@ use crate::state::filaments::Filament;
 use crate::state::meta::Totals;
 use crate::state::overlay::{Changes, Overlay};
 use crate::state::printers::Printer;
+use crate::state::rations::{self, Rationed, Refused};
 use crate::state::rows::ReadRows;
 use crate::state::rulesets::{DecodedRuleset, RulesetRevision};
 use crate::state::{filaments, printers};
@@ -105,6 +106,23 @@ impl<'a> Tx<'a> {
     /// An id that no client may choose: an entry makes at most one of each kind.
     pub(super) fn generated_id(&self) -> String {
         format!("{GENERATED_ID_PREFIX}{}", self.revision)
+    }
+
+    /// A place for one more row of `table`, which has `count`.
+    pub(super) fn take_place(&mut self, table: Rationed, count: u64) -> Result<(), Stop> {
+        let (what, max) = (table.name(), table.rows_max());
+        let message = match rations::take(&mut self.rows, table, count, self.actor)? {
+            Ok(()) => return Ok(()),
+            Err(Refused::Full) => {
+                format!("there are {count} {what} already, as many as are allowed")
+            }
+            Err(Refused::RationUsedUp) => format!(
+                "there are {count} {what} already; of the rest, up to {max}, this actor has created \
+                 its part, {}, and what is left is kept for others",
+                table.ration()
+            ),
+        };
+        Err(Rejection::new(RejectionKind::LimitReached, message).into())
     }
 
     /// The active ruleset, which every bootstrapped cluster has.

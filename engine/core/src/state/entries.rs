@@ -62,6 +62,9 @@ pub(crate) struct EntryHead<J = JobId, A = Actor, I = RequestId> {
     /// Bytes of what policies were asked and said, about; 0 if none was asked.
     #[n(5)]
     pub(crate) decision_bytes: u64,
+    /// Bytes of its events, about.
+    #[n(6)]
+    pub(crate) event_bytes: u64,
 }
 
 /// The parts of a record, or those of them that are wanted.

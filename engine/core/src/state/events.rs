@@ -7,10 +7,12 @@ use super::window::{self, ResumeError};
 use crate::error::LocalFault;
 use crate::event::{Event, EventKind};
 use crate::ids::{EventId, Revision};
-use crate::limits::EVENTS_KEPT_MAX;
+use crate::limits::{EVENTS_BYTES_MAX, EVENTS_KEPT_MAX};
 
 /// Events forgotten beyond those that are too many, so that not every entry looks for the oldest.
 const FORGOTTEN_AHEAD: u64 = 127;
+/// Their bytes that are forgotten beyond those that are too many.
+const BYTES_FORGOTTEN_AHEAD: u64 = 64 * 1024;
 /// Entries that are looked at for it, at most.
 const ENTRIES_PER_APPLY_MAX: usize = 128;
 
@@ -82,23 +84,49 @@ pub fn deleted_to(rows: &dyn ReadRows) -> Result<Option<Revision>, LocalFault> {
     Ok(meta::totals(rows)?.events_deleted_to)
 }
 
-/// Counts what an entry emitted, and forgets the oldest where the window is then too long.
+/// What an entry emitted.
+#[derive(Clone, Copy)]
+pub(crate) struct Counted {
+    /// Events.
+    pub(crate) events: u64,
+    /// Their bytes, about.
+    pub(crate) bytes: u64,
+}
+
+impl Counted {
+    pub(crate) fn of(events: &[EventKind]) -> Self {
+        Self {
+            events: events.len() as u64,
+            bytes: events.iter().map(EventKind::bytes).sum(),
+        }
+    }
+}
+
+/// Counts what the entry at `revision` emitted, and forgets the oldest if the window is then too long, or too large.
 pub(crate) fn count(
     rows: &mut dyn Rows,
     totals: &mut Totals,
-    emitted: usize,
+    revision: Revision,
+    emitted: Counted,
 ) -> Result<(), LocalFault> {
-    totals.events += emitted as u64;
-    if totals.events <= EVENTS_KEPT_MAX {
+    totals.events += emitted.events;
+    totals.events_bytes = totals.events_bytes.saturating_add(emitted.bytes);
+    let below = |count: u64, max: u64, ahead: u64| if count > max { max - ahead } else { max };
+    let kept = below(totals.events, EVENTS_KEPT_MAX, FORGOTTEN_AHEAD);
+    let bytes_kept = below(totals.events_bytes, EVENTS_BYTES_MAX, BYTES_FORGOTTEN_AHEAD);
+    let fits = |totals: &Totals| totals.events <= kept && totals.events_bytes <= bytes_kept;
+    if fits(totals) {
         return Ok(());
     }
     let limit = ENTRIES_PER_APPLY_MAX;
     let oldest = entries::page::<Skipped, Skipped, Skipped>(rows, totals.events_deleted_to, limit)?;
     for entry in oldest {
-        if totals.events <= EVENTS_KEPT_MAX - FORGOTTEN_AHEAD {
+        // What was just written stays.
+        if fits(totals) || entry.revision == revision {
             break;
         }
         totals.events = totals.events.saturating_sub(entry.head.events);
+        totals.events_bytes = totals.events_bytes.saturating_sub(entry.head.event_bytes);
         totals.events_deleted_to = Some(entry.revision);
         totals.events_deleted_last = entry.head.events;
         entry.delete_if_spent(rows, totals);

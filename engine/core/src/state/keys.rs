@@ -22,6 +22,7 @@
 //! | `64` | large shares, the largest first | verified or not, complement of the class, share | empty |
 //! | `70` | what entries came to | revision | CBOR `EntryRecord` |
 //! | `71` | entries that asked policies about a job, but the one that created it | text job id, revision | empty |
+//! | `72` | rows that were created in the rationed part of a table | that table's tag, share | CBOR number |
 //! | `80` | entries that are recorded as denied | revision of the denied entry | CBOR `DeniedEntry` |
 //!
 //! Numbers are big-endian, so that they sort as numbers. A text may hold any byte: `00` becomes
@@ -58,6 +59,7 @@ const LARGE_SHARES: u8 = 0x64;
 /// First byte of a share that is a place in the crowd, or one more if its actors are verified.
 const CROWD: u8 = 2;
 const DECISIONS_OF_JOB: u8 = 0x71;
+const RATIONS: u8 = 0x72;
 
 pub(crate) const TOTALS: [u8; 2] = [SINGLE, 0];
 pub(crate) const CLUSTER_ID: [u8; 2] = [SINGLE, 1];
@@ -188,6 +190,11 @@ pub(crate) fn actor_share(actor: &Actor) -> Vec<u8> {
 /// A place in the crowd, as a part of keys.
 pub(crate) fn crowd_share(verified: bool, place: u8) -> Vec<u8> {
     vec![CROWD | u8::from(verified), place]
+}
+
+/// What was created in the rationed part of the table `tag` by those of a share.
+pub(crate) fn ration(tag: u8, share: &[u8]) -> Vec<u8> {
+    Key::table(RATIONS).bytes(&[tag]).bytes(share).0
 }
 
 /// Whether its actors are verified, and its place in the crowd if it is one.

@@ -90,6 +90,9 @@ pub struct Totals {
     /// How many events [`events_deleted_to`](Self::events_deleted_to) had emitted.
     #[n(26)]
     pub events_deleted_last: u64,
+    /// Bytes of the events kept, about.
+    #[n(70)]
+    pub events_bytes: u64,
     /// The last adjustment of the clock; none before the first one.
     #[n(30)]
     pub clock: Option<ClockOffset>,

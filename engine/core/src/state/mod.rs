@@ -15,6 +15,7 @@ pub mod meta;
 pub mod modules;
 pub mod overlay;
 pub mod printers;
+pub mod rations;
 pub mod requests;
 pub mod rows;
 pub mod rulesets;

@@ -24,6 +24,8 @@
 //! before, and is refused as too old: with such keys nothing is ever done twice. That compares keys with
 //! keys, so no clock of this cluster has a part in it.
 
+pub mod shown;
+
 use minicbor::{Decode, Encode};
 
 use super::meta::{Forgotten, KeyPool, Totals};
@@ -169,7 +171,7 @@ pub(crate) struct Held {
 }
 
 /// The place in the crowd of an actor without a share of its own.
-fn place_in_crowd(actor: &Actor) -> u8 {
+pub(crate) fn place_in_crowd(actor: &Actor) -> u8 {
     let hash = blake3::hash(actor.name.as_bytes());
     hash.as_bytes().first().copied().unwrap_or_default() % KEYED_CROWDS
 }
@@ -566,39 +568,4 @@ pub fn certain_since_ms(
 ) -> Result<u64, LocalFault> {
     let share = Held::of(rows, totals, actor)?;
     Ok(share.with_the_crowd(rows, totals, actor)?.certain_since_ms)
-}
-
-/// One of the largest shares.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LargeShare {
-    /// Whose it is; none for a place in the crowd.
-    pub actor: Option<Actor>,
-    /// What is in it.
-    pub share: KeyShare,
-}
-
-/// The shares of a pool that are above the guaranteed part: up to `limit` of the largest, to within a
-/// factor of two.
-///
-/// # Errors
-/// A fault of this replica's store.
-pub fn largest(
-    rows: &dyn ReadRows,
-    verified: bool,
-    limit: usize,
-) -> Result<Vec<LargeShare>, LocalFault> {
-    let prefix = keys::large_shares_prefix(verified);
-    let large = rows
-        .scan(&prefix, None, limit)?
-        .into_iter()
-        .map(|(key, _)| {
-            let unit = keys::unit_of_large_share(&key);
-            let share: Option<KeyShare> = codec::get(rows, TABLE, &keys::share(unit))?;
-            Ok(LargeShare {
-                actor: keys::actor_of_share(unit),
-                share: share
-                    .ok_or_else(|| corrupt("a share that is not there is said to be large"))?,
-            })
-        });
-    large.collect()
 }

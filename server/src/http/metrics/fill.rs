@@ -6,11 +6,12 @@ use std::fmt;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use raft3d_engine::core::limits::{
-    DECISIONS_BYTES_MAX, DECISIONS_KEPT_MAX, EVENTS_KEPT_MAX, FILAMENTS_MAX, JOBS_MAX,
-    KEYED_BYTES_MAX, KEYED_RECORDS_MAX, MODULES_MAX, PRINTERS_MAX,
+    DECISIONS_BYTES_MAX, DECISIONS_KEPT_MAX, EVENTS_BYTES_MAX, EVENTS_KEPT_MAX, FILAMENTS_MAX,
+    JOBS_MAX, KEYED_BYTES_MAX, KEYED_RECORDS_MAX, MODULES_MAX, PRINTERS_MAX,
 };
 use raft3d_engine::core::state::meta::{self, KeyPool, Totals};
-use raft3d_engine::core::state::shares::{self, LargeShare, ShareMax};
+use raft3d_engine::core::state::shares::ShareMax;
+use raft3d_engine::core::state::shares::shown::{self, LargeShare};
 use raft3d_engine::core::{LocalFault, ReadRows};
 
 /// Shares that are shown by name, of verified actors and of others: the largest.
@@ -39,7 +40,7 @@ impl Fill {
     /// # Errors
     /// A fault of this replica's store.
     pub(super) fn read(rows: &dyn ReadRows) -> Result<Self, LocalFault> {
-        let large = |verified| shares::largest(rows, verified, SHARES_SHOWN_MAX);
+        let large = |verified| shown::largest(rows, verified, SHARES_SHOWN_MAX);
         Ok(Self {
             totals: meta::totals(rows)?,
             large: [large(true)?, large(false)?],
@@ -85,7 +86,11 @@ impl Fill {
 
     fn bytes(&self) -> Vec<(String, u64, u64)> {
         let decisions = self.totals.decisions_bytes;
-        let mut bytes = vec![("decisions".to_owned(), decisions, DECISIONS_BYTES_MAX)];
+        let events = self.totals.events_bytes;
+        let mut bytes = vec![
+            ("events".to_owned(), events, EVENTS_BYTES_MAX),
+            ("decisions".to_owned(), decisions, DECISIONS_BYTES_MAX),
+        ];
         bytes.extend(self.pools().map(|(verified, pool)| {
             let name = format!("keys_{}", pool_name(verified));
             (name, pool.bytes, KEYED_BYTES_MAX)

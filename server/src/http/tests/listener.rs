@@ -12,7 +12,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::Shop;
-use crate::http::limits::WRITE_STALL_TIME_MAX;
+use crate::http::limits::{
+    CONNECTION_IDLE_TIME_MIN, CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX, WRITE_STALL_TIME_MAX,
+};
 use crate::http::serve;
 
 struct Server {
@@ -158,4 +160,90 @@ async fn a_client_that_does_not_read_its_answer_is_given_up() {
     let _ = stream.read_to_end(&mut answer).await;
     let whole = CHUNK.len() * CHUNKS;
     assert!(answer.len() < whole, "{} bytes", answer.len());
+}
+
+/// A connection that comes from that address of the loopback network.
+async fn connect_from(server: &Server, last: u8) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, last], 0).into()).unwrap();
+    socket.connect(server.address).await.unwrap()
+}
+
+const HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// The first bytes of the answer to one request; none if the connection is closed.
+async fn ask(stream: &mut TcpStream, request: &str) -> Option<String> {
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut bytes = [0; 2048];
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut bytes));
+    let read = read.await.unwrap().ok()?;
+    (read > 0).then(|| String::from_utf8_lossy(&bytes[..read]).into_owned())
+}
+
+/// 1,024 connections of one client that did nothing kept everybody else out for as long as it liked.
+#[tokio::test]
+async fn one_address_keeps_no_other_one_out() {
+    let server = start().await;
+    let mut held = Vec::new();
+    // Each says half of a request and no more, from several addresses, far more than there is room for.
+    for last in [2, 3] {
+        for _ in 0..CONNECTIONS_MAX * 2 {
+            let mut stream = connect_from(&server, last).await;
+            let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\n").await;
+            held.push(stream);
+        }
+    }
+    for last in [4, 5, 6] {
+        let mut stream = connect_from(&server, last).await;
+        for _ in 0..3 {
+            let answer = ask(&mut stream, HEALTHZ).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+        held.push(stream);
+    }
+    let mut stream = connect_from(&server, 7).await;
+    let metrics = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(metrics.as_bytes()).await.unwrap();
+    let text = rest(&mut stream).await;
+    let value = |name: &str| -> usize {
+        let line = text.lines().find(|line| line.starts_with(name));
+        let value = line.and_then(|line| line.rsplit(' ').next());
+        value.and_then(|value| value.parse().ok()).unwrap()
+    };
+    assert!(value("raft3d_http_connections ") <= CONNECTIONS_MAX);
+    assert_eq!(value("raft3d_http_connections_max "), CONNECTIONS_MAX);
+    assert!(value("raft3d_http_connections_of_one_address ") <= CONNECTIONS_OF_ONE_MAX);
+    assert_eq!(value("raft3d_http_addresses "), 6);
+    let lost = value("raft3d_http_connections_displaced_total ");
+    let refused = value("raft3d_http_connections_refused_total ");
+    assert!(lost + refused >= CONNECTIONS_MAX * 3, "{lost} {refused}");
+}
+
+/// One address, as that of a reverse proxy, has most places, takes back what lies idle, and is told when
+/// everything is in use.
+#[tokio::test]
+async fn an_address_with_all_its_connections_in_use_is_told_to_come_again() {
+    let server = start().await;
+    let mut busy = Vec::new();
+    // The body does not come: the request is under way.
+    let half = "POST /printers HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{";
+    for _ in 0..CONNECTIONS_OF_ONE_MAX {
+        let mut stream = connect_from(&server, 2).await;
+        stream.write_all(half.as_bytes()).await.unwrap();
+        busy.push(stream);
+    }
+    tokio::time::sleep(CONNECTION_IDLE_TIME_MIN).await;
+    let mut refused = connect_from(&server, 2).await;
+    let answer = ask(&mut refused, HEALTHZ).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    assert!(answer.contains("retry-after: 1"), "{answer}");
+    assert!(answer.contains("/docs/problems/overloaded"), "{answer}");
+    // Others come in without costing a request that is under way.
+    let mut other = connect_from(&server, 3).await;
+    let answer = ask(&mut other, HEALTHZ).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    for stream in &mut busy {
+        let answer = ask(stream, "}").await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    }
 }

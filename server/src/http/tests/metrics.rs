@@ -79,3 +79,40 @@ async fn metrics_show_the_node_and_its_policies() {
     ));
     assert_eq!(lines.last(), Some(&"# EOF"));
 }
+
+/// A limit that nobody thought about is one that a client can use up for everybody.
+#[test]
+fn every_limit_is_in_the_table() {
+    let architecture = include_str!("../../../../ARCHITECTURE.md");
+    let from = architecture.find("## Limits").unwrap();
+    let table = &architecture[from..];
+    let sources = [
+        include_str!("../../../../engine/core/src/limits.rs"),
+        include_str!("../../../../engine/src/bounds.rs"),
+        include_str!("../limits.rs"),
+        include_str!("../../peer/guests.rs"),
+        include_str!("../../backend.rs"),
+    ];
+    let other = [
+        "GENERATED_ID_PREFIX",
+        "COMPILED_PATIENCE",
+        "UNIT_BYTES",
+        "KIB",
+        "MIB",
+        "_",
+    ];
+    let mut missing = Vec::new();
+    for line in sources.iter().flat_map(|source| source.lines()) {
+        let name = line
+            .split_once("const ")
+            .and_then(|(_, rest)| rest.split_once(": "));
+        let Some((name, _)) = name else { continue };
+        let is_name = name
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        if is_name && !other.contains(&name) && !table.contains(&format!("`{name}`")) {
+            missing.push(name);
+        }
+    }
+    assert!(missing.is_empty(), "say who reaches them: {missing:?}");
+}
