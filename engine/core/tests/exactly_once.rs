@@ -9,9 +9,14 @@
 mod common;
 
 use common::*;
-use raft3d_core::command::{Actor, AdjustClock, RequestOrigin};
+use raft3d_core::command::{ActivateRuleset, Actor, AdjustClock, RequestOrigin};
+use raft3d_core::limits::ID_BYTES_MAX;
+use raft3d_core::state::rulesets::SHARE_ALL;
 use raft3d_core::state::{meta, requests};
-use raft3d_core::{Command, Envelope, LocalFault, RejectionKind, RequestId, Response, Revision};
+use raft3d_core::{
+    BindingId, Command, Envelope, LocalFault, RejectionKind, RequestId, Response, Revision,
+};
+use raft3d_sdk::HookSet;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -337,4 +342,41 @@ fn an_envelope_of_another_version_is_a_fault() {
         (&machine.rows, machine.digest),
         (&before.rows, before.digest)
     );
+}
+
+/// Refusals cost whoever asks nothing, so what is kept of one is bounded, however long its answer is.
+#[test]
+fn a_refusal_with_a_long_answer_leaves_a_small_row() {
+    let mut machine = Machine::with_shop();
+    let mut set = ruleset(&["standard", "deduction"]);
+    for binding in &mut set.bindings {
+        binding.hooks = HookSet::default();
+        binding.share = SHARE_ALL + 1;
+        binding.id = BindingId::new("x".repeat(ID_BYTES_MAX));
+        binding.config.clear();
+    }
+    let long = by_client(
+        &machine,
+        "k",
+        Command::ActivateRuleset(ActivateRuleset {
+            ruleset: set,
+            expected: None,
+            force: false,
+            reason: None,
+        }),
+    );
+    let before = machine.rows.clone();
+    let Response::Rejected(told) = machine.apply(&long).response else {
+        panic!("accepted");
+    };
+    assert!(told.message.len() > 1_000, "{told:?}");
+    assert!(told.details.len() > 5, "{told:?}");
+    let is_new = |key: &[u8]| before.iter().all(|(known, _)| known != key);
+    let new = machine.rows.iter().filter(|(key, _)| is_new(key));
+    let largest = new.map(|(_, value)| value.len()).max();
+    assert!(largest.is_some_and(|bytes| bytes < 500), "{largest:?}");
+    // The retry is told the same, in short.
+    let again = machine.apply(&long);
+    assert!(again.replayed);
+    assert_eq!(rejected(&again.response), told.kind);
 }

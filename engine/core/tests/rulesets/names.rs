@@ -1,12 +1,17 @@
 //! Names in configurations: aliases are put right, what matches nothing is refused, and what is never
 //! asked is warned of.
 
+use std::sync::mpsc::{Sender, channel};
+
 use crate::common::*;
 use crate::{activate, rollback, upload};
 use minicbor::Encoder;
 use raft3d_core::command::{ActivateRuleset, CreateJob};
 use raft3d_core::state::rulesets::{Binding, Finding, Mode, Ruleset, RulesetRevision, Scope};
-use raft3d_core::{Accepted, BindingId, Command, Rejection, RejectionKind};
+use raft3d_core::{
+    Accepted, BindingId, Command, Evaluation, Export, LocalFault, ModuleDigest, ModuleSource,
+    PolicyCall, PolicyHost, Rejection, RejectionKind, Response, Revision,
+};
 use raft3d_sdk::manifest::ConfigName;
 use raft3d_sdk::{Grams, Hook, HookSet};
 
@@ -502,4 +507,44 @@ fn a_manifest_says_only_so_much_about_names() {
         declared.created_as = vec![String::new()];
         it.lifecycle = Some(declared);
     });
+}
+
+/// Notes what `check_config` is asked.
+struct Noting(Sender<Vec<u8>>);
+
+impl PolicyHost for Noting {
+    fn evaluate(
+        &self,
+        call: &PolicyCall<'_>,
+        modules: &dyn ModuleSource,
+    ) -> Result<Evaluation, LocalFault> {
+        if call.export == Export::CheckConfig {
+            self.0.send(call.input.to_vec()).unwrap();
+        }
+        NativeHost.evaluate(call, modules)
+    }
+
+    fn is_compiled(&self, module: ModuleDigest) -> bool {
+        NativeHost.is_compiled(module)
+    }
+}
+
+/// A module that takes its states' own names alone must not refuse an alias that it would never see.
+#[test]
+fn a_module_checks_the_configuration_that_it_is_going_to_get() {
+    let sent = partial_states(&[("CANCELLED", 1), ("printing", 2)]);
+    let (machine, set) = with("waste-factor", &sent);
+    let (note, notes) = channel();
+    let host = Noting(note);
+    let next = Revision(machine.index + 1);
+    let envelope = machine.envelope(Command::ActivateRuleset(activate(set)));
+    let outcome = machine.clone().apply_with(next, &envelope, &host).unwrap();
+    let Response::Accepted(Accepted::Ruleset(active)) = outcome.response else {
+        panic!("{outcome:?}");
+    };
+    let asked: Vec<_> = notes.try_iter().collect();
+    let resolved = partial_states(&[("Canceled", 1), ("Running", 2)]).cbor();
+    assert_eq!(asked[0], resolved);
+    let stored = active.ruleset.bindings.into_iter();
+    assert_eq!(asked, stored.map(|it| it.config).collect::<Vec<_>>());
 }
