@@ -3,17 +3,22 @@
 //! RFC 8949 (section 5.6) leaves it to the reader which of two values it takes for one key, and
 //! readers differ. So bytes of a stranger that hold such a map mean nothing here.
 
+use alloc::borrow::Cow;
 use alloc::collections::BTreeSet;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use minicbor::Decoder;
 use minicbor::data::Type;
 use minicbor::decode::Error;
 
-/// A key, so that two spellings of one integer are one key.
+/// A key, so that two spellings of one integer, text or byte string are one key: a length may be
+/// written in more bytes than it needs, and a string in pieces.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Key<'b> {
     Integer(i128),
+    Text(Cow<'b, str>),
+    Bytes(Cow<'b, [u8]>),
     /// The bytes of any other item.
     Other(&'b [u8]),
 }
@@ -118,12 +123,26 @@ fn ends(decoder: &mut Decoder<'_>, open: &mut Open<'_>) -> Result<bool, Error> {
 fn key<'b>(decoder: &mut Decoder<'b>) -> Result<Key<'b>, Error> {
     let kind = decoder.datatype()?;
     let start = decoder.position();
-    if is_integer(kind) {
-        return Ok(Key::Integer(decoder.int()?.into()));
-    }
-    decoder.skip()?;
-    let bytes = decoder.input().get(start..decoder.position());
-    Ok(Key::Other(bytes.unwrap_or_default()))
+    Ok(match kind {
+        _ if is_integer(kind) => Key::Integer(decoder.int()?.into()),
+        Type::String => Key::Text(Cow::Borrowed(decoder.str()?)),
+        Type::StringIndef => Key::Text(Cow::Owned(
+            decoder.str_iter()?.collect::<Result<String, _>>()?,
+        )),
+        Type::Bytes => Key::Bytes(Cow::Borrowed(decoder.bytes()?)),
+        Type::BytesIndef => {
+            let mut whole = Vec::new();
+            for piece in decoder.bytes_iter()? {
+                whole.extend_from_slice(piece?);
+            }
+            Key::Bytes(Cow::Owned(whole))
+        }
+        _ => {
+            decoder.skip()?;
+            let bytes = decoder.input().get(start..decoder.position());
+            Key::Other(bytes.unwrap_or_default())
+        }
+    })
 }
 
 #[cfg(test)]
@@ -145,6 +164,8 @@ mod tests {
             // {"a": 0, "b": {"a": 0}}, and a tagged map.
             &[0xa2, 0x61, b'a', 0x00, 0x61, b'b', 0xa1, 0x61, b'a', 0x00],
             &[0xc1, 0xa1, 0x00, 0x00],
+            // A text and bytes that are alike.
+            &[0xa2, 0x61, b'a', 0x00, 0x41, b'a', 0x00],
         ] {
             assert!(keys_are_distinct(good), "{good:02x?}");
         }
@@ -153,6 +174,15 @@ mod tests {
             // Two spellings of zero.
             &[0xa2, 0x00, 0xf6, 0x18, 0x00, 0xf6],
             &[0xbf, 0x00, 0xf6, 0x00, 0xf6, 0xff],
+            // Two spellings of "ab": with a longer length, and in pieces. The same as bytes.
+            &[0xa2, 0x62, b'a', b'b', 0x00, 0x78, 0x02, b'a', b'b', 0x00],
+            &[
+                0xa2, 0x62, b'a', b'b', 0x00, 0x7f, 0x61, b'a', 0x61, b'b', 0xff, 0x00,
+            ],
+            &[0xa2, 0x42, b'a', b'b', 0x00, 0x58, 0x02, b'a', b'b', 0x00],
+            &[
+                0xa2, 0x42, b'a', b'b', 0x00, 0x5f, 0x41, b'a', 0x41, b'b', 0xff, 0x00,
+            ],
             &[0x81, 0xa1, 0x07, 0xa2, 0x61, b'a', 0x00, 0x61, b'a', 0x01],
             &[0xc1, 0xa2, 0x00, 0x00, 0x00, 0x00],
             // Cut short, and with something after it.
