@@ -341,7 +341,7 @@ fn wrong_addresses(id: NodeId, own: &Member, recorded: &Member, found: &str) -> 
     let mut say = |name: &str, recorded: &str, own: &str, found: &str| {
         wrong.push(format!(
             "the cluster has the {name} address {recorded} for this node, which runs at {own}\
-             {found}: correct it with PATCH /api/v1/cluster/members/{id} on any node, or start \
+             {found}: correct it with PATCH /api/v1/cluster/members/{id} on a node that is ready, or start \
              this node there"
         ));
     };

@@ -90,9 +90,10 @@ pub enum DataDirError {
     },
     /// A file of the folder is missing or damaged.
     #[error(
-        "the data folder {path} is damaged ({detail}): this node must not run with it. Restore \
-         the folder from a copy; or remove the node from the cluster and let it join again with \
-         an empty folder, under a new id"
+        "the data folder {path} is damaged ({detail}): this node must not run with it. Remove the \
+         node from the cluster and let it join again with an empty folder, under a new id. An \
+         older copy of the folder is no way back: it does not hold what the node has acknowledged \
+         since, and with it the cluster may lose writes"
     )]
     Damaged {
         /// Folder.

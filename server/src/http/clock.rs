@@ -24,7 +24,8 @@ const READ_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Answers with or without a leader.
 pub(super) async fn show(State(app): State<App>) -> Result<Response, Problem> {
-    shown(&app, app.backend.status().applied).await
+    let last = last_adjustment(&app, None).await?;
+    shown(&app, app.backend.status().applied, last)
 }
 
 /// Two operators who adjust at once must not add up, so If-Match is required.
@@ -63,22 +64,30 @@ pub(super) async fn adjust(
         }),
     });
     let written = app.write_found(caller, command, &asked).await?;
-    Ok(written.mark(shown(&app, written.revision).await?))
+    // Another node may have done it, and this one may not have applied it yet.
+    let last = last_adjustment(&app, Some(written.revision)).await?;
+    Ok(written.mark(shown(&app, written.revision, last)?))
 }
 
-async fn shown(app: &App, revision: Revision) -> Result<Response, Problem> {
-    let last = last_adjustment(app).await?;
+fn shown(
+    app: &App,
+    revision: Revision,
+    last: Option<ClockAdjustment>,
+) -> Result<Response, Problem> {
     let clock = app.backend.status().clock;
     let body = ClockOut::new(&clock, last.as_ref());
     let response = reply::json(StatusCode::OK, revision, &body)?;
     Ok(reply::with_etag(response, clock.adjusted_at))
 }
 
-/// As far as this node has applied it; none also while the node may not read.
-async fn last_adjustment(app: &App) -> Result<Option<ClockAdjustment>, Problem> {
+/// As far as this node has applied it, once that is `min_revision`; none also while the node may not read.
+async fn last_adjustment(
+    app: &App,
+    min_revision: Option<Revision>,
+) -> Result<Option<ClockAdjustment>, Problem> {
     let options = ReadOptions {
         consistency: Consistency::Stale,
-        min_revision: None,
+        min_revision,
         timeout: READ_TIME_MAX,
     };
     match app.backend.read(options).await {

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::outage::Outage;
-use super::stream::{Reader, Writer, garbage};
+use super::stream::{Reader, Writer, garbage, set_options};
 
 /// Most calls that wait to be written to one connection.
 const QUEUE_CALLS_MAX: usize = 8_192;
@@ -201,7 +201,7 @@ impl LinkTask {
     async fn connect(&self) -> Result<(Reader, Writer), TransportError> {
         let stream = TcpStream::connect(&self.route.addr).await;
         let stream = stream.map_err(|e| self.unreachable(e))?;
-        stream.set_nodelay(true).map_err(|e| self.unreachable(e))?;
+        set_options(&stream).map_err(|e| self.unreachable(e))?;
         let (reader, writer) = stream.into_split();
         let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
         let answer = self.shake_hands(&mut reader, &mut writer).await;

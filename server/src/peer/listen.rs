@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::guests::{Budget, Guests, Patience, Room, Row, Seat};
-use super::stream::{Reader, Writer, garbage};
+use super::stream::{Reader, Writer, garbage, set_options};
 
 /// Most answers of one connection that wait to be written; more are not made meanwhile.
 const ANSWERS_MAX: usize = 256;
@@ -81,7 +81,7 @@ impl Connection {
     }
 
     async fn run(mut self, stream: TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
+        set_options(&stream)?;
         let (reader, writer) = stream.into_split();
         let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
         let patience = self.guests.patience;

@@ -1,10 +1,12 @@
 //! Frames on a TCP stream.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use raft3d_engine::raft::frame::{self, Frame, MAGIC};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Read at once, in bytes, at most; frames read together share one buffer.
@@ -21,6 +23,23 @@ const WRITE_BYTES: usize = 64 * 1024;
 const GREETING_BYTES: usize = 512;
 /// Largest frame before a connection is greeted, in bytes.
 const HELLO_BYTES_MAX: usize = 4 * 1024;
+
+/// How long bytes may go without the other side's acknowledgement before a connection is lost.
+/// Left to itself, TCP sends them again after ever longer pauses, and a connection from before a cut
+/// keeps calls waiting long after the cut has healed.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(3);
+
+/// Sets up a connection to a peer, on either side.
+pub(super) fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let ms = u32::try_from(UNACKNOWLEDGED_MAX.as_millis()).unwrap_or(u32::MAX);
+    // Linux alone has it (RFC 5482); elsewhere the limits on waiting for answers have to do.
+    #[cfg(target_os = "linux")]
+    rustix::net::sockopt::set_tcp_user_timeout(stream, ms)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = ms;
+    Ok(())
+}
 
 /// Reads frames. Cancelling a read loses nothing.
 pub(super) struct Reader {
@@ -152,4 +171,21 @@ impl Writer {
 
 pub(super) fn garbage(error: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used, reason = "a failed test is to panic")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_lost_soon_after_bytes_are_not_acknowledged() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let stream = stream.unwrap();
+        set_options(&stream).unwrap();
+        let ms = rustix::net::sockopt::tcp_user_timeout(&stream).unwrap();
+        assert_eq!(u128::from(ms), UNACKNOWLEDGED_MAX.as_millis());
+        assert!(stream.nodelay().unwrap());
+    }
 }
