@@ -457,8 +457,10 @@ impl Known {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test is to panic")]
 mod tests {
     use super::*;
+    use crate::policy::InProcessCompiler;
 
     const fn module(n: u8) -> ModuleDigest {
         ModuleDigest([n; 32])
@@ -491,5 +493,31 @@ mod tests {
         assert_eq!(known.modules.len(), READY_MODULES_MAX);
         assert!(known.get(module(0)).is_none());
         assert_eq!(known.bytes, READY_MODULES_MAX as u64);
+    }
+
+    #[test]
+    fn a_module_that_is_ready_counts_with_its_native_code() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = EngineSettings::default();
+        let host = WasmHost::new(HostOptions {
+            cache_dir: dir.path().to_owned(),
+            compiler: Arc::new(InProcessCompiler::new(settings)),
+            settings,
+        })
+        .unwrap();
+        let bytes = include_bytes!("../../../policies/prebuilt/standard-deduction.wasm");
+        host.prepare_upload(bytes).unwrap();
+        let counted = lock(&host.known).bytes;
+        assert!(counted > bytes.len() as u64 / 4, "{counted} bytes");
+        // The same from disk, after a restart.
+        drop(host);
+        let again = WasmHost::new(HostOptions {
+            cache_dir: dir.path().to_owned(),
+            compiler: Arc::new(InProcessCompiler::new(settings)),
+            settings,
+        })
+        .unwrap();
+        assert!(again.is_compiled(module_digest(bytes)));
+        assert_eq!(lock(&again.known).bytes, counted);
     }
 }

@@ -5,6 +5,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use openraft::raft::AppendEntriesRequest;
 use raft3d_core::Envelope;
 use raft3d_core::command::{ENVELOPE_VERSION, EnvelopeError};
+use raft3d_sdk::distinct::keys_are_distinct;
 
 use super::message::APPEND_ENTRIES_MAX;
 use super::types::{Entry, LogId, Member, StoredMembership, TypeConfig, Vote};
@@ -76,6 +77,26 @@ pub(super) fn encoded_bytes<T: Encode<()>>(value: &T) -> usize {
         unreachable!("encoding into nothing failed: {error}");
     }
     count.0
+}
+
+/// Whether no map in `bytes` has a key twice; `value` is what was read from them. This program's own
+/// encoder writes each key once, so what it would write again is not walked through.
+#[must_use]
+pub(super) fn has_distinct_keys<T: Encode<()>>(bytes: &[u8], value: &T) -> bool {
+    /// What is left of the bytes; none once something else is written.
+    struct Left<'a>(Option<&'a [u8]>);
+    impl minicbor::encode::Write for Left<'_> {
+        type Error = std::convert::Infallible;
+
+        fn write_all(&mut self, piece: &[u8]) -> Result<(), Self::Error> {
+            self.0 = self.0.and_then(|left| left.strip_prefix(piece));
+            Ok(())
+        }
+    }
+    let mut left = Left(Some(bytes));
+    let is_same =
+        minicbor::encode(value, &mut left).is_ok() && left.0.is_some_and(<[u8]>::is_empty);
+    is_same || keys_are_distinct(bytes)
 }
 
 /// How the encoding of an envelope without a stamp begins: a map of eight fields, of which the

@@ -226,6 +226,12 @@ fn stamped(envelope: &[u8], now_ms: u64, origin: Origin) -> Result<Proposal, Str
     if origin == Origin::Peer && read.command.is_leaders_own() {
         return Err("the leader does not take a command of its own from another node".to_owned());
     }
+    // Every replica takes the last of two values, but a later program or another reader might not.
+    if origin == Origin::Peer && !encoding::has_distinct_keys(&bytes, &read) {
+        return Err(
+            "the leader does not take an envelope in which a map has a key twice".to_owned(),
+        );
+    }
     Ok(Proposal(Bytes::from(bytes)))
 }
 
@@ -367,6 +373,31 @@ mod tests {
             assert!(stamped(&own, 77, Origin::Here).is_ok());
             assert!(stamped(&own, 77, Origin::Peer).is_err());
         }
+    }
+
+    #[test]
+    fn a_forwarded_write_in_which_a_key_stands_twice_is_not_proposed() {
+        let printer = CreatePrinter::default();
+        let fields = encoding::to_vec(&printer);
+        let sound = bytes(ENVELOPE_VERSION, Command::CreatePrinter(printer));
+        // The map of the command's fields, which ends the envelope, with one pair more.
+        let with = |pair: &[u8]| {
+            let mut bytes = sound.clone();
+            let head = bytes.len() - fields.len();
+            assert_eq!(
+                (bytes[head..].to_vec(), bytes[head] >> 5),
+                (fields.clone(), 5)
+            );
+            bytes[head] += 1;
+            bytes.extend_from_slice(pair);
+            bytes
+        };
+        let twice = with(&[fields[1], 0x61, b'x']);
+        assert!(Envelope::from_bytes(&twice).is_ok(), "the decoder takes it");
+        let why = stamped(&twice, 77, Origin::Peer).err();
+        assert!(why.is_some_and(|why| why.contains("a key twice")));
+        // A field that a later program added is nobody's harm.
+        assert!(stamped(&with(&[0x18, 200, 0x00]), 77, Origin::Peer).is_ok());
     }
 
     /// As openraft does where a disk is full: the first write of the group fails, and there is no

@@ -9,7 +9,7 @@ use raft3d_engine::policy::{
     CompileError, CompileLimits, Compiler, EngineSettings, HostOptions, UploadError, WasmHost,
     inspect, module_digest,
 };
-use raft3d_sdk::Hook;
+use raft3d_sdk::{Hook, Manifest};
 
 use crate::support::{Source, TestHost, append_custom, guest, manifest, with_manifest};
 
@@ -219,4 +219,29 @@ fn an_invalid_module_is_never_compiled_and_denies() {
         Err(UploadError::Refused(_))
     ));
     assert!(!compiler.0.load(Ordering::Relaxed));
+}
+
+/// Readers differ in which of two values they take, so the bytes would not say what was uploaded.
+#[test]
+fn a_manifest_that_gives_a_key_twice_is_refused() {
+    let text = r#"(module
+        (memory (export "memory") 1)
+        (func (export "raft3d_abi_1"))
+        (func (export "raft3d_alloc") (param i32) (result i32) i32.const 1024)
+        (func (export "check_config") (param i32 i32) (result i64) i64.const 0)
+        (func (export "admission") (param i32 i32) (result i64) i64.const 0))"#;
+    let sound = minicbor::to_vec(manifest()).unwrap();
+    assert_eq!(code(&with_manifest(text, &sound)), "taken");
+    // Its map, with the first pair once more.
+    let mut twice = sound.clone();
+    assert_eq!((sound[0] >> 5, sound[2] < 24), (5, true));
+    twice[0] += 1;
+    twice.extend_from_slice(&sound[1..3]);
+    assert_eq!(minicbor::decode::<Manifest>(&twice).unwrap(), manifest());
+    let problem = inspect(&with_manifest(text, &twice)).unwrap_err();
+    assert_eq!(problem.code, "bad_manifest");
+    assert!(
+        problem.message.contains("a key more than once"),
+        "{problem}"
+    );
 }
