@@ -376,6 +376,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::indexing_slicing, reason = "a failed test is to panic")]
     fn a_forwarded_write_in_which_a_key_stands_twice_is_not_proposed() {
         let printer = CreatePrinter::default();
         let fields = encoding::to_vec(&printer);
