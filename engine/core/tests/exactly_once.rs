@@ -38,7 +38,7 @@ fn rejected(response: &Response) -> RejectionKind {
 }
 
 fn records(machine: &Machine) -> u64 {
-    meta::totals(&machine.rows).unwrap().requests
+    totals(machine).requests
 }
 
 #[test]

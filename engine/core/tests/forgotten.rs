@@ -7,7 +7,6 @@ mod common;
 use common::*;
 use raft3d_core::command::{Actor, RequestOrigin};
 use raft3d_core::limits::{KEYED_ACTORS_MAX, KEYED_RECORDS_GUARANTEED, KEYED_RECORDS_MAX};
-use raft3d_core::state::meta::{self, Totals};
 use raft3d_core::{Command, Envelope, Outcome, RejectionKind, RequestId, Response};
 
 const SECOND_MS: u64 = 1_000;
@@ -26,16 +25,6 @@ fn keyed(machine: &Machine, name: &str, key: &str, command: Command) -> Envelope
     }
 }
 
-fn totals(machine: &Machine) -> Totals {
-    meta::totals(&machine.rows).unwrap()
-}
-
-fn change(machine: &mut Machine, change: impl FnOnce(&mut Totals)) {
-    let mut totals = totals(machine);
-    change(&mut totals);
-    put_totals(machine, &totals);
-}
-
 fn is_accepted(outcome: &Outcome) -> bool {
     matches!(outcome.response, Response::Accepted(_))
 }
@@ -47,26 +36,19 @@ fn refused_as(outcome: &Outcome) -> Option<RejectionKind> {
     }
 }
 
-/// A UUID of version 7 that was made then.
-fn uuid7(at_ms: u64) -> String {
-    let time = format!("{at_ms:012x}");
-    let (high, low) = time.split_at(8);
-    format!("{high}-{low}-7000-8000-000000000001")
-}
-
 /// An operator's command is made although there is no room for its answer in the operator's share.
 #[test]
 fn an_operator_s_key_without_room_in_its_share_is_not_run_twice() {
     let mut machine = Machine::with_shop();
     // So many others are said to have records that every share is the guaranteed part.
-    change(&mut machine, |totals| {
+    change_totals(&mut machine, |totals| {
         totals.keys_unverified.crowds = KEYED_RECORDS_MAX / KEYED_RECORDS_GUARANTEED;
     });
     for n in 0..KEYED_RECORDS_GUARANTEED {
         let envelope = keyed(&machine, "ann", &format!("k{n}"), printer("a/b"));
         machine.apply(&envelope);
     }
-    let key = uuid7(machine.now_ms);
+    let key = uuid7(machine.now_ms, 1);
     let upload = || Command::UploadModule(module("no"));
     let full = keyed(&machine, "ann", "one-more", printer("a/b"));
     let full = machine.apply(&full);
@@ -88,10 +70,10 @@ fn an_operator_s_key_without_room_in_its_share_is_not_run_twice() {
 #[test]
 fn what_the_crowd_forgot_of_an_actor_is_not_run_again_in_its_own_share() {
     let mut machine = Machine::with_shop();
-    change(&mut machine, |totals| {
+    change_totals(&mut machine, |totals| {
         totals.keys_unverified.actors = KEYED_ACTORS_MAX;
     });
-    let key = uuid7(machine.now_ms);
+    let key = uuid7(machine.now_ms, 1);
     let envelope = keyed(&machine, "late", &key, printer("x1"));
     assert!(is_accepted(&machine.apply(&envelope)));
     assert_eq!(totals(&machine).keys_unverified.crowds, 1);
@@ -100,7 +82,7 @@ fn what_the_crowd_forgot_of_an_actor_is_not_run_again_in_its_own_share() {
         machine.accept(printer(&format!("p{}", n + 2)));
     }
     assert_eq!(totals(&machine).keys_unverified.records, 0);
-    change(&mut machine, |totals| totals.keys_unverified.actors = 0);
+    change_totals(&mut machine, |totals| totals.keys_unverified.actors = 0);
     let again = keyed(&machine, "late", &key, printer("x2"));
     let again = machine.apply(&again);
     assert_eq!(refused_as(&again), Some(RejectionKind::KeyTooOld));

@@ -10,7 +10,6 @@ mod common;
 
 use common::*;
 use raft3d_core::command::Actor;
-use raft3d_core::state::meta::{self, Totals};
 use raft3d_core::state::rations::Rationed;
 use raft3d_core::{Command, Envelope, RejectionKind, Response, Rows};
 
@@ -32,17 +31,11 @@ fn refusal(machine: &mut Machine, name: &str, verified: bool, command: Command) 
     }
 }
 
-fn count_as(machine: &mut Machine, change: impl FnOnce(&mut Totals)) {
-    let mut totals = meta::totals(&machine.rows).unwrap();
-    change(&mut totals);
-    put_totals(machine, &totals);
-}
-
 /// A shop that has nearly as many printers as there may be.
 fn nearly_full() -> Machine {
     let mut machine = Machine::with_shop();
     let from = Rationed::Printers.rationed_from();
-    count_as(&mut machine, |totals| totals.printers = from);
+    change_totals(&mut machine, |totals| totals.printers = from);
     machine
 }
 
@@ -81,7 +74,7 @@ fn rations(machine: &Machine) -> Vec<Vec<u8>> {
 fn one_account_may_create_nearly_everything() {
     let mut machine = Machine::with_shop();
     let before = Rationed::Printers.rationed_from() - 1_000;
-    count_as(&mut machine, |totals| totals.printers = before);
+    change_totals(&mut machine, |totals| totals.printers = before);
     for n in 0..1_000 {
         let command = printer(&format!("s{n}"));
         assert_eq!(refusal(&mut machine, "service", false, command), None);

@@ -16,7 +16,7 @@ use raft3d_core::command::{Actor, RequestOrigin, RollbackRuleset};
 use raft3d_core::limits::{
     KEYED_ACTORS_MAX, KEYED_BYTES_MAX, KEYED_RECORDS_GUARANTEED, KEYED_RECORDS_MAX,
 };
-use raft3d_core::state::meta::{self, KeyPool, Totals};
+use raft3d_core::state::meta::{KeyPool, Totals};
 use raft3d_core::state::requests;
 use raft3d_core::state::shares::{ShareMax, shown};
 use raft3d_core::{Command, Envelope, Outcome, Rejection, RejectionKind, RequestId, Response};
@@ -47,20 +47,10 @@ fn ask(machine: &mut Machine, name: &str, key: &str) -> Outcome {
     machine.apply(&envelope)
 }
 
-fn totals(machine: &Machine) -> Totals {
-    meta::totals(&machine.rows).unwrap()
-}
-
-fn change(machine: &mut Machine, change: impl FnOnce(&mut Totals)) {
-    let mut totals = totals(machine);
-    change(&mut totals);
-    put_totals(machine, &totals);
-}
-
 /// So many others are said to have records that every share is the guaranteed part.
 fn crowded() -> Machine {
     let mut machine = Machine::with_shop();
-    change(&mut machine, |totals| {
+    change_totals(&mut machine, |totals| {
         totals.keys_unverified.crowds = KEYED_RECORDS_MAX / SHARE_MIN;
     });
     machine
@@ -78,12 +68,6 @@ fn refusal(outcome: &Outcome) -> Option<&Rejection> {
 
 fn is_too_old(outcome: &Outcome) -> bool {
     matches!(&outcome.response, Response::Rejected(r) if r.kind == RejectionKind::KeyTooOld)
-}
-
-/// A UUID of version 7 that was made then.
-fn uuid7(at_ms: u64, n: u64) -> String {
-    let time = format!("{at_ms:012x}");
-    format!("{}-{}-7000-8000-{n:012x}", &time[..8], &time[8..])
 }
 
 /// A ULID that was made then.
@@ -226,7 +210,7 @@ fn an_answer_is_remembered_for_fifteen_minutes_however_many_come_after_it() {
 #[test]
 fn a_newcomer_gets_in_when_names_are_invented() {
     let mut machine = Machine::with_shop();
-    change(&mut machine, |totals| {
+    change_totals(&mut machine, |totals| {
         totals.keys_unverified.actors = KEYED_ACTORS_MAX
     });
     let mut refused = 0;
@@ -246,7 +230,7 @@ fn a_newcomer_gets_in_when_names_are_invented() {
         assert!(ask(&mut machine, &format!("n{n}"), "k").replayed);
     }
     // A name that comes back to a share of its own has the same keys.
-    change(&mut machine, |totals| totals.keys_unverified.actors = 7);
+    change_totals(&mut machine, |totals| totals.keys_unverified.actors = 7);
     assert!(ask(&mut machine, "n0", "k").replayed);
     assert_eq!(refusal(&ask(&mut machine, "n0", "k2")), None);
     assert_eq!(totals(&machine).keys_unverified.actors, 8);
@@ -264,12 +248,12 @@ fn a_full_pool_takes_from_the_largest_share_and_never_what_is_guaranteed() {
     }
     let fill = |totals: &mut Totals| totals.keys_unverified.records = KEYED_RECORDS_MAX;
     // As long as all is young, the dwarf has its guaranteed part, and that is full.
-    change(&mut machine, fill);
+    change_totals(&mut machine, fill);
     let outcome = dwarf(&mut machine, 1_000);
     assert!(refusal(&outcome).unwrap().retry_after_ms.unwrap() <= FLOOR_MS + 1);
     assert_eq!(refusal(&ask(&mut machine, "newcomer", "k")), None);
     machine.now_ms += FLOOR_MS;
-    change(&mut machine, fill);
+    change_totals(&mut machine, fill);
     assert_eq!(refusal(&dwarf(&mut machine, 1_001)), None);
     assert!(
         !ask(&mut machine, "giant", "k0").replayed,
@@ -280,7 +264,7 @@ fn a_full_pool_takes_from_the_largest_share_and_never_what_is_guaranteed() {
     }
     // Down to the guaranteed part, and no further.
     for n in 0..20 {
-        change(&mut machine, fill);
+        change_totals(&mut machine, fill);
         dwarf(&mut machine, 2_000 + n);
     }
     let giant = shown::largest(&machine.rows, false, 10).unwrap();
@@ -324,7 +308,7 @@ fn a_share_is_bounded_in_bytes_too() {
         ..small
     };
     // As many actors as make a share of 64 KiB; then records are not what fills it.
-    change(&mut machine, |totals| {
+    change_totals(&mut machine, |totals| {
         totals.keys_unverified.crowds = KEYED_BYTES_MAX / (64 * 1024);
     });
     let mut taken = 0;
@@ -490,7 +474,7 @@ fn a_clock_that_stands_still_frees_memory_all_the_same() {
     ask(&mut machine, "ann", "k");
     // 24 h at 50 us an entry.
     let entries = 24 * 60 * MINUTE_MS * 1_000 / 50;
-    change(&mut machine, |totals| {
+    change_totals(&mut machine, |totals| {
         totals.record_time_us += (entries - 2) * 50
     });
     assert!(ask(&mut machine, "ann", "k").replayed);

@@ -123,9 +123,9 @@ fn a_reader_of_events_that_are_gone_is_told() {
     let of_entry = all.iter().filter(|e| e.id.revision == forgotten);
     let emitted = of_entry.count() as u64;
     assert!(emitted > 1, "{all:?}");
-    let mut totals = meta::totals(&machine.rows).unwrap();
-    (totals.events_deleted_to, totals.events_deleted_last) = (Some(forgotten), emitted);
-    put_totals(&mut machine, &totals);
+    change_totals(&mut machine, |totals| {
+        (totals.events_deleted_to, totals.events_deleted_last) = (Some(forgotten), emitted);
+    });
     let kept: Vec<_> = all.iter().filter(|e| e.id.revision > forgotten).collect();
     let oldest = Some(kept[0].id.revision);
     let ask = |id: EventId| events::list(&machine.rows, Some(id), usize::MAX);
@@ -186,7 +186,7 @@ fn decision_records_are_bounded_in_bytes() {
     for n in 0..50 {
         machine.accept(job(&format!("j{n}"), 1));
     }
-    let totals = meta::totals(&machine.rows).unwrap();
+    let totals = totals(&machine);
     let each = totals.decisions_bytes / totals.decisions;
     assert!((200..2_000).contains(&each), "{each} bytes each");
     let kept = decisions::list(&machine.rows, None, 100).unwrap().len();
@@ -199,7 +199,7 @@ fn decision_records_are_bounded_in_bytes() {
     put_totals(&mut machine, &large);
     machine.accept(job("k1", 1));
     machine.accept(job("k2", 1));
-    let after = meta::totals(&machine.rows).unwrap();
+    let after = common::totals(&machine);
     assert!(after.decisions_bytes <= DECISIONS_BYTES_MAX);
     let left = decisions::list(&machine.rows, None, 100).unwrap();
     assert!(left.len() < 52, "the oldest went");
@@ -219,7 +219,7 @@ fn events_are_bounded_in_bytes() {
     for name in &names {
         machine.accept(printer(name));
     }
-    let totals = meta::totals(&machine.rows).unwrap();
+    let totals = totals(&machine);
     let listed = events::list(&machine.rows, None, 1_000).unwrap();
     assert_eq!(listed.len() as u64, totals.events);
     assert!(totals.events_bytes >= 40 * 100, "{totals:?}");
@@ -230,7 +230,7 @@ fn events_are_bounded_in_bytes() {
     };
     put_totals(&mut machine, &large);
     machine.accept(printer("one-more"));
-    let after = meta::totals(&machine.rows).unwrap();
+    let after = common::totals(&machine);
     assert!(after.events < large.events, "{after:?}");
     let left = events::list(&machine.rows, Some(listed.last().unwrap().id), 10).unwrap();
     assert_eq!(left.len(), 1, "the newest stay");

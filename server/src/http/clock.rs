@@ -20,7 +20,7 @@ use super::{App, reply};
 /// An offset may take log time so much further ahead: what two clocks may differ by.
 const AHEAD_MS_MAX: u64 = 10_000;
 /// How long the last adjustment may take to be read: what is asked for is this node's clock.
-const READ_TIME_MAX: Duration = Duration::from_secs(1);
+const LAST_ADJUSTMENT_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Answers with or without a leader.
 pub(super) async fn show(State(app): State<App>) -> Result<Response, Problem> {
@@ -49,9 +49,10 @@ pub(super) async fn adjust(
         app.backend.trust_clock().await;
     }
     let status = app.backend.status();
-    let offset_ms = match is_answered {
-        true => status.clock.offset_ms,
-        false => offset_ms(&wanted, &status.clock)?,
+    let offset_ms = if is_answered {
+        status.clock.offset_ms
+    } else {
+        offset_ms(&wanted, &status.clock)?
     };
     let asked = wanted.asked(expected, status.node_id);
     let asked = serde_json::json!(["PUT /api/v1/cluster/clock", asked]);
@@ -80,7 +81,8 @@ fn shown(
     Ok(reply::with_etag(response, clock.adjusted_at))
 }
 
-/// As far as this node has applied it, once that is `min_revision`; none also while the node may not read.
+/// As far as this node has applied it, once that is `min_revision`; none also while the node may not
+/// read.
 async fn last_adjustment(
     app: &App,
     min_revision: Option<Revision>,
@@ -88,7 +90,7 @@ async fn last_adjustment(
     let options = ReadOptions {
         consistency: Consistency::Stale,
         min_revision,
-        timeout: READ_TIME_MAX,
+        timeout: LAST_ADJUSTMENT_TIME_MAX,
     };
     match app.backend.read(options).await {
         Ok(view) => Ok(meta::clock_adjustment(&*view.rows)?),

@@ -7,7 +7,7 @@
     reason = "tests report by panicking"
 )]
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,14 +23,29 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const DAY_S: i64 = 86_400;
 const CLOCK: &str = "/api/v1/cluster/clock";
 
-struct Alone<'a> {
-    folder: &'a Path,
+struct Alone {
+    folder: PathBuf,
     http: Port,
     peer: Port,
     clock: Clock,
 }
 
-impl Alone<'_> {
+impl Alone {
+    /// Nothing runs yet. None if clocks cannot be set here.
+    fn new(name: &str) -> Option<Self> {
+        let Some(library) = clock::library() else {
+            eprintln!("NOT RUN: libfaketime is not installed here");
+            return None;
+        };
+        let folder = scratch_folder(name);
+        Some(Self {
+            http: Port::claim(),
+            peer: Port::claim(),
+            clock: Clock::new(folder.join("clock"), &library).unwrap(),
+            folder,
+        })
+    }
+
     fn client(&self) -> Client {
         Client::with_patience(self.http.addr(), PATIENCE)
     }
@@ -74,16 +89,8 @@ fn keyed_job(client: &Client) -> (u16, Value, Option<String>) {
 
 #[test]
 fn one_node_alone_waits_for_its_operator_and_finds_the_way_back() {
-    let Some(library) = clock::library() else {
-        eprintln!("NOT RUN: libfaketime is not installed here");
+    let Some(alone) = Alone::new("nemesis-clock-alone") else {
         return;
-    };
-    let folder = scratch_folder("nemesis-clock-alone");
-    let alone = Alone {
-        folder: &folder,
-        http: Port::claim(),
-        peer: Port::claim(),
-        clock: Clock::new(folder.join("clock"), &library).unwrap(),
     };
     let client = alone.client();
     let mut process = alone.start(&[]);
@@ -133,23 +140,14 @@ fn one_node_alone_waits_for_its_operator_and_finds_the_way_back() {
     alone.readyz(200, "pass");
     assert_eq!(keyed_job(&client).1, first.1);
     process.kill9();
-    drop(alone);
-    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::remove_dir_all(alone.folder).unwrap();
 }
 
 /// A laptop that slept: the node runs on, and its message alone leads back, without a restart.
 #[test]
 fn one_node_alone_that_slept_for_hours_goes_on_at_the_operator_s_word() {
-    let Some(library) = clock::library() else {
-        eprintln!("NOT RUN: libfaketime is not installed here");
+    let Some(alone) = Alone::new("nemesis-clock-slept") else {
         return;
-    };
-    let folder = scratch_folder("nemesis-clock-slept");
-    let alone = Alone {
-        folder: &folder,
-        http: Port::claim(),
-        peer: Port::claim(),
-        clock: Clock::new(folder.join("clock"), &library).unwrap(),
     };
     let client = alone.client();
     let mut process = alone.start(&[]);
@@ -189,5 +187,5 @@ fn one_node_alone_that_slept_for_hours_goes_on_at_the_operator_s_word() {
     alone.readyz(200, "pass");
     client.create_printer("p3").expect(201);
     process.kill9();
-    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::remove_dir_all(alone.folder).unwrap();
 }

@@ -21,6 +21,7 @@ use raft3d_core::command::{
 };
 use raft3d_core::state::digest::{self, Digest};
 use raft3d_core::state::memory::MemoryRows;
+use raft3d_core::state::meta::{self, Totals};
 use raft3d_core::state::rulesets::{Binding, DecodedRuleset, Mode, Ruleset, SHARE_ALL, Scope};
 use raft3d_core::{
     Accepted, BindingId, ClusterId, Command, Envelope, Epochs, Evaluation, Export, FilamentId,
@@ -496,8 +497,26 @@ pub fn seed(test: &str) -> u64 {
     seed
 }
 
+pub fn totals(machine: &Machine) -> Totals {
+    meta::totals(&machine.rows).unwrap()
+}
+
+/// Changes the totals row, digest included, as if history had been another one.
+pub fn change_totals(machine: &mut Machine, change: impl FnOnce(&mut Totals)) {
+    let mut totals = totals(machine);
+    change(&mut totals);
+    put_totals(machine, &totals);
+}
+
+/// A UUID of version 7 that was made then; `n` tells those of one moment apart.
+pub fn uuid7(at_ms: u64, n: u64) -> String {
+    let time = format!("{at_ms:012x}");
+    let (high, low) = time.split_at(8);
+    format!("{high}-{low}-7000-8000-{n:012x}")
+}
+
 /// Overwrites the totals row, digest included, as if history had been longer.
-pub fn put_totals(machine: &mut Machine, totals: &raft3d_core::state::meta::Totals) {
+pub fn put_totals(machine: &mut Machine, totals: &Totals) {
     use raft3d_core::Rows;
     machine.rows.put(vec![0x01, 0x00], bytes(totals));
     machine.digest = digest::recompute(&machine.rows).unwrap();
